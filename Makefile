@@ -1,0 +1,61 @@
+# All that is run by hand or in CI. `make` alone prints the list. Needs Python 3.11 or newer and make, nothing else.
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/requirements.lock
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+            $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+STAGE  ?= dev
+UV     ?= uv
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check package bench lock clean venv
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: venv ## the whole service on a simulated organisation, on this machine (DEMO_ARGS="--seed 7 --nodes 200")
+	@$(PY) -m patchwarden demo $(DEMO_ARGS)
+
+test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k windows")
+	@if [ -f tests/setup_ssm_schema.py ]; then $(PY) tests/setup_ssm_schema.py || \
+		echo "tests/setup_ssm_schema.py failed: the tests that need AWS's document schema will be skipped"; fi
+	@$(PY) -m pytest -q -rs $(TEST_ARGS)
+
+check: venv ## style, types, floors, policies
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+	@$(PY) -m mypy app.py deploy bench tests
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(PY) -m patchwarden policy check policies
+
+package: venv ## build/package: one zip and one CloudFormation template (STAGE=prod)
+	@$(PY) deploy/package.py --stage $(STAGE) --out build/package
+
+bench: venv ## measurements against the budgets
+	@for script in bench/*.py; do $(PY) $$script || exit 1; done
+
+lock: ## requirements.lock from pyproject.toml, with hashes (needs uv)
+	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml \
+		--output-file requirements.lock --no-header --no-emit-index-url --no-emit-find-links
+
+clean: ## remove what was built and cached; the environment stays
+	@rm -rf build .chalice/deployments .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .patchwarden
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# The stamp is a copy of the lock: the environment is made again when the lock's content changed, not its date.
+venv:
+	@cmp -s requirements.lock $(STAMP) && $(PY) -c '' 2>/dev/null || $(MAKE) --no-print-directory environment
+
+.PHONY: environment
+environment:
+	@test -n "$(PYTHON)" || { echo "Patchwarden needs Python 3.11 or newer; $$(python3 --version 2>&1 || echo 'no python3') \
+	was found. Install one, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. \
+	On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Making $(VENV) from requirements.lock with $$($(PYTHON) --version) (once, about a minute)"
+	@rm -f $(STAMP) && $(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@cp requirements.lock $(STAMP)
