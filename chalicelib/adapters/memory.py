@@ -1,0 +1,162 @@
+"""The ledger in memory: the twin that tests and simulations run on; deterministic, and gone with the process."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+
+from chalicelib.core.errors import Stale
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.core.tickets import Errand
+from chalicelib.ports import Change, Pause
+
+_OPEN = frozenset({BatchState.INTENDED, BatchState.STARTED})
+
+
+class MemoryLedger:
+    """The port `Ledger` over dictionaries."""
+
+    def __init__(self) -> None:
+        self._trails: dict[str, list[Transition]] = {}
+        self._heads: dict[str, Remediation] = {}
+        self._turns: dict[State, list[str]] = {state: [] for state in State}
+        self._whose: dict[str, Remediation] = {}
+        self._leases: dict[str, str] = {}
+        self._errands: dict[str, Errand] = {}
+        self._batches: dict[str, Batch] = {}
+        self._served: dict[tuple[Location, str], str] = {}
+        self._pause: Pause | None = None
+
+    def head(self, remediation: str) -> Remediation | None:
+        return self._heads.get(remediation)
+
+    def heads(self, remediations: Sequence[str]) -> dict[str, Remediation]:
+        return {each: self._heads[each] for each in remediations if each in self._heads}
+
+    def trail(self, remediation: str) -> list[Transition]:
+        return list(self._trails.get(remediation, ()))
+
+    def append(self, change: Change) -> None:
+        line = change.line
+        if self._written(line):
+            return
+        moved = ", ".join(self._moved(change))
+        if moved:
+            raise Stale(f"line {line.number} of {line.remediation} lost against another writer: {moved}")
+        self._trails.setdefault(line.remediation, []).append(line)
+        self._replace_head(change.head)
+        self._leases |= dict.fromkeys(change.take, line.remediation)
+        for name in change.give:
+            del self._leases[name]
+        if change.owes:
+            self._errands[change.owes.id] = _as_stored(change.owes)
+        if change.done:
+            del self._errands[change.done]
+
+    def _written(self, line: Transition) -> bool:
+        lines = self._trails.get(line.remediation, [])
+        return 0 < line.number <= len(lines) and lines[line.number - 1].hash == line.hash
+
+    def _moved(self, change: Change) -> Iterator[str]:
+        line, head = change.line, self._heads.get(change.line.remediation)
+        if line.number != (head.number + 1 if head else 1) or (head and line.previous != head.hash):
+            yield "the line before it"
+        for name in change.take:
+            if self._leases.get(name, line.remediation) != line.remediation:
+                yield f"lease {name}"
+        for name in change.give:
+            if self._leases.get(name) != line.remediation:
+                yield f"lease {name}"
+        if change.done and change.done not in self._errands:
+            yield f"errand {change.done}"
+
+    def _replace_head(self, case: Remediation) -> None:
+        old = self._heads.get(case.id)
+        if old:
+            turns = self._turns[old.state]
+            del turns[bisect_left(turns, old.turn)], self._whose[old.turn]
+        turn = case.turn
+        insort(self._turns[case.state], turn)
+        self._whose[turn] = self._heads[case.id] = case
+
+    def work(self, states: Iterable[State], *, before: datetime | None = None) -> Iterator[Remediation]:
+        last = "~~" if before is None else f"{format_moment(before)}$"
+        due = [self._turns[state][: bisect_right(self._turns[state], last)] for state in set(states)]
+        return iter([self._whose[turn] for turn in heapq.merge(*due)])
+
+    def day(self, day: date) -> Iterator[Transition]:
+        lines = [line for trail in self._trails.values() for line in trail if line.at.date() == day]
+        return iter(sorted(lines, key=lambda line: (line.at, line.remediation, line.number)))
+
+    def all_heads(self) -> Iterator[Remediation]:
+        return iter(list(self._heads.values()))
+
+    def lease(self, name: str) -> str | None:
+        return self._leases.get(name)
+
+    def save_batch(self, batch: Batch, *, expected: str | None) -> None:
+        new, old = Batch.from_json(batch.to_json()), self._batches.get(batch.id)
+        if old == new:
+            return
+        if (old.state.value if old else None) != expected:
+            raise Stale(f"batch {batch.id} is {old.state if old else 'not there'}, not {expected}")
+        self._batches[batch.id] = new
+        if new.execution:
+            self._served[new.location, new.execution] = new.id
+
+    def batch(self, batch: str) -> Batch | None:
+        return self._batches.get(batch)
+
+    def batch_of(self, location: Location, execution: str) -> Batch | None:
+        return self._batches.get(self._served.get((location, execution), ""))
+
+    def open_batches(self) -> list[Batch]:
+        return sorted((batch for batch in self._batches.values() if batch.state in _OPEN), key=_age)
+
+    def batches_since(self, since: datetime) -> list[Batch]:
+        return sorted((batch for batch in self._batches.values() if batch.created_at >= since), key=_age)
+
+    def errands(self, before: datetime) -> list[Errand]:
+        due = [errand for errand in self._errands.values() if errand.due <= before]
+        return sorted(due, key=lambda errand: (errand.due, errand.id))
+
+    def postpone(self, errand: Errand) -> None:
+        if errand.id not in self._errands:
+            raise Stale(f"errand {errand.id} is done")
+        self._errands[errand.id] = _as_stored(errand)
+
+    def pause(self) -> Pause | None:
+        return self._pause
+
+    def set_pause(self, pause: Pause | None) -> None:
+        self._pause = Pause.from_json(pause.to_json()) if pause else None
+
+
+class MemoryClock:
+    """The port `Clock`, standing still until somebody moves it; sleeping moves it too."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self.move(timedelta(seconds=seconds))
+
+    def move(self, step: timedelta) -> None:
+        self._now += step
+
+
+def _age(batch: Batch) -> tuple[datetime, str]:
+    return batch.created_at, batch.id
+
+
+def _as_stored(errand: Errand) -> Errand:
+    """What a stored ledger would give back: moments to the millisecond."""
+    return Errand.from_json(errand.to_json())
