@@ -1,0 +1,271 @@
+"""Decisions: the one answer for a finding, as a column of early returns, the most decisive first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from chalicelib.core.evaluation import Verdict, judge
+from chalicelib.core.findings import Control, Finding, Source
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.plans import Plan, snapshot_id
+from chalicelib.core.policies import Policy, PolicySet
+from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State
+from chalicelib.core.windows import Opening, opening
+
+_FRESH = (Source.AGAIN, Source.REQUEST)
+"""Our own questions: they carry no news of their own and are never too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from a finding: the cause of the next line, its sentence, and the fields it changes."""
+
+    cause: Cause
+    because: str
+    sets: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+def decide(
+    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
+) -> Decision:
+    """The decision, with the finding's own news (`observed_at`, a new episode) among the fields it sets."""
+    answer = _answer(finding, case, facts, policies, now)
+    news = {} if finding.source in _FRESH else _news(finding, case)
+    if answer.cause not in (Cause.NOTED, Cause.RESOLVED, Cause.GONE) and case.state in _CLOSED:
+        news |= _episode(finding, case)
+    return _settled(Decision(answer.cause, answer.because, {**news, **answer.sets}), case)
+
+
+_CLOSED = (State.RESOLVED, State.GONE)
+
+
+def _answer(
+    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
+) -> Decision:
+    if finding.source not in _FRESH and case.observed_at and finding.observed_at < case.observed_at:
+        known = format_moment(case.observed_at)
+        return _note(f"older than what is known: observed {format_moment(finding.observed_at)}, known up to {known}")
+    if case.state is State.VERIFYING and finding.compliant and _scanned_by(case, facts):
+        return _resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
+    if case.active:
+        return _note(f"{_claim(finding)} while its execution is {case.state}: the outcome of that decides")
+    if finding.compliant:
+        return _compliant(finding, case, facts)
+    if _gone(facts):
+        return Decision(Cause.GONE, f"the node is {facts['node']['state']}", {"due": None})
+    if finding.control is Control.PATCH and _clean(facts) and facts["patch"]["operation_end"] >= facts["time"]:
+        return _resolved(f"the {_scan(facts)} is newer than the finding and counts nothing missing", facts)
+    if case.state is State.REBOOT_PENDING and _only_reboot(facts):
+        return _note("still waits for its reboot: every approved patch is installed")
+    return _by_policy(finding, case, facts, policies, now)
+
+
+def closed(case: Remediation, now: datetime) -> bool:
+    """Whether the window that a queued case was let into has closed."""
+    closes = case.decision.get("closes")
+    return bool(closes) and parse_moment(str(closes)) <= now
+
+
+def _by_policy(
+    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
+) -> Decision:
+    verdict = judge(policies, facts, now)
+    winner = verdict.winner
+    asked = finding.source is Source.REQUEST
+    made = _made(winner, verdict, policies, facts)
+    if winner and winner.then.action == "exempt" and not verdict.unknown:
+        until = f" until {format_moment(winner.expires)}" if winner.expires else ""
+        return Decision(Cause.EXEMPTED, f"{winner.id}: exempt{until}: {winner.then.reason}",
+                        {"decision": made, "due": format_moment(winner.expires) if winner.expires else None})  # fmt: skip
+    if case.state is State.TICKETED and not asked:
+        return _note(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
+    if verdict.unknown:
+        doubt = verdict.unknown[0]
+        return _ticket(f"policy {doubt.policy} could not be evaluated: {doubt.why} at {doubt.path}", made)
+    if winner is None:
+        return Decision(Cause.OBSERVED, "no policy speaks for it: only observed", {"decision": made, "due": None})
+    if case.attempts >= winner.then.attempts and case.state not in _CLOSED and not asked:
+        return _ticket(f"{winner.id}: {case.attempts} of {winner.then.attempts} attempts failed: {case.last_outcome}", made)
+    if winner.then.action == "observe":
+        return Decision(Cause.OBSERVED, f"{winner.id}: {winner.title}: only observed", {"decision": made, "due": None})
+    if winner.then.action == "ticket":
+        return _ticket(f"{winner.id}: {winner.title}", made)
+    if winner.then.action == "approve" and not asked:
+        return _ticket(f"{winner.id}: {winner.title}: waits for an approval", made)
+    if finding.control is Control.ASSOCIATION and winner.then.document is None:
+        return _ticket(f"{winner.id}: names no document that repairs an association", made)
+    limit = winner.then.limits.per_group
+    if limit and facts.get("node", {}).get("tags") is None:
+        return _ticket(f"{winner.id}: at most {limit.max} of a {limit.tag} at once, but the node's tags are unknown", made)
+    return _when(winner, case, facts, policies, made, now)
+
+
+def _when(
+    policy: Policy, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, made: dict[str, Any], now: datetime
+) -> Decision:
+    earliest = max(now, case.cools_until) if case.cools_until and case.state not in _CLOSED else now
+    span, waits = _next_chance(policy, policies, earliest)
+    plan = _plan(policy, policies).to_json()
+    if span is None:
+        return _ticket(f"{policy.id}: {waits}", made)
+    if policy.then.deadline and span.start > now:
+        deadline = parse_moment(facts["history"]["first_seen"]) + policy.then.deadline
+        if span.start > deadline:
+            late = f"{policy.id}: its deadline {format_moment(deadline)} comes before the next chance {format_moment(span.start)}"
+            if policy.then.on_deadline == "ticket":
+                return _ticket(late, made)
+            span, waits = Opening(earliest, earliest), f"{late}, so it does not wait"
+            made = {**made, "window": None, "urgent": True}
+    made = {**made, "closes": format_moment(span.end) if span.end > span.start else None}
+    sets = {"decision": made, "plan": plan, "due": format_moment(span.start), "held": None}
+    if span.start > now:
+        return Decision(Cause.DEFERRED, f"{policy.id}: {waits or 'the cool-down after the failed attempt'}, "
+                        f"next chance {format_moment(span.start)}", sets)  # fmt: skip
+    return Decision(Cause.QUEUED, f"{policy.id}: {policy.title}: remediate {waits or 'now'}", sets)
+
+
+def _next_chance(policy: Policy, policies: PolicySet, earliest: datetime) -> tuple[Opening | None, str]:
+    """The first span from `earliest` on in which window and freezes allow it, and what it waits for or runs in."""
+    moment, waits = earliest, ""
+    window = policies.settings.windows[policy.then.window] if policy.then.window else None
+    for _ in range(100):
+        span = Opening(moment, moment)
+        if window:
+            found = opening(window, moment)
+            if found is None:
+                return None, f"window {window.name} does not open within 400 days"
+            span = Opening(max(found.start, moment), found.end)
+            waits = waits or (f"in window {window.name}" if span.start <= earliest else f"waits for window {window.name}")
+        freeze = next((item for item in policies.settings.freezes if item.since <= span.start < item.until), None)
+        if freeze is None:
+            return span, waits
+        moment, waits = freeze.until, f"freeze {freeze.name} ({freeze.reason})"
+    return None, "windows and freezes leave no moment"
+
+
+def _plan(policy: Policy, policies: PolicySet) -> Plan:
+    then = policy.then
+    return Plan(
+        document=then.document.name if then.document else None,
+        version=then.document.version if then.document else None,
+        reboot=then.reboot,
+        concurrency=then.limits.concurrency,
+        max_errors=then.limits.max_errors,
+        stopped=then.stopped,
+        snapshot=then.snapshot,
+        parameters=dict(then.document.parameters) if then.document else {},
+    )
+
+
+def _made(policy: Policy | None, verdict: Verdict, policies: PolicySet, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the trail and the dispatcher keep of the decision: JSON types only."""
+    made: dict[str, Any] = {
+        "set_digest": policies.digest,
+        "shadows": [{"policy": item.id, "action": item.then.action} for item in verdict.shadows],
+        "unknown": [{"policy": item.policy, "path": item.path, "why": item.why} for item in verdict.unknown],
+    }
+    if policy is None:
+        return {**made, "policy": None, "action": "observe"}
+    limit = policy.then.limits.per_group
+    value = (facts.get("node", {}).get("tags") or {}).get(limit.tag) if limit else None
+    return {
+        **made,
+        "policy": policy.id,
+        "policy_digest": policy.digest,
+        "action": policy.then.action,
+        "window": policy.then.window,
+        "urgent": policy.band == "emergency",
+        "priority": policy.priority,
+        "severity": policy.then.severity,
+        "attempts": policy.then.attempts,
+        "cooldown": policy.then.cooldown.total_seconds(),
+        "per_hour": policy.then.limits.max_per_hour,
+        "group": {"token": f"{facts['account']}/{limit.tag}={value}", "max": limit.max} if limit and value else None,
+    }
+
+
+def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) -> Decision:
+    if case.state is State.RESOLVED:
+        return _note("compliant, as it already was")
+    if finding.control is Control.ASSOCIATION:
+        return _resolved("its associations are compliant again", facts)
+    if "patch" not in facts:
+        return _note(f"{finding.source} says compliant, but no scan on record proves it")
+    if _counted(facts) == 0 and not _clean(facts):
+        return _note(f"{finding.source} says compliant, but no scan after the {_scan(facts)} proves it")
+    if not _clean(facts):
+        return _note(f"{finding.source} says compliant, but the {_scan(facts)} counts {_counted(facts)} patches against it")
+    return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
+
+
+def _news(finding: Finding, case: Remediation) -> dict[str, Any]:
+    newest = max(finding.observed_at, case.observed_at) if case.observed_at else finding.observed_at
+    first = {} if case.number else {"first_seen": format_moment(finding.observed_at)}
+    return {"observed_at": format_moment(newest), **first}
+
+
+def _episode(finding: Finding, case: Remediation) -> dict[str, Any]:
+    """A regression is a new episode: its clock, attempts and ticket begin anew."""
+    return {"episode": case.episode + 1, "first_seen": format_moment(finding.observed_at), "attempts": 0,
+            "cools_until": None, "ticket": None, "batch": None, "execution": None}  # fmt: skip
+
+
+def _settled(decision: Decision, case: Remediation) -> Decision:
+    """The same decision, as a note where it changes nothing but the news."""
+    if decision.cause is Cause.NOTED or not case.number or TRANSITIONS[case.state].get(decision.cause) is not case.state:
+        return decision
+    made = decision.sets.get("decision", {})
+    same = made.get("policy") == case.decision.get("policy") and made.get("set_digest") == case.decision.get("set_digest")
+    due = decision.sets.get("due")
+    if not same or (case.state is State.WAITING and due != (format_moment(case.due) if case.due else None)):
+        return decision
+    kept = {name: value for name, value in decision.sets.items() if name not in ("decision", "plan", "due", "held")}
+    return Decision(Cause.NOTED, f"still {case.state}: {decision.because}", kept)
+
+
+def _note(because: str) -> Decision:
+    return Decision(Cause.NOTED, because)
+
+
+def _resolved(because: str, facts: Mapping[str, Any]) -> Decision:
+    """What is known now reaches up to the scan: a finding that is older than it opens nothing again."""
+    known = max(facts["time"], facts.get("patch", {}).get("operation_end", ""))
+    return Decision(Cause.RESOLVED, because, {"observed_at": known, "due": None, "cools_until": None, "held": None})
+
+
+def _ticket(because: str, made: Mapping[str, Any]) -> Decision:
+    return Decision(Cause.TICKETED, because, {"decision": dict(made), "due": None, "held": None})
+
+
+def _claim(finding: Finding) -> str:
+    return f"{finding.source} says {'compliant' if finding.compliant else 'non-compliant'}"
+
+
+def _gone(facts: Mapping[str, Any]) -> bool:
+    return facts.get("node", {}).get("state") in ("terminated", "shutting-down")
+
+
+def _scan(facts: Mapping[str, Any]) -> str:
+    return f"{facts['patch']['operation'].lower()} of {facts['patch']['operation_end']}"
+
+
+def _counted(facts: Mapping[str, Any]) -> int:
+    counts = facts["patch"]["counts"]
+    return sum(int(counts[name]) for name in ("missing", "failed", "rejected", "pending_reboot"))
+
+
+def _clean(facts: Mapping[str, Any]) -> bool:
+    return "patch" in facts and facts["patch"]["operation"] == "Scan" and _counted(facts) == 0
+
+
+def _only_reboot(facts: Mapping[str, Any]) -> bool:
+    counts = facts.get("patch", {}).get("counts")
+    return bool(counts) and counts["pending_reboot"] > 0 and counts["pending_reboot"] == _counted(facts)
+
+
+def _scanned_by(case: Remediation, facts: Mapping[str, Any]) -> bool:
+    """Whether the scan in the facts is the one of the case's own execution, and found nothing."""
+    return bool(case.batch) and _clean(facts) and facts["patch"]["snapshot"] == snapshot_id(str(case.batch))

@@ -1,0 +1,151 @@
+"""Facts: what was known about a node at the moment of a decision, as policies and auditors see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from chalicelib.core.findings import Finding
+from chalicelib.core.moments import format_moment
+from chalicelib.core.remediations import Remediation
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One node as its account describes it now.
+
+    `tags` None: they could not be read, which is not the same as a node without tags. `state` is EC2's (`running`, `stopped`, `terminated`, …) or `running` for a hybrid node; `ping` is SSM's
+    (`Online`, `ConnectionLost`, `Inactive`) or None for a node that Systems Manager does not manage.
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
+    """
+
+    id: str
+    kind: str
+    state: str
+    ping: str | None = None
+    platform: str | None = None
+    platform_name: str | None = None
+    platform_version: str | None = None
+    agent_version: str | None = None
+    tags: Mapping[str, str] | None = field(default=None, hash=False)
+    group: str | None = None
+    zone: str | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self.state in {"terminated", "shutting-down"}
+
+    @property
+    def stopped(self) -> bool:
+        return self.state in {"stopped", "stopping"}
+
+    @property
+    def online(self) -> bool:
+        return self.state == "running" and self.ping == "Online"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One patch that the last operation did not find installed; `state` is SSM's, such as `MISSING`."""
+
+    id: str
+    title: str
+    classification: str
+    severity: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchState:
+    """The result of the last patch operation on a node.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstancePatchState.html
+    """
+
+    id: str
+    baseline: str
+    operation: str
+    ended_at: datetime
+    snapshot: str | None = None
+    missing: int = 0
+    failed: int = 0
+    rejected: int = 0
+    pending_reboot: int = 0
+    critical: int = 0
+    security: int = 0
+    other: int = 0
+    patches: tuple[Patch, ...] | None = None
+
+    @property
+    def noncompliant(self) -> int:
+        """How many patches keep the node from being compliant; a patch that waits for a reboot is one of them."""
+        return self.missing + self.failed + self.rejected + self.pending_reboot
+
+
+def gather(
+    finding: Finding, case: Remediation, node: NodeState | None = None, patch: PatchState | None = None
+) -> dict[str, Any]:
+    """The facts document that policies' paths walk. A block nobody could fetch is left out, never empty."""
+    facts: dict[str, Any] = {
+        "account": finding.node.account,
+        "region": finding.node.region,
+        "time": format_moment(finding.observed_at),
+        "detail": dict(finding.detail),
+        "finding": {"control": finding.control.value, "source": finding.source.value, "rule": finding.rule},
+        "history": {
+            "attempts": case.attempts,
+            "first_seen": format_moment(case.first_seen or finding.observed_at),
+            "last_outcome": case.last_outcome,
+            "state": case.state.value,
+        },
+    }
+    if node is not None:
+        facts["node"] = _node_block(finding, node)
+    if patch is not None:
+        facts["patch"] = patch_block(patch)
+    return facts
+
+
+def _node_block(finding: Finding, node: NodeState) -> dict[str, Any]:
+    block = {
+        "id": finding.node.id,
+        "kind": node.kind,
+        "state": node.state,
+        "ping": node.ping,
+        "platform": node.platform,
+        "platform_name": node.platform_name,
+        "platform_version": node.platform_version,
+        "agent_version": node.agent_version,
+        "group": node.group,
+        "zone": node.zone,
+    }
+    return block if node.tags is None else {**block, "tags": dict(node.tags)}
+
+
+def patch_block(patch: PatchState) -> dict[str, Any]:
+    """The patch block of the facts, which is also how a scan stands in the trail as evidence."""
+    block: dict[str, Any] = {
+        "baseline": patch.baseline,
+        "operation": patch.operation,
+        "snapshot": patch.snapshot,
+        "operation_end": format_moment(patch.ended_at),
+        "pending_reboot": patch.pending_reboot > 0,
+        "counts": {
+            "missing": patch.missing,
+            "failed": patch.failed,
+            "rejected": patch.rejected,
+            "pending_reboot": patch.pending_reboot,
+            "critical": patch.critical,
+            "security": patch.security,
+            "other": patch.other,
+        },
+    }
+    if patch.patches is not None:
+        block["missing"] = [
+            {"id": item.id, "title": item.title, "class": item.classification, "severity": item.severity,
+             "state": item.state}
+            for item in patch.patches
+        ]  # fmt: skip
+    return block

@@ -1,0 +1,54 @@
+"""Findings: one claim, at one moment, that one node does or does not meet one control."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Node
+
+
+class Control(StrEnum):
+    PATCH = "patch"
+    ASSOCIATION = "association"
+
+
+class Source(StrEnum):
+    """Who says so. `AGAIN` is ourselves asking a waiting remediation once more."""
+
+    CONFIG = "config"
+    SSM = "ssm"
+    SWEEP = "sweep"
+    REQUEST = "request"
+    AGAIN = "again"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    node: Node
+    control: Control
+    compliant: bool
+    observed_at: datetime
+    source: Source
+    rule: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def remediation(self) -> str:
+        """The id of the remediation that this finding belongs to; safe in a URL path."""
+        return remediation_id(self.node, self.control)
+
+    @property
+    def key(self) -> str:
+        """Equal for an exact redelivery, whatever id the event bus gave it: 16 hex digits."""
+        said = (self.source, str(self.node), self.control, str(self.compliant), format_moment(self.observed_at), self.rule)
+        return hashlib.sha256("|".join(map(str, said)).encode()).hexdigest()[:16]
+
+
+def remediation_id(node: Node, control: Control) -> str:
+    return f"{node.account}.{node.region}.{node.id}.{control}"

@@ -1,0 +1,114 @@
+"""Guards: what may start now, and why the rest is held."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import Batch, BatchState, Plan
+from chalicelib.core.remediations import Remediation
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A remediation that may not start now. `until` is when to ask again, None: when room is made."""
+
+    case: Remediation
+    guard: str
+    because: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What may start together, and the leases that each member must take first."""
+
+    location: Location
+    plan: Plan
+    cases: tuple[Remediation, ...]
+    leases: dict[str, tuple[str, ...]] = field(hash=False)
+
+
+@dataclass(slots=True)
+class Room:
+    """What is left to hand out in one round of dispatch; counted down while it is handed out."""
+
+    running: Counter[Location]
+    started: dict[str, list[datetime]]
+    taken: set[str]
+    per_location: int
+
+    @classmethod
+    def of(
+        cls, active: Iterable[Remediation], open_batches: Iterable[Batch], recent: Iterable[Batch], per_location: int
+    ) -> Room:
+        started: dict[str, list[datetime]] = {}
+        for batch in recent:
+            if batch.state is not BatchState.WITHDRAWN:
+                for member in batch.members:
+                    started.setdefault(member.policy, []).append(batch.created_at)
+        return cls(
+            running=Counter(batch.location for batch in open_batches),
+            started=started,
+            taken={lease for case in active for lease in case.leases},
+            per_location=per_location,
+        )
+
+
+def admit(
+    leaving: Iterable[tuple[Location, Plan, list[Remediation]]], room: Room, now: datetime
+) -> tuple[list[Admitted], list[Held]]:
+    """Part what wants to leave into what may start now and what is held, each with its sentence."""
+    admitted: list[Admitted] = []
+    held: list[Held] = []
+    for location, plan, cases in leaving:
+        if room.running[location] >= room.per_location:
+            held += [Held(case, "concurrency", f"{room.running[location]} executions run in {location}, the limit is "
+                          f"{room.per_location}") for case in cases]  # fmt: skip
+            continue
+        leases: dict[str, tuple[str, ...]] = {}
+        for case in cases:
+            found = _hourly(case, room, now) or _leases(case, room)
+            if isinstance(found, Held):
+                held.append(found)
+                continue
+            leases[case.id] = found
+            room.taken.update(found)
+            room.started.setdefault(str(case.decision.get("policy")), []).append(now)
+        if leases:
+            room.running[location] += 1
+            admitted.append(Admitted(location, plan, tuple(case for case in cases if case.id in leases), leases))
+    return admitted, held
+
+
+def _hourly(case: Remediation, room: Room, now: datetime) -> Held | None:
+    limit, policy = case.decision.get("per_hour"), str(case.decision.get("policy"))
+    recent = sorted(moment for moment in room.started.get(policy, []) if moment > now - HOUR)
+    if not limit or len(recent) < limit:
+        return None
+    return Held(case, "max_per_hour", f"{policy} started {len(recent)} nodes in the last hour, its limit is {limit}",
+                until=recent[len(recent) - int(limit)] + HOUR)  # fmt: skip
+
+
+def _leases(case: Remediation, room: Room) -> tuple[str, ...] | Held:
+    node = f"node/{case.node}"
+    if node in room.taken:
+        return Held(case, "node", "another execution works on this node")
+    group = case.decision.get("group")
+    if not group:
+        return (node,)
+    slots = [f"group/{group['token']}/{slot}" for slot in range(group["max"])]
+    free = next((slot for slot in slots if slot not in room.taken), None)
+    if free is None:
+        return Held(case, "per_group", f"{group['max']} of group {group['token']} is in work, which is its limit")
+    return node, free
+
+
+def cool_down(attempts: int, first: timedelta) -> timedelta:
+    """The pause after the n-th failed attempt: it doubles each time, to a week at most."""
+    return min(first * 2 ** (attempts - 1), timedelta(days=7))

@@ -1,0 +1,18 @@
+"""Moments: UTC times as text and back, always with a zone, always to the millisecond."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def parse_moment(text: str) -> datetime:
+    """An aware UTC datetime from ISO 8601; a time without a zone is refused with ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {text!r} has no zone: write 2026-11-28T02:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def format_moment(moment: datetime) -> str:
+    """ISO 8601 in UTC, such as 2026-11-28T02:00:00.000Z: sorts as text."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,63 @@
+"""Outcomes: what one node's run command and the scan after it say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from chalicelib.core.facts import PatchState
+from chalicelib.core.moments import format_moment
+from chalicelib.core.remediations import Cause
+
+Verdicts = tuple[tuple[Cause, str], ...]
+"""The causes that follow one after the other, each with its sentence."""
+
+
+def of_run(
+    *, install: tuple[str, str] | None, installs: bool, succeeded: bool, failure: str | None, scan: PatchState | None,
+    snapshot: str
+) -> Verdicts:  # fmt: skip
+    """What an ended execution means for one node.
+
+    `install` is status and detail of its run command, None if it never reached the node; `installs` whether the
+    document has such a step at all; `scan` the last patch state, whatever it is from.
+    """
+    proof = scan if scan and scan.snapshot == snapshot and scan.operation == "Scan" else None
+    if proof and proof.noncompliant == 0:
+        return (_SUCCEEDED, of_scan(proof))
+    if installs and install is None:
+        return ((Cause.FAILED, f"the execution never reached the node{f': {failure}' if failure else ''}"),)
+    if install is not None and install[0] != "Success":
+        return ((Cause.FAILED, f"the install ended {install[0]}{f': {install[1]}' if install[1] else ''}"),)
+    if not installs and not succeeded:
+        return ((Cause.FAILED, f"the execution failed{f': {failure}' if failure else ''}"),)
+    return (_SUCCEEDED, of_scan(proof)) if proof else (_SUCCEEDED,)
+
+
+def of_scan(scan: PatchState) -> tuple[Cause, str]:
+    """What a scan newer than the execution proves."""
+    at = format_moment(scan.ended_at)
+    if scan.noncompliant == 0:
+        return Cause.RESOLVED, f"the scan of {at} found every approved patch installed"
+    if scan.noncompliant == scan.pending_reboot:
+        return Cause.REBOOT_NEEDED, f"the scan of {at} found {scan.pending_reboot} patches that wait for a reboot"
+    return Cause.FAILED, (
+        f"the install reported success, but the scan of {at} still counts {scan.missing} missing, "
+        f"{scan.failed} failed, {scan.rejected} rejected{_named(scan)}"
+    )
+
+
+def newer(scan: PatchState | None, *, snapshot: str, since: datetime) -> PatchState | None:
+    """The state if it is a scan of this batch, or one that ended after the execution did."""
+    if scan is None or scan.operation != "Scan":
+        return None
+    return scan if scan.snapshot == snapshot or scan.ended_at >= since else None
+
+
+_SUCCEEDED = (Cause.SUCCEEDED, "the install ended with success on this node; a scan must prove it")
+
+
+def _named(scan: PatchState) -> str:
+    names: Iterable[str] = (patch.id for patch in (scan.patches or ())[:5])
+    text = ", ".join(names)
+    return f": {text}" if text else ""

@@ -1,0 +1,266 @@
+"""Remediations: the case of one node and control over time, and the only law by which it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.core.chain import GENESIS, link
+from chalicelib.core.errors import IllegalTransition
+from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.nodes import Location, Node
+
+
+class State(StrEnum):
+    OPEN = "open"
+    WAITING = "waiting"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    REBOOT_PENDING = "reboot_pending"
+    TICKETED = "ticketed"
+    EXEMPT = "exempt"
+    RESOLVED = "resolved"
+    GONE = "gone"
+
+
+class Cause(StrEnum):
+    """What happened, in the past tense. Only `NOTED` leaves the state as it was."""
+
+    NOTED = "noted"
+    OBSERVED = "observed"
+    DEFERRED = "deferred"
+    QUEUED = "queued"
+    TICKETED = "ticketed"
+    EXEMPTED = "exempted"
+    INTENDED = "intended"
+    WITHDRAWN = "withdrawn"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REBOOT_NEEDED = "reboot_needed"
+    RESOLVED = "resolved"
+    GONE = "gone"
+
+
+ACTIVE = frozenset({State.STARTING, State.RUNNING, State.VERIFYING})
+"""States in which the node's lease is held."""
+
+_ENDED = {Cause.RESOLVED: State.RESOLVED, Cause.GONE: State.GONE}
+_DECIDED = {
+    Cause.OBSERVED: State.OPEN,
+    Cause.DEFERRED: State.WAITING,
+    Cause.QUEUED: State.QUEUED,
+    Cause.TICKETED: State.TICKETED,
+    Cause.EXEMPTED: State.EXEMPT,
+    **_ENDED,
+}
+
+TRANSITIONS: dict[State, dict[Cause, State]] = {
+    State.OPEN: {Cause.NOTED: State.OPEN, **_DECIDED},
+    State.WAITING: {Cause.NOTED: State.WAITING, **_DECIDED},
+    State.QUEUED: {
+        Cause.NOTED: State.QUEUED,
+        **_DECIDED,
+        Cause.INTENDED: State.STARTING,
+        Cause.FAILED: State.WAITING,
+    },
+    State.STARTING: {
+        Cause.NOTED: State.STARTING,
+        Cause.STARTED: State.RUNNING,
+        Cause.WITHDRAWN: State.QUEUED,
+        Cause.TICKETED: State.TICKETED,
+        **_ENDED,
+    },
+    State.RUNNING: {
+        Cause.NOTED: State.RUNNING,
+        Cause.SUCCEEDED: State.VERIFYING,
+        Cause.FAILED: State.WAITING,
+        **_ENDED,
+    },
+    State.VERIFYING: {
+        Cause.NOTED: State.VERIFYING,
+        Cause.FAILED: State.WAITING,
+        Cause.REBOOT_NEEDED: State.REBOOT_PENDING,
+        **_ENDED,
+    },
+    State.REBOOT_PENDING: {Cause.NOTED: State.REBOOT_PENDING, **_DECIDED},
+    State.TICKETED: {Cause.NOTED: State.TICKETED, **_DECIDED},
+    State.EXEMPT: {Cause.NOTED: State.EXEMPT, **_DECIDED},
+    State.RESOLVED: {Cause.NOTED: State.RESOLVED, **_DECIDED},
+    State.GONE: {Cause.NOTED: State.GONE, **_DECIDED},
+}
+
+_MOMENTS = frozenset({"since", "first_seen", "observed_at", "due", "cools_until"})
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One numbered, hash-chained line of the trail. `sets` are the fields of the remediation it changes."""
+
+    remediation: str
+    number: int
+    at: datetime
+    before: State
+    cause: Cause
+    after: State
+    because: str
+    actor: str
+    sets: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    previous: str
+    hash: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "remediation": self.remediation,
+            "number": self.number,
+            "at": format_moment(self.at),
+            "before": self.before.value,
+            "cause": self.cause.value,
+            "after": self.after.value,
+            "because": self.because,
+            "actor": self.actor,
+            "sets": dict(self.sets),
+            "evidence": dict(self.evidence),
+            "previous": self.previous,
+            "hash": self.hash,
+        }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Transition:
+        return cls(
+            **{
+                **line,
+                "at": parse_moment(line["at"]),
+                "before": State(line["before"]),
+                "cause": Cause(line["cause"]),
+                "after": State(line["after"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Remediation:
+    """What the transitions so far add up to. Moments are UTC.
+
+    `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed attempt;
+    `held` the guard or condition that keeps it from starting.
+    """
+
+    node: Node
+    control: Control
+    state: State = State.OPEN
+    number: int = 0
+    hash: str = GENESIS
+    episode: int = 0
+    since: datetime | None = None
+    first_seen: datetime | None = None
+    observed_at: datetime | None = None
+    due: datetime | None = None
+    cools_until: datetime | None = None
+    attempts: int = 0
+    because: str = ""
+    decision: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    plan: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    leases: tuple[str, ...] = ()
+    batch: str | None = None
+    execution: str | None = None
+    ticket: str | None = None
+    held: str | None = None
+    last_outcome: str | None = None
+
+    @property
+    def id(self) -> str:
+        return remediation_id(self.node, self.control)
+
+    @property
+    def location(self) -> Location:
+        return self.node.location
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def turn(self) -> str:
+        """Sorts as text: by due moment, then the higher priority, then id; without a due moment, last of all."""
+        due = format_moment(self.due) if self.due else "~"
+        return f"{due}#{10**9 - int(self.decision.get('priority', 0)):010}#{self.id}"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types only; `from_json` gives the equal value back."""
+        value: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in _MOMENTS:
+            value[name] = format_moment(value[name]) if value[name] else None
+        return {**value, "node": str(self.node), "control": self.control.value, "state": self.state.value,
+                "decision": dict(self.decision), "plan": dict(self.plan), "leases": list(self.leases)}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Remediation:
+        fixed = {"node": Node(*value["node"].split("/")), "control": Control(value["control"]),
+                 "state": State(value["state"])}  # fmt: skip
+        return cls(**fixed, **{name: _typed(name, value[name]) for name in value if name not in fixed})
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name in _MOMENTS and value is not None:
+        return parse_moment(value)
+    return tuple(value) if name == "leases" else value
+
+
+def advance(
+    case: Remediation,
+    cause: Cause,
+    *,
+    because: str,
+    now: datetime,
+    actor: str = "patchwarden",
+    sets: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> Transition:
+    """The next line of the case's trail. `sets` holds JSON types; IllegalTransition if the table has no row."""
+    after = TRANSITIONS[case.state].get(cause)
+    if after is None:
+        raise IllegalTransition(f"{case.id} is {case.state}: it cannot be {cause}")
+    line = Transition(
+        remediation=case.id,
+        number=case.number + 1,
+        at=parse_moment(format_moment(now)),
+        before=case.state,
+        cause=cause,
+        after=after,
+        because=because,
+        actor=actor,
+        sets=dict(sets or {}),
+        evidence=dict(evidence or {}),
+        previous=case.hash,
+    )
+    return replace(line, hash=link(case.hash, line.to_json()))
+
+
+def apply(case: Remediation, line: Transition) -> Remediation:
+    """The case after the line; IllegalTransition if the line does not follow from it."""
+    if line.number != case.number + 1 or line.previous != case.hash or line.before is not case.state:
+        raise IllegalTransition(f"line {line.number} does not follow line {case.number} of {case.id}")
+    if TRANSITIONS[line.before].get(line.cause) is not line.after:
+        raise IllegalTransition(f"line {line.number} of {case.id}: {line.before} cannot be {line.cause} into {line.after}")
+    changed: dict[str, Any] = {name: _typed(name, value) for name, value in line.sets.items()}
+    if line.after is not case.state or case.since is None:
+        changed["since"] = line.at
+    if line.cause is not Cause.NOTED:
+        changed["because"] = line.because
+    return replace(case, **changed, state=line.after, number=line.number, hash=line.hash)
+
+
+def replay(node: Node, control: Control, lines: Iterable[Transition]) -> Remediation:
+    """The remediation that these lines, in order, add up to."""
+    case = Remediation(node, control)
+    for line in lines:
+        case = apply(case, line)
+    return case

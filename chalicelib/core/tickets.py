@@ -1,0 +1,77 @@
+"""Tickets: the person's turn, and the errands that bring them there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.nodes import Location
+from chalicelib.core.remediations import Remediation
+
+
+class Deed(StrEnum):
+    OPEN = "open"
+    UPDATE = "update"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A deed that a written line owes the ticket system; it stays in the ledger until it is done.
+
+    `key` is what the ticket system deduplicates by: 1 to 512 characters.
+    """
+
+    id: str
+    remediation: str
+    deed: Deed
+    location: Location
+    key: str
+    title: str
+    body: str
+    severity: int
+    due: datetime
+    tries: int = 0
+    ticket: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "deed": self.deed.value, "location": str(self.location), "due": format_moment(self.due)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Errand:
+        return cls(**{**value, "deed": Deed(value["deed"]), "location": Location(*value["location"].split("/")),
+                      "due": parse_moment(value["due"])})  # fmt: skip
+
+
+def errand(case: Remediation, deed: Deed, *, number: int, because: str, now: datetime) -> Errand:
+    """The errand that line `number` of the case owes.
+
+    It is due a minute later: who wrote the line runs it at once, the sweep only what stayed behind.
+    """
+    policy = case.decision.get("policy") or "no policy"
+    lines = [
+        because,
+        "",
+        f"Node: {case.node}",
+        f"Control: {case.control}",
+        f"Policy: {policy}",
+        f"Non-compliant since: {format_moment(case.first_seen) if case.first_seen else 'unknown'}",
+        f"Failed attempts: {case.attempts}",
+        f"Look it up: patchwarden audit show {case.node}",
+    ]
+    return Errand(
+        id=f"{case.id}#{number}",
+        remediation=case.id,
+        deed=deed,
+        location=case.location,
+        key=f"patchwarden/{case.id}/{case.episode}",
+        title=f"{case.node.id} in {case.location}: {case.control} non-compliant, a person's turn"[:200],
+        body="\n".join(lines)[:2048],
+        severity=int(case.decision.get("severity", 3)),
+        due=now + timedelta(minutes=1),
+        ticket=case.ticket,
+    )

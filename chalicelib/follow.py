@@ -1,0 +1,153 @@
+"""Follow: what became of an execution, node by node, and what the scan after it proves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from chalicelib.core.errors import Stale
+from chalicelib.core.events import ExecutionUpdate, parse
+from chalicelib.core.facts import PatchState, patch_block
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Location
+from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
+from chalicelib.core.plans import Batch, BatchState, snapshot_id
+from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.dispatch import fail, members, started
+from chalicelib.intake import Receipt
+from chalicelib.ports import Execution, Invocation, Ports
+from chalicelib.record import record
+
+UNKNOWN_FOR = timedelta(hours=6)
+"""How long an execution may stay in a status that we do not know before its nodes count as failed."""
+
+
+def follow(ports: Ports, event: object) -> Receipt:
+    """Take one automation status event. The event only says where to look: outcomes are read from SSM."""
+    with ports.tracing.verb("follow") as annotate:
+        update = parse(event)
+        if not isinstance(update, ExecutionUpdate):
+            return _ignored(ports, "not the status of an automation execution")
+        batch = batch_of(ports, update.location, update.execution)
+        if batch is None:
+            return _ignored(ports, f"execution {update.execution} in {update.location} is not ours")
+        annotate(account=batch.location.account, region=batch.location.region, action=update.status)
+        if update.ended is not True:
+            return _ignored(ports, f"execution {update.execution} is {update.status}: not ended")
+        count = settle(ports, batch)
+        return Receipt("decided", f"{count} nodes of batch {batch.id} have their outcome")
+
+
+def batch_of(ports: Ports, location: Location, execution: str) -> Batch | None:
+    """The batch an execution serves; one whose start was never written down is adopted by its BatchId."""
+    if location not in ports.policies.active().settings.locations:
+        return None
+    batch = ports.ledger.batch_of(location, execution)
+    if batch:
+        return batch
+    seen = ports.automations.execution(location, execution)
+    batch = ports.ledger.batch(seen.batch) if seen and seen.batch else None
+    if batch is None or batch.location != location or batch.state is not BatchState.INTENDED:
+        return None
+    return started(ports, batch, execution, "adopted")
+
+
+def settle(ports: Ports, batch: Batch) -> int:
+    """Give every member its outcome if the execution has ended; how many got one."""
+    execution = ports.automations.execution(batch.location, str(batch.execution))
+    if execution is not None and execution.ended is None:
+        ports.notices.say("unknown_status", batch=batch.id, execution=execution.id, status=execution.status)
+        if ports.clock.now() - (batch.started_at or batch.created_at) < UNKNOWN_FOR:
+            return 0
+        execution = replace(execution, ended=True, failure=f"its status {execution.status!r} is unknown to us")
+    if execution is not None and not execution.ended:
+        return 0
+    working = members(ports, batch)
+    installs, scans = _evidence(ports, batch, execution, working)
+    for case in working:
+        if case.state is not State.VERIFYING:
+            _settle_one(ports, _running(ports, case, batch), batch, execution, installs, scans)
+    try:
+        ports.ledger.save_batch(replace(batch, state=BatchState.FINISHED), expected=batch.state.value)
+    except Stale:
+        return 0
+    return len(working)
+
+
+def verify(ports: Ports, location: Location, cases: list[Remediation], within: timedelta) -> int:
+    """Look for the scan that cases of one location wait for; how many got their answer."""
+    scans = ports.inventory.patch_states(location, [case.node.id for case in cases])
+    answered = 0
+    for case in cases:
+        assert case.since is not None, f"{case.id} is verifying since never"
+        scan = newer(scans.get(case.node.id), snapshot=snapshot_id(str(case.batch)), since=case.since)
+        if scan is None and ports.clock.now() - case.since < within:
+            continue
+        late = (Cause.FAILED, f"no scan newer than the execution came within {within}: not proven, so not fixed")
+        _write(ports, case, (of_scan(scan) if scan else late,), scan)
+        answered += 1
+    return answered
+
+
+def _evidence(
+    ports: Ports, batch: Batch, execution: Execution | None, working: list[Remediation]
+) -> tuple[dict[str, Invocation] | None, dict[str, PatchState]]:
+    """The run command's word per node (None: the document has no such step) and the last scans."""
+    command = execution.commands.get("InstallPatches") if execution else None
+    installs = ports.automations.invocations(batch.location, command) if command else None
+    scans = ports.inventory.patch_states(batch.location, [case.node.id for case in working])
+    return installs, scans
+
+
+def _running(ports: Ports, case: Remediation, batch: Batch) -> Remediation:
+    """An outcome may arrive before the line that says it runs."""
+    if case.state is not State.STARTING:
+        return case
+    try:
+        return record(ports, case, Cause.STARTED, f"execution {batch.execution} found ended",
+                      sets={"execution": batch.execution})  # fmt: skip
+    except Stale:
+        return ports.ledger.head(case.id) or case
+
+
+def _settle_one(
+    ports: Ports, case: Remediation, batch: Batch, execution: Execution | None,
+    installs: dict[str, Invocation] | None, scans: dict[str, PatchState],
+) -> None:  # fmt: skip
+    said = installs.get(case.node.id) if installs else None
+    scan = scans.get(case.node.id)
+    if scan and scan.snapshot == batch.snapshot and scan.noncompliant:
+        scan = ports.inventory.patches(case.node, scan)
+    verdicts = of_run(
+        install=(said.status, said.detail) if said else None,
+        installs=installs is not None or batch.document.startswith("Patchwarden-"),
+        succeeded=execution is not None and execution.status in ("Success", "CompletedWithSuccess"),
+        failure=execution.failure if execution else "Systems Manager does not know the execution",
+        scan=scan,
+        snapshot=batch.snapshot,
+    )
+    if case.state is State.RUNNING:
+        _write(ports, case, verdicts, scan)
+
+
+def _write(ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState | None) -> None:
+    """One line per cause; somebody else's line in between means that it is theirs to finish."""
+    proof = {"scan": patch_block(scan)} if scan else {}
+    try:
+        for cause, because in verdicts:
+            if cause is Cause.FAILED:
+                fail(ports, case, because, proof)
+                return
+            known = {"observed_at": format_moment(scan.ended_at), "cools_until": None} if scan and cause in _PROVEN else {}
+            sets = {"due": None, "last_outcome": because, **known}
+            case = record(ports, case, cause, because, sets=sets, evidence=proof if known else {})
+    except Stale:
+        return
+
+
+_PROVEN = (Cause.RESOLVED, Cause.REBOOT_NEEDED)
+
+
+def _ignored(ports: Ports, reason: str) -> Receipt:
+    ports.notices.say("rejected", reason=reason, kind="not-ours")
+    return Receipt("ignored", reason)

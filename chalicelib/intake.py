@@ -1,0 +1,221 @@
+"""Intake: turn what is said about a node into one decision and one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.errors import Stale, Temporary
+from chalicelib.core.events import Ignored, NodeUpdate, parse
+from chalicelib.core.facts import NodeState, PatchState, gather
+from chalicelib.core.findings import Control, Finding, Source, remediation_id
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Node, node_id, valid_place
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.ports import Ports
+from chalicelib.record import record
+
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one thing said. `status`: decided, noted, duplicate or ignored."""
+
+    status: str
+    because: str
+    remediation: str | None = None
+    state: str | None = None
+    due: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"status": self.status, "because": self.because, "remediation": self.remediation,
+                "state": self.state, "due": self.due}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A finding held against the policies, with nothing written yet."""
+
+    finding: Finding
+    case: Remediation
+    facts: Mapping[str, Any]
+    decision: Decision
+
+
+def receive(ports: Ports, event: object) -> Receipt:
+    """Take one EventBridge event; Temporary if it must come again. Never raises for what the event holds."""
+    with ports.tracing.verb("intake") as annotate:
+        said = parse(event)
+        if isinstance(said, Finding):
+            foreign = _foreign(ports, said.node)
+            return _ignored(ports, foreign, "forged") if foreign else take(ports, said, annotate=annotate)
+        if isinstance(said, NodeUpdate):
+            return _node_changed(ports, said)
+        return _ignored(ports, said.reason if isinstance(said, Ignored) else "an execution's status", "not-a-finding")
+
+
+def request(ports: Ports, payload: object) -> Receipt:
+    """An operator's or a Config remediation action's request for one node.
+
+    Payload: `ResourceId` (bare or as Config prefixes it), `AccountId`, `Region`, optionally `Control` and
+    `RequestedBy`. A ticketed remediation is decided again, and a policy that asks for an approval has it.
+    """
+    with ports.tracing.verb("request") as annotate:
+        asked = _asked(payload)
+        if isinstance(asked, str):
+            return _ignored(ports, asked, "malformed")
+        node, control, by = asked
+        foreign = _foreign(ports, node)
+        if foreign:
+            return _ignored(ports, foreign, "out-of-scope")
+        if node.id not in ports.inventory.nodes(node.location, [node.id]):
+            return _ignored(ports, f"no node {node.id} in {node.location}: check id, account and Region", "unknown-node")
+        finding = Finding(node, control, False, ports.clock.now(), Source.REQUEST)
+        return take(ports, finding, actor=by, annotate=annotate)
+
+
+def again(ports: Ports, case: Remediation) -> Remediation:
+    """Decide once more what waits: a window opened, a cool-down or an exemption ended, the policies changed."""
+    finding = Finding(case.node, case.control, False, case.observed_at or ports.clock.now(), Source.AGAIN)
+    for _ in range(TRIES):
+        found = consider(ports, finding, case)
+        try:
+            return _write(ports, found, "patchwarden")
+        except Stale:
+            newer = ports.ledger.head(case.id)
+            if newer is None or newer.state is not case.state:
+                return newer or case
+            case = newer
+    return case
+
+
+def take(
+    ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate: Any = None
+) -> Receipt:
+    """Decide one finding and write its line; an exact redelivery writes none."""
+    for _ in range(TRIES):
+        case = ports.ledger.head(finding.remediation) or Remediation(finding.node, finding.control)
+        if _redelivered(ports, case, finding):
+            return Receipt("duplicate", "the same finding is in the trail already", case.id, case.state.value)
+        found = consider(ports, finding, case)
+        try:
+            head = _write(ports, found, actor)
+        except Stale:
+            continue
+        if annotate:
+            annotate(account=head.node.account, region=head.node.region, node=head.node.id, remediation=head.id,
+                     policy=head.decision.get("policy") or "", action=found.decision.cause.value)  # fmt: skip
+        status = "noted" if found.decision.cause is Cause.NOTED else "decided"
+        due = format_moment(head.due) if head.due else None
+        return Receipt(status, found.decision.because, head.id, head.state.value, due)
+    raise Temporary(f"{finding.remediation} is written to by others all the time: come again")
+
+
+def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
+    """What would be decided now; reads only."""
+    policies = ports.policies.active()
+    node, patch = _fetch(ports, finding, case, policies)
+    facts = gather(finding, case, node, patch)
+    return Considered(finding, case, facts, decide(finding, case, facts, policies, ports.clock.now()))
+
+
+def _write(ports: Ports, found: Considered, actor: str) -> Remediation:
+    evidence = {"finding": _told(found.finding), "facts": found.facts}
+    decision = found.decision
+    return record(ports, found.case, decision.cause, decision.because, sets=decision.sets, evidence=evidence, actor=actor)
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    return {
+        "key": finding.key,
+        "source": finding.source.value,
+        "control": finding.control.value,
+        "compliant": finding.compliant,
+        "observed_at": format_moment(finding.observed_at),
+        "rule": finding.rule,
+    }
+
+
+def _fetch(
+    ports: Ports, finding: Finding, case: Remediation, policies: PolicySet
+) -> tuple[NodeState | None, PatchState | None]:
+    """Only the blocks that some policy looks at, or that this finding needs as its proof."""
+    if case.active and not (case.state is State.VERIFYING and finding.compliant):
+        return None, None
+    here, blocks = finding.node, policies.blocks
+    node = patch = None
+    if "node" in blocks and not finding.compliant:
+        node = ports.inventory.nodes(here.location, [here.id]).get(here.id)
+    proof = finding.compliant and case.state is not State.RESOLVED or case.state is State.REBOOT_PENDING
+    if finding.control is Control.PATCH and (proof or "patch" in blocks):
+        patch = ports.inventory.patch_states(here.location, [here.id]).get(here.id)
+    if patch and patch.noncompliant and "patch.missing" in blocks and not finding.compliant:
+        patch = ports.inventory.patches(here, patch)
+    return node, patch
+
+
+def _redelivered(ports: Ports, case: Remediation, finding: Finding) -> bool:
+    """Only a finding that is no news can be one, so the trail is read only then."""
+    if not case.number or case.observed_at is None or finding.observed_at > case.observed_at:
+        return False
+    return _in_trail(ports, case.id, finding.key)
+
+
+def _in_trail(ports: Ports, remediation: str, key: str) -> bool:
+    return any(line.evidence.get("finding", {}).get("key") == key for line in ports.ledger.trail(remediation))
+
+
+def _node_changed(ports: Ports, update: NodeUpdate) -> Receipt:
+    """EC2 says that a node stopped, runs again or is gone; it is asked whether that is so."""
+    found = (ports.ledger.head(remediation_id(update.node, control)) for control in Control)
+    cases = [case for case in found if case and case.state not in (State.RESOLVED, State.GONE)]
+    if not cases:
+        return _ignored(ports, f"{update.node} is {update.state} and has no open remediation", "no-remediation")
+    now = ports.inventory.nodes(update.node.location, [update.node.id]).get(update.node.id)
+    receipt = Receipt("ignored", "nothing to do")
+    for case in cases:
+        receipt = _node_line(ports, case, update, now)
+    return receipt
+
+
+def _node_line(ports: Ports, case: Remediation, update: NodeUpdate, now: NodeState | None) -> Receipt:
+    key = f"ec2/{update.state}/{format_moment(update.at)}"
+    if _in_trail(ports, case.id, key):
+        return Receipt("duplicate", "the same event is in the trail already", case.id, case.state.value)
+    gone = now is not None and now.gone
+    cause = Cause.GONE if gone else Cause.NOTED
+    because = f"EC2 says the node is {update.state}" + ("" if now is None or now.state == update.state else f"; it is {now.state}")
+    evidence = {"finding": {"key": key, "source": "ec2", "state": update.state}}
+    head = record(ports, case, cause, because, sets={"due": None} if gone else {}, evidence=evidence)
+    if head.state is State.WAITING and head.held == "stopped" and now is not None and now.state == "running":
+        head = again(ports, head)
+    return Receipt("decided" if gone else "noted", because, head.id, head.state.value)
+
+
+def _foreign(ports: Ports, node: Node) -> str | None:
+    if node.location in ports.policies.active().settings.locations:
+        return None
+    return f"{node.location} is not in the scope of _set.yaml: add account and Region there if it is ours"
+
+
+def _ignored(ports: Ports, reason: str, kind: str) -> Receipt:
+    ports.notices.say("rejected", reason=reason, kind=kind)
+    return Receipt("ignored", reason)
+
+
+def _asked(payload: object) -> tuple[Node, Control, str] | str:
+    if not isinstance(payload, dict):
+        return "the request is not a JSON object with ResourceId, AccountId and Region"
+    account, region, found = payload.get("AccountId"), payload.get("Region"), node_id(payload.get("ResourceId"))
+    if found is None:
+        return f"ResourceId {payload.get('ResourceId')!r:.80} holds no node id: give i-… or mi-…, with or without Config's prefix"
+    if not valid_place(account, region):
+        return "AccountId must be 12 digits and Region a Region name such as eu-west-1"
+    control = payload.get("Control", Control.PATCH.value)
+    if control not in list(Control):
+        return f"Control {control!r:.40} is not one of {', '.join(Control)}"
+    return Node(str(account), str(region), found), Control(control), str(payload.get("RequestedBy") or "request")[:128]

@@ -1,0 +1,131 @@
+"""Look-up: the answers to people's questions; CLI, REST and pages all ask here. It only reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from chalicelib.core.audit import fault
+from chalicelib.core.chain import link
+from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Node
+from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.ports import Ledger
+
+MOST = 200
+"""The largest page."""
+
+
+def summary(case: Remediation) -> dict[str, Any]:
+    """A remediation as lists show it."""
+    return {
+        "id": case.id,
+        "account": case.node.account,
+        "region": case.node.region,
+        "node": case.node.id,
+        "control": case.control.value,
+        "state": case.state.value,
+        "since": _text(case.since),
+        "first_seen": _text(case.first_seen),
+        "due": _text(case.due),
+        "attempts": case.attempts,
+        "policy": case.decision.get("policy"),
+        "ticket": case.ticket,
+        "execution": case.execution,
+        "held": case.held,
+        "because": case.because,
+    }
+
+
+def remediations(ledger: Ledger, *, state: State | None, limit: int, after: str | None) -> dict[str, Any]:
+    """One page of remediations by id, and the cursor of the next (None: this was the last)."""
+    wanted = sorted(
+        (case for case in ledger.all_heads() if (state is None or case.state is state) and case.id > (after or "")),
+        key=lambda case: case.id,
+    )
+    page = wanted[:limit]
+    return {"remediations": [summary(case) for case in page], "next": page[-1].id if len(wanted) > limit else None}
+
+
+def remediation(ledger: Ledger, identity: str) -> dict[str, Any] | None:
+    """One remediation with its whole trail, or None."""
+    case = ledger.head(identity)
+    if case is None:
+        return None
+    return {**summary(case), "decision": dict(case.decision), "plan": dict(case.plan),
+            "trail": [line.to_json() for line in ledger.trail(identity)]}  # fmt: skip
+
+
+def trail(ledger: Ledger, node: Node) -> list[Transition]:
+    """Every line about one node, whatever the control, in order of time."""
+    lines = [line for control in Control for line in ledger.trail(remediation_id(node, control))]
+    return sorted(lines, key=lambda line: (line.at, line.remediation, line.number))
+
+
+def nodes(ledger: Ledger, text: str) -> list[Node]:
+    """The nodes that a person may mean: by `account/region/id`, by remediation id, or by the bare id."""
+    wanted = text.strip().rsplit("/", 1)[-1]
+    found = {case.node for case in ledger.all_heads() if text in (str(case.node), case.id) or case.node.id == wanted}
+    return sorted(node for node in found if "/" not in text or str(node) == text.strip() or node.id == text.strip())
+
+
+def near(ledger: Ledger, text: str) -> list[str]:
+    """Up to three known nodes whose names are close to the text."""
+    known = {case.node.id: str(case.node) for case in ledger.all_heads()}
+    return [known[name] for name in get_close_matches(text.strip().rsplit("/", 1)[-1], known, n=3, cutoff=0.6)]
+
+
+def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
+    """What is happening now: counts by state, what runs, what waits longest, what is stuck."""
+    cases = list(ledger.all_heads())
+    waiting = sorted((case for case in cases if case.state is State.WAITING), key=lambda case: _text(case.due) or "")
+    pause = ledger.pause()
+    return {
+        "at": format_moment(now),
+        "paused": {"by": pause.by, "reason": pause.reason, "until": _text(pause.until)} if pause else None,
+        "states": {state.value: count for state, count in sorted(Counter(case.state for case in cases).items())},
+        "executions": [
+            {"execution": batch.execution, "location": str(batch.location), "nodes": len(batch.members),
+             "state": batch.state.value, "since": format_moment(batch.created_at)}
+            for batch in ledger.open_batches()
+        ],
+        "waiting": [summary(case) for case in waiting[:20]],
+        "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:20],
+        "held": {guard: count for guard, count in sorted(Counter(case.held for case in cases if case.held).items())},
+        "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `audit verify` found."""
+
+    remediations: int
+    lines: int
+    faults: tuple[str, ...]
+
+
+def verify(ledger: Ledger, cases: Iterator[Remediation] | list[Remediation]) -> Verified:
+    """Check chain, order and completeness of each trail against its head."""
+    count = lines = 0
+    faults: list[str] = []
+    for case in cases:
+        told = ledger.trail(case.id)
+        found = fault(case, told)
+        count, lines = count + 1, lines + len(told)
+        faults += [found] if found else []
+    return Verified(count, lines, tuple(faults))
+
+
+def intact(lines: list[Transition]) -> bool:
+    """Whether the lines' own hashes hold, for the badge beside a single trail."""
+    return all(link(line.previous, line.to_json()) == line.hash for line in lines)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return format_moment(moment) if moment else None

@@ -1,0 +1,239 @@
+"""Ports: what the verbs ask of the world, and the bundle in which they get it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.findings import Finding
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.nodes import Location, Node
+from chalicelib.core.plans import Batch
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.core.tickets import Errand
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One append: the line, what the case is after it, and what is written in the same transaction.
+
+    `take` and `give` are names of leases; the remediation's id is their holder. `done` is an errand's id.
+    """
+
+    line: Transition
+    head: Remediation
+    take: tuple[str, ...] = ()
+    give: tuple[str, ...] = ()
+    owes: Errand | None = None
+    done: str | None = None
+
+    def lost(
+        self, end: tuple[int, str], holder: Callable[[str], str | None], owed: Callable[[str], bool]
+    ) -> Iterator[str]:
+        """What moved on before this change could be written. `end` is the trail's last number and hash, or 0 and GENESIS."""
+        if end != (self.line.number - 1, self.line.previous):
+            yield "the line before it"
+        mine = self.line.remediation
+        yield from (f"lease {name}" for name in self.take if holder(name) not in (None, mine))
+        yield from (f"lease {name}" for name in self.give if holder(name) != mine)
+        if self.done and not owed(self.done):
+            yield f"errand {self.done}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who stopped all new starts, why, and until when (None: until somebody resumes)."""
+
+    by: str
+    reason: str
+    since: datetime
+    until: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        until = format_moment(self.until) if self.until else None
+        return {"by": self.by, "reason": self.reason, "since": format_moment(self.since), "until": until}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Pause:
+        until = parse_moment(value["until"]) if value["until"] else None
+        return cls(by=value["by"], reason=value["reason"], since=parse_moment(value["since"]), until=until)
+
+
+class Ledger(Protocol):
+    """The only memory. Every write is conditional; a lost race is `Stale`, a busy store `Temporary`."""
+
+    def head(self, remediation: str) -> Remediation | None:
+        """What the trail adds up to, strongly consistent."""
+
+    def heads(self, remediations: Sequence[str]) -> dict[str, Remediation]:
+        """Many heads at once; those that do not exist are left out."""
+
+    def trail(self, remediation: str) -> list[Transition]:
+        """All lines of one remediation, first to last."""
+
+    def append(self, change: Change) -> None:
+        """Write line, head, leases and errand together, or nothing. Stale if number, lease or errand moved on.
+
+        A change whose very line is in the trail already has been written before its answer was lost: that is success.
+        """
+
+    def work(self, states: Iterable[State], *, before: datetime | None = None) -> Iterator[Remediation]:
+        """Remediations in these states, earliest `due` first; with `before`, only those due by then.
+
+        Equal moments: the higher `decision["priority"]` first. A case without `due` comes last, never with `before`.
+        """
+
+    def day(self, day: date) -> Iterator[Transition]:
+        """Every line written on one UTC day, in order of time, remediation and number."""
+
+    def all_heads(self) -> Iterator[Remediation]:
+        """Every remediation there is; for reports, never in the event path."""
+
+    def lease(self, name: str) -> str | None:
+        """Who holds the lease, or None."""
+
+    def save_batch(self, batch: Batch, *, expected: str | None) -> None:
+        """Write the batch if its stored state is `expected` (None: if there is none yet); else Stale.
+
+        A batch that is stored exactly so already is success. `created_at` never changes.
+        """
+
+    def batch(self, batch: str) -> Batch | None:
+        """The batch, or None."""
+
+    def batch_of(self, location: Location, execution: str) -> Batch | None:
+        """The batch that an execution serves, or None."""
+
+    def open_batches(self) -> list[Batch]:
+        """Batches that are intended or started, oldest first."""
+
+    def batches_since(self, since: datetime) -> list[Batch]:
+        """Batches created at or after `since`, whatever their state, oldest first."""
+
+    def errands(self, before: datetime) -> list[Errand]:
+        """Errands that are due by then, oldest first."""
+
+    def postpone(self, errand: Errand) -> None:
+        """Store the errand's new `due` and `tries`; Stale if it is done."""
+
+    def pause(self) -> Pause | None:
+        """The pause as it was set, or None; whether `until` has passed is the reader's to say."""
+
+    def set_pause(self, pause: Pause | None) -> None:
+        """Pause all new starts, or resume."""
+
+
+class Inventory(Protocol):
+    """The nodes as their own accounts describe them now."""
+
+    def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
+        """What EC2 and SSM say; an id that neither knows is left out. At most 50 per call outside."""
+
+    def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
+        """The last operation per node, without the single patches; unscanned nodes are left out."""
+
+    def patches(self, node: Node, state: PatchState) -> PatchState:
+        """The same state with the patches that are not installed."""
+
+    def compliance(self, location: Location) -> Iterator[Finding]:
+        """What SSM counts for every node of a location, as findings of the sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """An automation execution. `ended` None: the status is one we do not know, so it counts as neither."""
+
+    id: str
+    status: str
+    ended: bool | None
+    batch: str | None = None
+    ended_at: datetime | None = None
+    commands: Mapping[str, str] = field(default_factory=dict, hash=False)
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a run command did on one node; `status` is SSM's StatusDetails."""
+
+    node: str
+    status: str
+    detail: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "Success"
+
+
+class Automations(Protocol):
+    """Systems Manager automation in the node's own account."""
+
+    def start(self, batch: Batch) -> str:
+        """Start the execution under the batch's token and tag; its id. Temporary: it may or may not have started."""
+
+    def find(self, batch: Batch) -> str | None:
+        """The execution that carries the batch's tag, or None."""
+
+    def execution(self, location: Location, execution: str) -> Execution | None:
+        """The execution as it stands, or None if SSM does not know it."""
+
+    def invocations(self, location: Location, command: str) -> dict[str, Invocation]:
+        """What one run command did, per node."""
+
+    def stop(self, location: Location, execution: str) -> None:
+        """Cancel a running execution."""
+
+
+class Tickets(Protocol):
+    """The ticket system."""
+
+    def open(self, errand: Errand) -> str:
+        """The id of the one ticket for the errand's key; an open one is found, not doubled."""
+
+    def update(self, errand: Errand) -> None:
+        """Add the errand's text to its ticket."""
+
+    def resolve(self, errand: Errand) -> None:
+        """Close the errand's ticket; closing a closed one is no error."""
+
+
+class PolicyStore(Protocol):
+    def active(self) -> PolicySet:
+        """The set in force; PolicyError if there is none that loads."""
+
+
+class Notices(Protocol):
+    def say(self, what: str, /, **fields: Any) -> None:
+        """One structured line for operators; `what` is a stable name such as `transition` or `rejected`."""
+
+
+class Tracing(Protocol):
+    def verb(self, name: str) -> AbstractContextManager[Callable[..., None]]:
+        """A subsegment around one verb; calling what it yields adds annotations."""
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Aware UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; used only to keep the pace of StartAutomationExecution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything a verb may reach."""
+
+    ledger: Ledger
+    inventory: Inventory
+    automations: Automations
+    tickets: Tickets
+    policies: PolicyStore
+    notices: Notices
+    tracing: Tracing
+    clock: Clock

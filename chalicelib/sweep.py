@@ -1,0 +1,216 @@
+"""Sweep: find what events missed and finish what a crash left half done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from chalicelib import ticket
+from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.findings import Finding
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.dispatch import members, pause_reason, start, started
+from chalicelib.follow import settle, verify
+from chalicelib.intake import again, take
+from chalicelib.ports import Ports
+from chalicelib.record import quietly
+
+ORPHANED = timedelta(seconds=60)
+"""An intent this old has lost the invocation that wrote it."""
+
+RESTART_WITHIN = timedelta(minutes=10)
+"""An intent older than this is not started again under its token but queued anew, and so read again first."""
+
+SILENT = timedelta(minutes=45)
+"""An execution is asked about only when it has been silent for this long: events tell the rest."""
+
+PAGE = 100
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep did. `missed`: findings that no event had brought; `degraded`: places that did not answer."""
+
+    missed: int = 0
+    resumed: int = 0
+    settled: int = 0
+    verified: int = 0
+    errands: int = 0
+    degraded: tuple[str, ...] = ()
+
+
+def sweep(ports: Ports) -> Swept:
+    """One pass over the ledger's loose ends and the compliance of the whole fleet; safe to run twice."""
+    with ports.tracing.verb("sweep"):
+        degraded: list[str] = []
+        settings = ports.policies.active().settings
+        resumed = _each(ports, degraded, ports.ledger.open_batches(), _resume)
+        _strays(ports)
+        settled = _each(ports, degraded, ports.ledger.open_batches(), _settle_silent)
+        verified = sum(_each(ports, degraded, [found], lambda p, item: verify(p, *item, settings.verify_within))
+                       for found in _verifying(ports).items())  # fmt: skip
+        errands = _errands(ports)
+        missed = _each(ports, degraded, settings.locations, _fleet)
+        swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
+        ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
+                          errands=errands, degraded=list(swept.degraded))  # fmt: skip
+        return swept
+
+
+def _each(ports: Ports, degraded: list[str], items: Iterable[T], one: Callable[[Ports, T], int]) -> int:
+    """Do each; a place that is busy or refuses is named and left to the next sweep, the others go on."""
+    count = 0
+    for item in items:
+        try:
+            count += one(ports, item)
+        except (Temporary, Denied) as error:
+            place = _place(item)
+            degraded.append(place)
+            ports.notices.say("degraded", place=place, because=str(error))
+    return count
+
+
+def _place(item: object) -> str:
+    """Where an item of the sweep lives, for the list of places that did not answer."""
+    if isinstance(item, Batch):
+        return str(item.location)
+    return str(item[0] if isinstance(item, tuple) else item)
+
+
+def _resume(ports: Ports, batch: Batch) -> int:
+    """Finish an intent whose invocation is gone: adopt its execution, start it under its own token, or queue anew."""
+    age = ports.clock.now() - batch.created_at
+    if batch.state is BatchState.STARTED:
+        return _catch_up(ports, batch)
+    if age < ORPHANED:
+        return 0
+    found = ports.automations.find(batch)
+    if found:
+        started(ports, batch, found, "adopted by its tag")
+    elif age > RESTART_WITHIN:
+        _withdraw(ports, batch)
+    elif pause_reason(ports, ports.clock.now()) is None:
+        start(ports, batch)
+    return 1
+
+
+def _catch_up(ports: Ports, batch: Batch) -> int:
+    """Members whose line was never written although the batch runs."""
+    behind = [case for case in members(ports, batch) if case.state is State.STARTING]
+    for case in behind:
+        quietly(ports, case, Cause.STARTED, f"execution {batch.execution} runs", {"execution": batch.execution})
+    return len(behind)
+
+
+def _withdraw(ports: Ports, batch: Batch) -> None:
+    """Close the batch first, so that a late invocation finds it closed, then queue its members anew."""
+    try:
+        ports.ledger.save_batch(replace(batch, state=BatchState.WITHDRAWN), expected=batch.state.value)
+    except Stale:
+        return
+    for case in members(ports, batch):
+        _requeue(ports, case, f"batch {batch.id} never started")
+
+
+def _strays(ports: Ports) -> None:
+    """Members whose batch was never written: nothing can have started, and from now on nothing can."""
+    for case in list(ports.ledger.work([State.STARTING])):
+        assert case.since is not None, f"{case.id} is starting since never"
+        batch = ports.ledger.batch(str(case.batch))
+        listed = batch is not None and any(member.remediation == case.id for member in batch.members)
+        if ports.clock.now() - case.since < ORPHANED or (listed and batch and batch.state is not BatchState.WITHDRAWN):
+            continue
+        if batch is None and not _bury(ports, case):
+            continue
+        _requeue(ports, case, f"batch {case.batch} was never written")
+
+
+def _bury(ports: Ports, case: Remediation) -> bool:
+    """Put a withdrawn batch in the place of the missing one, so that it cannot be written any more."""
+    grave = Batch(str(case.batch), case.location, "", None, {}, (), ports.clock.now(), BatchState.WITHDRAWN)
+    try:
+        ports.ledger.save_batch(grave, expected=None)
+    except Stale:
+        return False
+    return True
+
+
+def _requeue(ports: Ports, case: Remediation, because: str) -> None:
+    if case.state is State.STARTING:
+        now = format_moment(ports.clock.now())
+        quietly(ports, case, Cause.WITHDRAWN, f"{because}: queued anew", {"batch": None, "due": now})
+
+
+def _settle_silent(ports: Ports, batch: Batch) -> int:
+    silent = batch.state is BatchState.STARTED and batch.started_at is not None
+    if not silent or ports.clock.now() - (batch.started_at or batch.created_at) < SILENT:
+        return 0
+    return settle(ports, batch)
+
+
+def _verifying(ports: Ports) -> dict[Location, list[Remediation]]:
+    waiting: dict[Location, list[Remediation]] = defaultdict(list)
+    for case in ports.ledger.work([State.VERIFYING]):
+        waiting[case.location].append(case)
+    return waiting
+
+
+def _errands(ports: Ports) -> int:
+    """Errands that were left behind; one for a remediation that is not there is a defect and is said so."""
+    owed = ports.ledger.errands(ports.clock.now())
+    for each in owed:
+        case = ports.ledger.head(each.remediation)
+        if case is None:
+            ports.notices.say("errand_without_remediation", remediation=each.remediation)
+            continue
+        ticket.run(ports, each, case)
+    return len(owed)
+
+
+def _fleet(ports: Ports, location: Location) -> int:
+    """Hold the compliance of one location against the ledger; findings that are news go through intake."""
+    missed = 0
+    page: list[Finding] = []
+    for finding in ports.inventory.compliance(location):
+        page.append(finding)
+        if len(page) == PAGE:
+            missed += _compare(ports, page)
+            page = []
+    return missed + (_compare(ports, page) if page else 0)
+
+
+def _compare(ports: Ports, page: list[Finding]) -> int:
+    heads = ports.ledger.heads([finding.remediation for finding in page])
+    digest = ports.policies.active().digest
+    missed = 0
+    for finding in page:
+        case = heads.get(finding.remediation)
+        if _is_news(finding, case):
+            missed += take(ports, finding).status == "decided"
+        elif case and case.state in _ASKED and case.decision.get("set_digest") != digest:
+            again(ports, case)
+    return missed
+
+
+_ASKED = (State.OPEN, State.WAITING, State.EXEMPT, State.QUEUED)
+"""States in which a changed policy set is asked again."""
+
+
+def _is_news(finding: Finding, case: Remediation | None) -> bool:
+    """Whether the ledger does not know this yet. A compliant node that nobody asked about is no news."""
+    if case is None:
+        return not finding.compliant
+    if case.active or (case.observed_at and finding.observed_at < case.observed_at):
+        return False
+    closed = case.state in (State.RESOLVED, State.GONE)
+    if finding.compliant:
+        return not closed
+    return closed and case.observed_at is not None and finding.observed_at > case.observed_at

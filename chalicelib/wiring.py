@@ -1,0 +1,110 @@
+"""Wiring: settings from the environment, which adapter serves which port, built once and only when asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from chalicelib import dispatch as dispatch_verb
+from chalicelib import follow as follow_verb
+from chalicelib import intake
+from chalicelib import sweep as sweep_verb
+from chalicelib.ports import Ledger, Ports
+
+PACKED = Path(__file__).with_name("policies.json")
+"""The compiled policy set that ships with the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment chooses. `sqlite` is the embedded ledger's file; without it the ledger is the table."""
+
+    table: str = "patchwarden"
+    sqlite: str | None = None
+    role: str = "patchwarden-member"
+    external_id: str | None = None
+    hub_account: str | None = None
+    policies: str = str(PACKED)
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """PATCHWARDEN_TABLE, _SQLITE, _ROLE, _EXTERNAL_ID, _HUB_ACCOUNT and _POLICIES; all optional."""
+        given = {name: os.environ.get(f"PATCHWARDEN_{name.upper()}") for name in cls.__slots__}
+        return cls(**{name: value for name, value in given.items() if value})
+
+
+_ports: Ports | None = None
+
+
+def ports() -> Ports:
+    """The one bundle of this process."""
+    global _ports
+    if _ports is None:
+        _ports = build(Settings.from_environment())
+    return _ports
+
+
+def use(bundle: Ports | None) -> None:
+    """Serve from this bundle from now on; None: build anew when asked."""
+    global _ports
+    _ports = bundle
+
+
+def build(settings: Settings, session: Any = None) -> Ports:
+    """The bundle for these settings; imports only the adapters that it needs. No call goes out yet."""
+    from chalicelib.adapters.accounts import Accounts
+    from chalicelib.adapters.clock import SystemClock
+    from chalicelib.adapters.inventory import AwsInventory
+    from chalicelib.adapters.notices import JsonNotices
+    from chalicelib.adapters.opscenter import OpsCenter
+    from chalicelib.adapters.policy_store import Packed
+    from chalicelib.adapters.systems_manager import SystemsManager
+    from chalicelib.adapters.tracing import XRay
+
+    accounts = Accounts(
+        role=settings.role, external_id=settings.external_id, hub_account=settings.hub_account, session=session
+    )
+    clock = SystemClock()
+    return Ports(
+        ledger=ledger(settings),
+        inventory=AwsInventory(accounts),
+        automations=SystemsManager(accounts),
+        tickets=OpsCenter(accounts),
+        policies=Packed(settings.policies),
+        notices=JsonNotices(clock),
+        tracing=XRay(),
+        clock=clock,
+    )
+
+
+def ledger(settings: Settings) -> Ledger:
+    """The embedded ledger if a file is named, else the table."""
+    if settings.sqlite:
+        from chalicelib.adapters.sqlite import SqliteLedger
+
+        return SqliteLedger(settings.sqlite)
+    from chalicelib.adapters.dynamodb import DynamoLedger
+
+    return DynamoLedger(settings.table)
+
+
+def receive(event: object) -> dict[str, Any]:
+    return intake.receive(ports(), event).to_json()
+
+
+def request(payload: object) -> dict[str, Any]:
+    return intake.request(ports(), payload).to_json()
+
+
+def follow(event: object) -> dict[str, Any]:
+    return follow_verb.follow(ports(), event).to_json()
+
+
+def dispatch() -> dict[str, Any]:
+    return asdict(dispatch_verb.dispatch(ports()))
+
+
+def sweep() -> dict[str, Any]:
+    return asdict(sweep_verb.sweep(ports()))
