@@ -26,7 +26,6 @@ check: venv ## style, types, floors, policies
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
-	@$(PY) -m mypy app.py deploy bench tests
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m patchwarden policy check policies
 
@@ -50,8 +49,9 @@ venv:
 
 .PHONY: environment
 environment:
-	@test -n "$(PYTHON)" || { echo "Patchwarden needs Python 3.11 or newer; $$(python3 --version 2>&1 || echo 'no python3') \
-	was found. Install one, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "Patchwarden needs Python 3.11 or newer; found: $$($(or $(PYTHON),python3) --version 2>&1)."; \
+	echo "Name another with make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. \
 	On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Making $(VENV) from requirements.lock with $$($(PYTHON) --version) (once, about a minute)"

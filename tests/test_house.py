@@ -195,10 +195,13 @@ def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
     assert not re.search(r"://|--index-url|--find-links|file:", lock)
 
 
-def test_an_older_python_is_told_what_is_needed() -> None:
-    answer = make("environment", "PYTHON=")
+def test_an_older_python_is_told_what_is_needed(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    old.chmod(0o755)
+    answer = make("environment", f"PYTHON={old}")
     assert answer.returncode != 0
-    assert "Patchwarden needs Python 3.11 or newer" in answer.stdout
+    assert "Patchwarden needs Python 3.11 or newer; found: Python 3.9.2" in answer.stdout
 
 
 def test_make_alone_lists_what_can_be_run() -> None:
