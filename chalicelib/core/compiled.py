@@ -1,0 +1,59 @@
+"""The compiled document: its version, its digests, and how its parts are read strictly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from chalicelib.core.chain import digest
+from chalicelib.core.errors import PolicyError
+
+VERSION = 1
+"""The format of the document; one of another version is refused, not guessed at."""
+
+NONE = type(None)
+Kind = type | tuple[type, ...] | frozenset[str]
+"""What may stand there: a type, one of several types, or one of some words."""
+
+Shape = Mapping[str, Kind]
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """The digest that a compiled document must carry: over all of it but the digest."""
+    return digest({name: value for name, value in document.items() if name != "digest"})
+
+
+def digest_of_policy(policy: Mapping[str, Any]) -> str:
+    """The digest of a compiled policy's meaning: it does not change when the file moves or a comment is added."""
+    when = {
+        group: [{name: value for name, value in clause.items() if name != "line"} for clause in clauses]
+        for group, clauses in policy["when"].items()
+    }
+    return digest({**{name: value for name, value in policy.items() if name != "origin"}, "when": when})
+
+
+def exactly(value: Any, where: str, shape: Shape) -> dict[str, Any]:
+    """The map, if it has exactly these names with values of these kinds; PolicyError otherwise."""
+    if not isinstance(value, dict):
+        raise PolicyError(f"the policy set is malformed: {where} cannot be {value!r:.60}")
+    if value.keys() != shape.keys():
+        odd = ", ".join(sorted(map(str, value.keys() ^ shape.keys())))
+        raise PolicyError(f"the policy set is malformed: {where} lacks, or does not know, {odd:.120}")
+    for name, kind in shape.items():
+        if not _is(value[name], kind):
+            raise PolicyError(f"the policy set is malformed: {name} of {where} cannot be {value[name]!r:.60}")
+    return value
+
+
+def _is(value: object, kind: Kind) -> bool:
+    if isinstance(kind, frozenset):
+        return isinstance(value, str) and value in kind
+    return isinstance(value, kind) and (kind in (bool, object) or not isinstance(value, bool))
+
+
+def seconds(value: int | None) -> timedelta | None:
+    """A stored duration; PolicyError if it is negative."""
+    if value is not None and value < 0:
+        raise PolicyError(f"the policy set is malformed: {value} is no duration")
+    return None if value is None else timedelta(seconds=value)

@@ -1,0 +1,118 @@
+"""Evaluation: the policies held against the facts of one finding, and which of them wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.core.conditions import Clause, Condition, Readings, Truth
+from chalicelib.core.paths import MISSING, Unreadable
+from chalicelib.core.policies import Mode, Policy, PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A policy that could not be evaluated: the path at which the facts failed it, and why."""
+
+    policy: str
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The winner, and every enforced policy above it that could not be evaluated (all, if nobody won).
+
+    `shadows` are the shadow policies that match, in rank order: they never win.
+    """
+
+    winner: Policy | None
+    unknown: tuple[Unknown, ...]
+    shadows: tuple[Policy, ...]
+
+
+def judge(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> Verdict:
+    """The verdict on one finding. What is unknown never wins, and never hides behind what is known."""
+    readings = Readings(facts)
+    winner, unknown = None, []
+    for policy, truth in policies.enforced.standing(readings, now):
+        if truth is Truth.TRUE:
+            winner = policy
+            break
+        unknown.append(_doubt(policy, readings))
+    shadows = policies.shadow.standing(readings, now) if policies.shadow.policies else ()
+    return Verdict(winner, tuple(unknown), tuple(policy for policy, truth in shadows if truth is Truth.TRUE))
+
+
+def _doubt(policy: Policy, readings: Readings) -> Unknown:
+    for clause in policy.when.clauses():
+        found = readings.find(clause.condition.path)
+        if isinstance(found, Unreadable):
+            return Unknown(policy.id, clause.condition.path.text, found.why)
+    raise AssertionError(f"{policy.id} is unknown without an unknown condition")
+
+
+class Standing(StrEnum):
+    """Whether a policy counts for a finding at all."""
+
+    ENFORCED = "enforced"
+    SHADOW = "shadow"
+    OFF = "off"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One condition held against the facts: `found` is a value, a list of values, or None with a `why`."""
+
+    group: str
+    clause: Clause
+    truth: Truth
+    found: Any
+    why: str | None
+
+    @property
+    def condition(self) -> Condition:
+        return self.clause.condition
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One policy held against one finding: whether it matches, and what each condition said."""
+
+    policy: Policy
+    standing: Standing
+    truth: Truth
+    held: tuple[Held, ...]
+
+
+def evaluate(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> list[Evaluation]:
+    """Every policy in rank order with every condition: nothing is skipped, so that it can be explained."""
+    readings = Readings(facts)
+    return [
+        Evaluation(policy, _standing(policy, now), policy.when.judge(readings), tuple(_held(policy, readings)))
+        for policy in policies.policies
+    ]
+
+
+_STANDING = {Mode.ENFORCE: Standing.ENFORCED, Mode.SHADOW: Standing.SHADOW, Mode.OFF: Standing.OFF}
+
+
+def _standing(policy: Policy, now: datetime) -> Standing:
+    return Standing.ENDED if policy.ended(now) else _STANDING[policy.mode]
+
+
+def _held(policy: Policy, readings: Readings) -> Iterator[Held]:
+    for group in ("all", "any", "none"):
+        for clause in getattr(policy.when, group):
+            found = readings.find(clause.condition.path)
+            truth = readings.truth(clause.condition)
+            if isinstance(found, Unreadable):
+                yield Held(group, clause, truth, None, found.why)
+            elif found is MISSING:
+                yield Held(group, clause, truth, None, "it is missing")
+            else:
+                yield Held(group, clause, truth, found, None)

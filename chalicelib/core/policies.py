@@ -1,0 +1,320 @@
+"""Policies: which findings they speak for and what they want, as the workbench compiled them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.core.chain import canonical
+from chalicelib.core.compiled import NONE, VERSION, Shape, digest_of, digest_of_policy, exactly, seconds
+from chalicelib.core.conditions import MATCH, OPERATORS, Clause, Condition, When
+from chalicelib.core.errors import PolicyError
+from chalicelib.core.index import Index
+from chalicelib.core.moments import parse_moment
+from chalicelib.core.paths import Path, parse, walked
+from chalicelib.core.settings import Settings
+
+
+class Band(StrEnum):
+    """Bands, the strongest first."""
+
+    GUARDRAIL = "guardrail"
+    EMERGENCY = "emergency"
+    STANDARD = "standard"
+    DEFAULT = "default"
+
+
+class Action(StrEnum):
+    """Actions, the most careful first."""
+
+    EXEMPT = "exempt"
+    TICKET = "ticket"
+    OBSERVE = "observe"
+    APPROVE = "approve"
+    REMEDIATE = "remediate"
+
+
+class Mode(StrEnum):
+    """Only `enforce` decides; `shadow` is judged beside it and recorded; `off` is not judged."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+    OFF = "off"
+
+
+ON_DEADLINE = frozenset({"ticket", "remediate"})
+REBOOT = frozenset({"if-needed", "never"})
+STOPPED = frozenset({"wait", "start"})
+
+_BANDS = {band: place for place, band in enumerate(Band)}
+_ACTIONS = {action: place for place, action in enumerate(Action)}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimit:
+    """At most `max` nodes that share a value of `tag` at once."""
+
+    tag: str
+    max: int
+
+    @classmethod
+    def from_json(cls, value: object) -> GroupLimit:
+        return cls(**exactly(value, "per_group", {"tag": str, "max": int}))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`concurrency` and `max_errors` are SSM's text, such as `10` or `10%`; `max_per_hour` counts nodes."""
+
+    concurrency: str
+    max_errors: str
+    max_per_hour: int | None = None
+    per_group: GroupLimit | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> Limits:
+        known = exactly(value, "limits", {"concurrency": str, "max_errors": str, "max_per_hour": (int, NONE),
+                                          "per_group": (dict, NONE)})  # fmt: skip
+        group = known["per_group"]
+        return cls(**{**known, "per_group": GroupLimit.from_json(group) if group else None})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Another runbook than ours, at a pinned version. Each parameter is a list of texts, as SSM takes it."""
+
+    name: str
+    version: str
+    parameters: Mapping[str, list[str]] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def from_json(cls, value: object) -> Document:
+        return cls(**exactly(value, "document", {"name": str, "version": str, "parameters": dict}))
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who approved an exemption, on which day (YYYY-MM-DD), in which ticket."""
+
+    by: str
+    on: str
+    ticket: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Approval:
+        return cls(**exactly(value, "approved", {"by": str, "on": str, "ticket": str}))
+
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What a policy wants. `window` names one of the settings; `severity` is its tickets', 1 (worst) to 4."""
+
+    action: Action
+    severity: int
+    window: str | None
+    deadline: timedelta | None
+    on_deadline: str
+    reboot: str
+    attempts: int
+    cooldown: timedelta
+    stopped: str
+    snapshot: bool
+    limits: Limits
+    document: Document | None
+    until: datetime | None
+    reason: str | None
+    approved: Approval | None
+
+    @classmethod
+    def from_json(cls, value: object) -> Then:
+        known = exactly(value, "then", _THEN)
+        return cls(
+            **{
+                **known,
+                "action": Action(known["action"]),
+                "deadline": seconds(known["deadline"]),
+                "cooldown": seconds(known["cooldown"]),
+                "limits": Limits.from_json(known["limits"]),
+                "document": Document.from_json(known["document"]) if known["document"] else None,
+                "until": _moment(known["until"]),
+                "approved": Approval.from_json(known["approved"]) if known["approved"] else None,
+            }
+        )
+
+
+_THEN: Shape = {
+    "action": str,
+    "severity": int,
+    "window": (str, NONE),
+    "deadline": (int, NONE),
+    "on_deadline": ON_DEADLINE,
+    "reboot": REBOOT,
+    "attempts": int,
+    "cooldown": int,
+    "stopped": STOPPED,
+    "snapshot": bool,
+    "limits": dict,
+    "document": (dict, NONE),
+    "until": (str, NONE),
+    "reason": (str, NONE),
+    "approved": (dict, NONE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy. It counts until `expires`; `origin` is `file:line`, `digest` that of its meaning."""
+
+    id: str
+    title: str
+    owner: str
+    band: Band
+    mode: Mode
+    priority: int
+    expires: datetime | None
+    when: When
+    then: Then
+    origin: str
+    digest: str
+
+    @property
+    def rank(self) -> tuple[int, int, int, str]:
+        """Its place among the policies that match together, the lowest wins: never the order of files."""
+        return _BANDS[self.band], _ACTIONS[self.then.action], -self.priority, self.id
+
+    def ended(self, now: datetime) -> bool:
+        return self.expires is not None and self.expires <= now
+
+    @classmethod
+    def from_json(cls, value: object, shared: Shared) -> Policy:
+        known = exactly(value, "a policy", _POLICY)
+        groups = exactly(known["when"], f"when of {known['id']}", {"all": list, "any": list, "none": list})
+        clauses = {name: tuple(map(shared.clause, group)) for name, group in groups.items()}
+        return cls(
+            **{
+                **known,
+                "band": Band(known["band"]),
+                "mode": Mode(known["mode"]),
+                "expires": _moment(known["expires"]),
+                "when": When(**clauses),
+                "then": Then.from_json(known["then"]),
+                "digest": digest_of_policy(known),
+            }
+        )
+
+
+_POLICY: Shape = {
+    "id": str,
+    "title": str,
+    "owner": str,
+    "band": str,
+    "mode": str,
+    "priority": int,
+    "expires": (str, NONE),
+    "when": dict,
+    "then": dict,
+    "origin": str,
+}
+
+
+class Shared:
+    """The paths and conditions of one set: each is made once, however many policies hold it."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, Path] = {}
+        self._conditions: dict[str, Condition] = {}
+
+    def clause(self, value: object) -> Clause:
+        known = exactly(value, "a condition", _CLAUSE)
+        key = canonical([known[name] for name in _CLAUSE if name != "line"])
+        if key not in self._conditions:
+            self._conditions[key] = Condition.of(
+                self._path(known["path"], known["steps"]),
+                known["operator"],
+                known["operand"],
+                match=known["match"],
+                if_missing=known["if_missing"],
+            )
+        return Clause(self._conditions[key], known["line"])
+
+    def _path(self, text: str, steps: list[str | int] | None) -> Path:
+        if text not in self._paths:
+            path = parse(text) if steps is None else walked(steps)
+            if path.text != text:
+                raise PolicyError(f"the policy set is malformed: {text:.60} is not what its steps say")
+            self._paths[text] = path
+        return self._paths[text]
+
+
+_CLAUSE: Shape = {
+    "path": str,
+    "steps": (list, NONE),
+    "operator": frozenset(OPERATORS),
+    "operand": object,
+    "match": MATCH,
+    "if_missing": bool,
+    "line": (int, NONE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All policies in rank order, and the settings. `blocks` are those of the facts that some path touches."""
+
+    digest: str
+    policies: tuple[Policy, ...]
+    settings: Settings
+    blocks: frozenset[str]
+    enforced: Index[Policy] = field(repr=False, compare=False)
+    shadow: Index[Policy] = field(repr=False, compare=False)
+
+    @classmethod
+    def load(cls, document: object) -> PolicySet:
+        """The whole set, or PolicyError in one sentence: a document is never loaded in part."""
+        if not isinstance(document, dict) or document.get("version") != VERSION:
+            found = document.get("version") if isinstance(document, dict) else document
+            raise PolicyError(f"the policy set has format version {found!r:.40}, this service reads {VERSION}")
+        try:
+            if document.get("digest") != digest_of(document):
+                raise PolicyError("the policy set's digest is not that of its content: it was changed or cut off")
+            return cls._of(exactly(document, "the set", _SET))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise PolicyError(f"the policy set is malformed: {type(error).__name__} {error!s:.200}") from error
+
+    @classmethod
+    def _of(cls, document: Mapping[str, Any]) -> PolicySet:
+        settings, shared = Settings.from_json(document["settings"]), Shared()
+        policies = sorted((Policy.from_json(value, shared) for value in document["policies"]), key=lambda one: one.rank)
+        ids = {policy.id for policy in policies}
+        if len(ids) < len(policies):
+            raise PolicyError("the policy set is malformed: two policies have the same id")
+        for policy in policies:
+            if policy.then.window is not None and policy.then.window not in settings.windows:
+                raise PolicyError(f"the policy set is malformed: {policy.id} names no window of it")
+        enforced = [policy for policy in policies if policy.mode is Mode.ENFORCE]
+        shadow = [policy for policy in policies if policy.mode is Mode.SHADOW]
+        return cls(
+            digest=document["digest"],
+            policies=tuple(policies),
+            settings=settings,
+            blocks=_blocks(enforced + shadow),
+            enforced=Index.of(enforced),
+            shadow=Index.of(shadow),
+        )
+
+
+_SET: Shape = {"version": int, "digest": str, "settings": dict, "policies": list}
+
+
+def _blocks(policies: list[Policy]) -> frozenset[str]:
+    """What must be fetched; the single patches are never fetched without the state they belong to."""
+    touched = (clause.condition.path.base.block for policy in policies for clause in policy.when.clauses())
+    found = {block for block in touched if block is not None}
+    return frozenset(found | {"patch"} if "patch.missing" in found else found)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else parse_moment(text)

@@ -1,0 +1,75 @@
+"""Settings: what the organisation says once for all policies, in `_set.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from chalicelib.core.compiled import exactly
+from chalicelib.core.errors import PolicyError
+from chalicelib.core.moments import parse_moment
+from chalicelib.core.nodes import Location, valid_place
+from chalicelib.core.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A time in which nothing starts, from `since` up to `until`, whatever a window says."""
+
+    name: str
+    since: datetime
+    until: datetime
+    reason: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Freeze:
+        known = exactly(value, "a freeze", {"name": str, "since": str, "until": str, "reason": str})
+        return cls(**{**known, "since": parse_moment(known["since"]), "until": parse_moment(known["until"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`linger` is how long a batch waits for company, `verify_within` how long for its scan.
+
+    `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
+    """
+
+    linger: timedelta
+    verify_within: timedelta
+    executions_per_location: int
+    locations: tuple[Location, ...]
+    freezes: tuple[Freeze, ...]
+    documents: frozenset[str]
+    windows: Mapping[str, Window] = field(hash=False)
+
+    @classmethod
+    def from_json(cls, value: object) -> Settings:
+        known = exactly(value, "the settings", _SETTINGS)
+        scope = exactly(known["scope"], "the scope", {"accounts": list, "regions": list})
+        return cls(
+            linger=timedelta(seconds=known["linger"]),
+            verify_within=timedelta(seconds=known["verify_within"]),
+            executions_per_location=known["executions_per_location"],
+            locations=tuple(_location(account, region) for account in scope["accounts"] for region in scope["regions"]),
+            freezes=tuple(map(Freeze.from_json, known["freezes"])),
+            documents=frozenset(known["documents"]),
+            windows={name: Window.from_json(name, window) for name, window in known["windows"].items()},
+        )
+
+
+_SETTINGS = {
+    "linger": int,
+    "verify_within": int,
+    "executions_per_location": int,
+    "scope": dict,
+    "freezes": list,
+    "documents": list,
+    "windows": dict,
+}
+
+
+def _location(account: object, region: object) -> Location:
+    if not valid_place(account, region):
+        raise PolicyError(f"the policy set is malformed: {account!r:.40} in {region!r:.40} is no account and Region")
+    return Location(str(account), str(region))
