@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from chalicelib.core.conditions import Clause, Condition, Readings, Truth
+from chalicelib.core.conditions import Condition, Truth
 from chalicelib.core.paths import MISSING, Unreadable
 from chalicelib.core.policies import Mode, Policy, PolicySet
+from chalicelib.core.readings import Clause, Readings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from chalicelib.core.conditions import Condition, Readings, Truth, When, every
+from chalicelib.core.conditions import Condition, Truth, every
 from chalicelib.core.paths import Path, Unreadable
+from chalicelib.core.readings import Readings, When
 
 _SHARED = 2
 """A mask pays from so many policies on: what one policy asks alone is asked only when its turn comes."""
@@ -21,8 +22,7 @@ class Ranked(Protocol):
     @property
     def when(self) -> When: ...
 
-    @property
-    def expires(self) -> datetime | None: ...
+    def ended(self, now: datetime) -> bool: ...
 
 
 P = TypeVar("P", bound=Ranked)
@@ -71,7 +71,7 @@ class Index(Generic[P]):
             left ^= lowest
             number = lowest.bit_length() - 1
             policy = self.policies[number]
-            if policy.expires is not None and policy.expires <= now:
+            if policy.ended(now):
                 continue
             truth, denied = _judge(self.asks[number], policy.when, readings)
             if truth is not Truth.FALSE:

@@ -10,11 +10,12 @@ from typing import Any
 
 from chalicelib.core.chain import canonical
 from chalicelib.core.compiled import NONE, VERSION, Shape, digest_of, digest_of_policy, exactly, seconds
-from chalicelib.core.conditions import MATCH, OPERATORS, Clause, Condition, When
+from chalicelib.core.conditions import MATCH, OPERATORS, Condition
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.index import Index
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.paths import Path, parse, walked
+from chalicelib.core.readings import Clause, When
 from chalicelib.core.settings import Settings
 
 
