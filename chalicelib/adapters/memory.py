@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 
+from chalicelib.core.chain import GENESIS
 from chalicelib.core.errors import Stale
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
@@ -45,9 +46,11 @@ class MemoryLedger:
         line = change.line
         if self._written(line):
             return
-        moved = ", ".join(self._moved(change))
-        if moved:
-            raise Stale(f"line {line.number} of {line.remediation} lost against another writer: {moved}")
+        head = self._heads.get(line.remediation)
+        end = (head.number, head.hash) if head else (0, GENESIS)
+        lost = ", ".join(change.lost(end, self._leases.get, self._errands.__contains__))
+        if lost:
+            raise Stale(f"line {line.number} of {line.remediation} is too late for {lost}")
         self._trails.setdefault(line.remediation, []).append(line)
         self._replace_head(change.head)
         self._leases |= dict.fromkeys(change.take, line.remediation)
@@ -61,19 +64,6 @@ class MemoryLedger:
     def _written(self, line: Transition) -> bool:
         lines = self._trails.get(line.remediation, [])
         return 0 < line.number <= len(lines) and lines[line.number - 1].hash == line.hash
-
-    def _moved(self, change: Change) -> Iterator[str]:
-        line, head = change.line, self._heads.get(change.line.remediation)
-        if line.number != (head.number + 1 if head else 1) or (head and line.previous != head.hash):
-            yield "the line before it"
-        for name in change.take:
-            if self._leases.get(name, line.remediation) != line.remediation:
-                yield f"lease {name}"
-        for name in change.give:
-            if self._leases.get(name) != line.remediation:
-                yield f"lease {name}"
-        if change.done and change.done not in self._errands:
-            yield f"errand {change.done}"
 
     def _replace_head(self, case: Remediation) -> None:
         old = self._heads.get(case.id)

@@ -1,0 +1,193 @@
+"""Accounts: how an AWS call reaches an account and a Region, and what its failure means for us.
+
+One client per service and Region serves every account: the credentials of the assumed role are put into each request
+when it is signed. A session and a client of its own for each account would cost a hundred times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.parsers import ResponseParserError
+
+from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.nodes import Location
+
+_LOST = (HTTPClientError, NoConnection, ResponseParserError)
+"""The request or its answer did not arrive whole, so nobody knows what it did."""
+
+_TEMPORARY = frozenset({
+    # https://docs.aws.amazon.com/general/latest/gr/api-retries.html
+    "BandwidthLimitExceeded", "EC2Throttled", "PriorRequestNotComplete", "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded", "RequestThrottled", "RequestTimeout", "SlowDown", "Throttled", "Throttling",
+    "TooManyRequests", "TransactionInProgress", "InternalError", "InternalFailure", "InternalServerError",
+    "ServiceUnavailable", "Unavailable", "ExpiredToken", "TooManyUpdates", "AutomationExecutionLimitExceeded",
+})  # fmt: skip
+"""Error codes, without the ending `Exception`. What is not here and no 5xx is Denied: a person looks at it once,
+instead of us repeating for ever what AWS refuses for a reason that we do not know."""
+
+_STALE_CREDENTIALS = frozenset({"ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient", "AuthFailure"})
+_EARLY = timedelta(minutes=5)
+_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+
+
+class Refusal(Denied):
+    """Denied by AWS under an error code that the caller may know how to take; `answer` is the error response."""
+
+    def __init__(self, message: str, code: str, answer: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.code = code
+        self.answer = answer
+
+
+@contextmanager
+def translating(what: str) -> Iterator[None]:
+    """Turn what boto3 raises into Temporary, Refusal or Denied; `what` says account, Region and operation."""
+    try:
+        yield
+    except ClientError as error:
+        raise _answered(error, what) from error
+    except _LOST as error:
+        raise Temporary(f"{what}: no answer: {error}") from error
+    except BotoCoreError as error:
+        raise Denied(f"{what}: not sent: {error}") from error
+
+
+def _answered(error: ClientError, what: str) -> Temporary | Refusal:
+    code = _code(error)
+    text = f"{what}: {code}: {error.response.get('Error', {}).get('Message', '')}"
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _TEMPORARY or status == 429 or status >= 500:
+        return Temporary(text)
+    return Refusal(text, code, error.response)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "")).removesuffix("Exception")
+
+
+def partition(region: str) -> str:
+    """The first part of an ARN in this Region. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html"""
+    return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
+
+
+def configuration(attempts: int = 3) -> Config:
+    """How every client of ours behaves; `attempts` counts the first try too.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+    return Config(
+        connect_timeout=3,
+        read_timeout=15,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        user_agent_extra="patchwarden",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    credentials: Credentials
+    until: datetime
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class Accounts:
+    """Calls in every account of the organisation, through one role name; not for use by several threads.
+
+    Calls in `hub_account` use the process's own credentials; without it the role is assumed everywhere.
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+    """
+
+    def __init__(
+        self,
+        *,
+        role: str,
+        external_id: str | None = None,
+        hub_account: str | None = None,
+        attempts: int = 3,
+        session: Callable[[], boto3.Session] | None = None,
+        now: Callable[[], datetime] = _wall_clock,
+    ) -> None:
+        self._role = role
+        self._external_id = external_id
+        self._hub_account = hub_account
+        self._config = configuration(attempts)
+        self._open_session = session or boto3.Session
+        self._now = now
+        self._session: boto3.Session | None = None
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._held: dict[str, _Held] = {}
+        self._signing_as: Credentials | None = None
+
+    def call(self, location: Location, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """One API call, such as `("ssm", "get_automation_execution")`; Temporary, Refusal or Denied."""
+        with translating(f"{location} {service}:{operation}"):
+            answer: dict[str, Any] = self._signed(location, service, operation, parameters)
+        return answer
+
+    def pages(self, location: Location, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The same call, page after page; the next one is asked for only when it is wanted."""
+        answer = self.call(location, service, operation, **parameters)
+        yield answer
+        while token := answer.get("NextToken"):
+            answer = self.call(location, service, operation, **parameters, NextToken=token)
+            if answer.get("NextToken") == token:
+                raise Temporary(f"{location} {service}:{operation}: the same page came twice")
+            yield answer
+
+    def _signed(self, location: Location, service: str, operation: str, parameters: dict[str, Any]) -> Any:
+        self._signing_as = self._credentials(location)
+        try:
+            return getattr(self._client(service, location.region), operation)(**parameters)
+        except ClientError as error:
+            if _code(error) in _STALE_CREDENTIALS:
+                self._held.pop(location.account, None)
+            raise
+        finally:
+            self._signing_as = None
+
+    def _client(self, service: str, region: str | None = None) -> Any:
+        """The one client for this service and Region; without a Region, that of the environment."""
+        if (service, region) not in self._clients:
+            self._session = self._session or self._open_session()
+            make: Any = self._session.client
+            client = make(service, region_name=region, config=self._config)
+            client.meta.events.register("before-sign", self._sign)
+            self._clients[service, region] = client
+        return self._clients[service, region]
+
+    def _sign(self, request: Any, **_: Any) -> None:
+        """botocore asks before it signs each try of each request, and takes the credentials from the context."""
+        if self._signing_as:
+            request.context.setdefault("signing", {})["request_credentials"] = self._signing_as
+
+    def _credentials(self, location: Location) -> Credentials | None:
+        if location.account == self._hub_account:
+            return None
+        held = self._held.get(location.account)
+        if not held or held.until - _EARLY <= self._now():
+            held = self._held[location.account] = self._assume(location)
+        return held.credentials
+
+    def _assume(self, location: Location) -> _Held:
+        role = f"arn:{partition(location.region)}:iam::{location.account}:role/{self._role}"
+        given = {"ExternalId": self._external_id} if self._external_id else {}
+        with translating(f"{location} sts:assume_role {role}"):
+            answer = self._client("sts").assume_role(
+                RoleArn=role, RoleSessionName="patchwarden", DurationSeconds=3600, **given
+            )
+        lent = answer["Credentials"]
+        keys = Credentials(lent["AccessKeyId"], lent["SecretAccessKey"], lent["SessionToken"])
+        return _Held(keys, lent["Expiration"])

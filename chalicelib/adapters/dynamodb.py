@@ -1,0 +1,365 @@
+"""The ledger in one DynamoDB table: a line is put once, a head moves on condition, both in one transaction.
+
+pk                        sk             what it is                           index
+R#<remediation>           T#<number>     a line of the trail                  day
+R#<remediation>           HEAD           what the lines add up to             work
+L#<name>                  LEASE          who holds it
+E#<errand>                ERRAND         a deed owed to the ticket system     work
+B#<batch>                 BATCH          the batch
+X#<location>#<execution>  BATCH          which batch an execution serves
+OPEN#<shard>              <time>#<batch> a batch that has not ended
+BATCHES#<shard>           <time>#<batch> every batch
+PAUSE                     PAUSE          the switch that stops all starts
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from chalicelib.adapters.accounts import Refusal, configuration, translating
+from chalicelib.core.chain import canonical
+from chalicelib.core.errors import Stale, Temporary
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.core.tickets import Errand
+from chalicelib.ports import Change, Pause
+
+_WORK = ("work", "work_pk", "work_sk")
+_DAY = ("day", "day_pk", "day_sk")
+_TEXTS = ("pk", "sk", *_WORK[1:], *_DAY[1:])
+
+
+def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+TABLE: dict[str, Any] = {
+    "KeySchema": _keys("pk", "sk"),
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in _TEXTS],
+    "GlobalSecondaryIndexes": [
+        {"IndexName": name, "KeySchema": _keys(partition, sort), "Projection": {"ProjectionType": "ALL"}}
+        for name, partition, sort in (_WORK, _DAY)
+    ],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+"""The table, in words that CreateTable and AWS::DynamoDB::Table share; only its name is missing.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html
+"""
+
+SHARDS = 4
+"""Partitions that one state, one day or the open batches are spread over; a partition takes 1,000 writes a second.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
+"""
+_MOST_KEYS = 100
+"""https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
+_TRIES = 5
+_OPEN = frozenset({BatchState.INTENDED, BatchState.STARTED})
+_LAST = "~~"
+
+Item = dict[str, dict[str, str]]
+
+
+class DynamoLedger:
+    """The port `Ledger` over the table of this name; the client is made when it is first used."""
+
+    def __init__(self, table: str, client: Callable[[], Any] | None = None) -> None:
+        self._table = table
+        self._connect = client or _client
+        self._connected: Any = None
+
+    def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        with translating(f"ledger table {self._table} dynamodb:{operation}"):
+            self._connected = self._connected or self._connect()
+            answer: dict[str, Any] = getattr(self._connected, operation)(**parameters)
+        return answer
+
+    def head(self, remediation: str) -> Remediation | None:
+        item = self._get(f"R#{remediation}", "HEAD")
+        return _remediation(item) if item else None
+
+    def heads(self, remediations: Sequence[str]) -> dict[str, Remediation]:
+        items = self._get_all([(f"R#{each}", "HEAD") for each in dict.fromkeys(remediations)])
+        return {head.id: head for head in map(_remediation, items)}
+
+    def trail(self, remediation: str) -> list[Transition]:
+        condition = "pk = :pk AND begins_with(sk, :sk)"
+        return [_transition(item) for item in self._query(condition, pk=f"R#{remediation}", sk="T#")]
+
+    def append(self, change: Change) -> None:
+        line = change.line
+        writes = list(self._writes(change))
+        lost = self._transact([write for _, write in writes])
+        if lost and not self._written(line):
+            names = ", ".join(dict.fromkeys(writes[index][0] for index in lost))
+            raise Stale(f"line {line.number} of {line.remediation} is too late for {names}")
+
+    def _writes(self, change: Change) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What one transaction writes, each with the words for what moved on if its condition fails."""
+        line, case = change.line, change.head
+        yield "the line before it", self._put(_line_item(line), "attribute_not_exists(pk)")
+        if line.number == 1:
+            yield "the line before it", self._put(_head_item(case), "attribute_not_exists(pk)")
+        else:
+            follows = "line_number = :before AND line_hash = :previous"
+            yield (
+                "the line before it",
+                self._put(_head_item(case), follows, before={"N": str(line.number - 1)}, previous={"S": line.previous}),
+            )
+        mine = {"S": line.remediation}
+        for name in change.take:
+            free = "attribute_not_exists(pk) OR holder = :mine"
+            yield f"lease {name}", self._put(_item(f"L#{name}", "LEASE", holder=line.remediation), free, mine=mine)
+        for name in change.give:
+            yield f"lease {name}", self._delete(f"L#{name}", "LEASE", "holder = :mine", mine=mine)
+        if change.owes:
+            yield f"errand {change.owes.id}", self._put(_errand_item(change.owes))
+        if change.done:
+            yield f"errand {change.done}", self._delete(f"E#{change.done}", "ERRAND", "attribute_exists(pk)")
+
+    def _written(self, line: Transition) -> bool:
+        """Whether this very line is in the trail: then its answer was lost, and the transaction was not."""
+        stored = self._get(f"R#{line.remediation}", _line_key(line.number))
+        return bool(stored and stored["line_hash"]["S"] == line.hash)
+
+    def work(self, states: Iterable[State], *, before: datetime | None = None) -> Iterator[Remediation]:
+        last = _LAST if before is None else f"{format_moment(before)}$"
+        partitions = [f"{state}#{shard}" for state in sorted(set(states)) for shard in range(SHARDS)]
+        return map(_remediation, self._merged(_WORK, partitions, last))
+
+    def day(self, day: date) -> Iterator[Transition]:
+        partitions = [f"{day.isoformat()}#{shard}" for shard in range(SHARDS)]
+        return map(_transition, self._merged(_DAY, partitions, _LAST))
+
+    def all_heads(self) -> Iterator[Remediation]:
+        return self.work(State)
+
+    def lease(self, name: str) -> str | None:
+        item = self._get(f"L#{name}", "LEASE")
+        return item["holder"]["S"] if item else None
+
+    def save_batch(self, batch: Batch, *, expected: str | None) -> None:
+        text, time = canonical(batch.to_json()), f"{format_moment(batch.created_at)}#{batch.id}"
+        item = _item(f"B#{batch.id}", "BATCH", batch_state=batch.state.value, batch=text)
+        here = {"expected": {"S": expected}} if expected else {}
+        writes = [
+            self._put(item, "batch_state = :expected" if expected else "attribute_not_exists(pk)", **here),
+            self._put(_item(f"BATCHES#{_shard(batch.id)}", time, id=batch.id)),
+        ]
+        opened = f"OPEN#{_shard(batch.id)}"
+        writes.append(
+            self._put(_item(opened, time, id=batch.id)) if batch.state in _OPEN else self._delete(opened, time)
+        )
+        if batch.execution:
+            writes.append(self._put(_item(_served(batch.location, batch.execution), "BATCH", id=batch.id)))
+        if self._transact(writes):
+            stored = self.batch(batch.id)
+            if stored != Batch.from_json(json.loads(text)):
+                raise Stale(f"batch {batch.id} is {stored.state if stored else 'not there'}, not {expected}")
+
+    def batch(self, batch: str) -> Batch | None:
+        item = self._get(f"B#{batch}", "BATCH")
+        return _batch(item) if item else None
+
+    def batch_of(self, location: Location, execution: str) -> Batch | None:
+        item = self._get(_served(location, execution), "BATCH")
+        return self.batch(item["id"]["S"]) if item else None
+
+    def open_batches(self) -> list[Batch]:
+        return self._batches("OPEN", "")
+
+    def batches_since(self, since: datetime) -> list[Batch]:
+        return self._batches("BATCHES", format_moment(since))
+
+    def _batches(self, list_: str, since: str) -> list[Batch]:
+        found = [
+            f"B#{item['id']['S']}"
+            for shard in range(SHARDS)
+            for item in self._query("pk = :pk AND sk >= :since", pk=f"{list_}#{shard}", since=since or "0")
+        ]
+        return sorted(map(_batch, self._get_all([(key, "BATCH") for key in found])), key=_age)
+
+    def errands(self, before: datetime) -> list[Errand]:
+        """The index may be a moment behind, and a deed must not be done twice: each errand is read once more."""
+        partitions = [f"errand#{shard}" for shard in range(SHARDS)]
+        listed = self._merged(_WORK, partitions, f"{format_moment(before)}$")
+        owed = map(_errand, self._get_all([(item["pk"]["S"], "ERRAND") for item in listed]))
+        return sorted((errand for errand in owed if errand.due <= before), key=lambda errand: (errand.due, errand.id))
+
+    def postpone(self, errand: Errand) -> None:
+        if self._transact([self._put(_errand_item(errand), "attribute_exists(pk)")]):
+            raise Stale(f"errand {errand.id} is done")
+
+    def pause(self) -> Pause | None:
+        item = self._get("PAUSE", "PAUSE")
+        return Pause.from_json(json.loads(item["pause"]["S"])) if item else None
+
+    def set_pause(self, pause: Pause | None) -> None:
+        if pause:
+            item = _item("PAUSE", "PAUSE", pause=canonical(pause.to_json()))
+            self._ask("put_item", TableName=self._table, Item=item)
+        else:
+            self._ask("delete_item", TableName=self._table, Key=_item("PAUSE", "PAUSE"))
+
+    def _put(self, item: Item, condition: str | None = None, **values: Any) -> dict[str, Any]:
+        return {"Put": {"TableName": self._table, "Item": item, **_on(condition, values)}}
+
+    def _delete(self, pk: str, sk: str, condition: str | None = None, **values: Any) -> dict[str, Any]:
+        return {"Delete": {"TableName": self._table, "Key": _item(pk, sk), **_on(condition, values)}}
+
+    def _transact(self, writes: list[dict[str, Any]]) -> list[int]:
+        """Write all, or nothing and say which ones lost against another writer.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+        """
+        try:
+            self._ask("transact_write_items", TransactItems=writes)
+        except Refusal as refusal:
+            if refusal.code != "TransactionCanceled":
+                raise
+            return _lost(refusal)
+        return []
+
+    def _get(self, pk: str, sk: str) -> Item | None:
+        answer = self._ask("get_item", TableName=self._table, Key=_item(pk, sk), ConsistentRead=True)
+        return answer.get("Item")
+
+    def _get_all(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        items = []
+        for start in range(0, len(keys), _MOST_KEYS):
+            asked = {"Keys": [_item(*key) for key in keys[start : start + _MOST_KEYS]], "ConsistentRead": True}
+            items += self._get_some({self._table: asked})
+        return items
+
+    def _get_some(self, asked: dict[str, Any]) -> list[Item]:
+        """A busy table answers for some keys only: ask for the rest, until several answers in a row bring nothing."""
+        items: list[Item] = []
+        in_vain = 0
+        while asked and in_vain < _TRIES:
+            answer = self._ask("batch_get_item", RequestItems=asked)
+            found = answer.get("Responses", {}).get(self._table, [])
+            items += found
+            asked = answer.get("UnprocessedKeys", {})
+            in_vain = 0 if found else in_vain + 1
+        if asked:
+            raise Temporary(f"ledger table {self._table} left keys unread {_TRIES} times")
+        return items
+
+    def _query(self, condition: str, index: str | None = None, **values: str) -> Iterator[Item]:
+        """All items of one partition in order, page by page; strongly consistent unless from an index."""
+        where = {"IndexName": index} if index else {"ConsistentRead": True}
+        given = {f":{name}": {"S": value} for name, value in values.items()}
+        start: dict[str, Any] = {}
+        while True:
+            page = self._ask(
+                "query",
+                TableName=self._table,
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=given,
+                **where,
+                **start,
+            )
+            yield from page["Items"]
+            if not page.get("LastEvaluatedKey"):
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _merged(self, index: tuple[str, str, str], partitions: Iterable[str], last: str) -> Iterator[Item]:
+        """The items of several index partitions up to `last`, in one order."""
+        name, partition, sort = index
+        condition = f"{partition} = :pk AND {sort} <= :last"
+        streams = [self._query(condition, name, pk=each, last=last) for each in partitions]
+        return heapq.merge(*streams, key=lambda item: item[sort]["S"])
+
+
+def _client() -> Any:
+    """A client that does not validate our requests again: it costs a quarter of each call."""
+    return boto3.Session().client("dynamodb", config=configuration().merge(Config(parameter_validation=False)))
+
+
+def _on(condition: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not condition:
+        return {}
+    given = {f":{name}": value for name, value in values.items()}
+    return {"ConditionExpression": condition, **({"ExpressionAttributeValues": given} if given else {})}
+
+
+def _lost(refusal: Refusal) -> list[int]:
+    """Which writes of a cancelled transaction met another writer; Temporary or the refusal if that was not why."""
+    codes = [str(reason.get("Code")) for reason in refusal.answer.get("CancellationReasons", [])]
+    lost = [index for index, code in enumerate(codes) if code in {"ConditionalCheckFailed", "TransactionConflict"}]
+    if lost:
+        return lost
+    if {"ThrottlingError", "ProvisionedThroughputExceeded"} & set(codes):
+        raise Temporary(str(refusal)) from refusal
+    raise refusal
+
+
+def _item(pk: str, sk: str, **texts: str) -> Item:
+    return {name: {"S": text} for name, text in {"pk": pk, "sk": sk, **texts}.items()}
+
+
+def _line_key(number: int) -> str:
+    return f"T#{number:010}"
+
+
+def _line_item(line: Transition) -> Item:
+    at = format_moment(line.at)
+    return _item(
+        f"R#{line.remediation}",
+        _line_key(line.number),
+        day_pk=f"{at[:10]}#{_shard(line.remediation)}",
+        day_sk=f"{at}#{line.remediation}#{line.number:010}",
+        line_hash=line.hash,
+        line=canonical(line.to_json()),
+    )
+
+
+def _head_item(case: Remediation) -> Item:
+    keys = {"work_pk": f"{case.state}#{_shard(case.id)}", "work_sk": case.turn}
+    item = _item(f"R#{case.id}", "HEAD", **keys, line_hash=case.hash, head=canonical(case.to_json()))
+    return {**item, "line_number": {"N": str(case.number)}}
+
+
+def _errand_item(errand: Errand) -> Item:
+    keys = {"work_pk": f"errand#{_shard(errand.id)}", "work_sk": f"{format_moment(errand.due)}#{errand.id}"}
+    return _item(f"E#{errand.id}", "ERRAND", **keys, errand=canonical(errand.to_json()))
+
+
+def _remediation(item: Item) -> Remediation:
+    return Remediation.from_json(json.loads(item["head"]["S"]))
+
+
+def _transition(item: Item) -> Transition:
+    return Transition.from_json(json.loads(item["line"]["S"]))
+
+
+def _errand(item: Item) -> Errand:
+    return Errand.from_json(json.loads(item["errand"]["S"]))
+
+
+def _batch(item: Item) -> Batch:
+    return Batch.from_json(json.loads(item["batch"]["S"]))
+
+
+def _age(batch: Batch) -> tuple[datetime, str]:
+    return batch.created_at, batch.id
+
+
+def _served(location: Location, execution: str) -> str:
+    return f"X#{location}#{execution}"
+
+
+def _shard(name: str) -> int:
+    return zlib.crc32(name.encode()) % SHARDS
