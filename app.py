@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice import Chalice, Rate
-from chalice.app import CloudWatchEvent
+from chalice.app import Chalice, CloudWatchEvent, Rate
+from chalicelib.core.events import EVENT_PATTERNS
 
 from chalicelib import api, wiring
-from chalicelib.core.events import EVENT_PATTERNS
 
 app = Chalice(app_name="patchwarden", configure_logs=False)
 app.register_blueprint(api.routes)

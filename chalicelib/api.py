@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice import BadRequestError, Blueprint, IAMAuthorizer, NotFoundError
+from chalice.app import BadRequestError, Blueprint, IAMAuthorizer, NotFoundError
 
 from chalicelib import lookup, wiring
 from chalicelib.core.nodes import parse_node
@@ -19,7 +19,10 @@ def remediations() -> dict[str, Any]:
     """`?state=&limit=&after=`: one page by id."""
     query = routes.current_request.query_params or {}
     return lookup.remediations(
-        wiring.ports().ledger, state=_state(query.get("state")), limit=_limit(query.get("limit")), after=query.get("after")
+        wiring.ports().ledger,
+        state=_state(query.get("state")),
+        limit=_limit(query.get("limit")),
+        after=query.get("after"),
     )
 
 

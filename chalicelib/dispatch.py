@@ -144,7 +144,11 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
                sets={"due": due, "held": "stopped"})  # fmt: skip
         return True
     if node is None or not (node.online or node.stopped):
-        seen = "is not managed by Systems Manager" if node is None or node.ping is None else f"does not answer: {node.ping}"
+        seen = (
+            "is not managed by Systems Manager"
+            if node is None or node.ping is None
+            else f"does not answer: {node.ping}"
+        )
         fail(ports, case, f"unreachable before the start: the agent {seen}")
         return True
     return False
@@ -176,8 +180,9 @@ def _intend(ports: Ports, admitted: Admitted, document: str, cases: Sequence[Rem
     if not members:
         return None
     nodes = [member.node for member in members]
-    batch = Batch(identity, admitted.location, document, admitted.plan.version,
-                  parameters(admitted.plan, identity, nodes, document=document), tuple(members), ports.clock.now())  # fmt: skip
+    given = parameters(admitted.plan, identity, nodes, document=document)
+    now = ports.clock.now()
+    batch = Batch(identity, admitted.location, document, admitted.plan.version, given, tuple(members), now)
     try:
         ports.ledger.save_batch(batch, expected=None)
     except Stale:
@@ -250,4 +255,3 @@ def _refused(ports: Ports, batch: Batch, why: str) -> Batch:
     for case in members(ports, batch):
         quietly(ports, case, Cause.TICKETED, f"the start was refused: {why}", {"batch": None, "due": None})
     return withdrawn
-

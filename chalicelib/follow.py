@@ -138,7 +138,9 @@ def _write(ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState
             if cause is Cause.FAILED:
                 fail(ports, case, because, proof)
                 return
-            known = {"observed_at": format_moment(scan.ended_at), "cools_until": None} if scan and cause in _PROVEN else {}
+            known = (
+                {"observed_at": format_moment(scan.ended_at), "cools_until": None} if scan and cause in _PROVEN else {}
+            )
             sets = {"due": None, "last_outcome": because, **known}
             case = record(ports, case, cause, because, sets=sets, evidence=proof if known else {})
     except Stale:

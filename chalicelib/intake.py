@@ -73,7 +73,9 @@ def request(ports: Ports, payload: object) -> Receipt:
         if foreign:
             return _ignored(ports, foreign, "out-of-scope")
         if node.id not in ports.inventory.nodes(node.location, [node.id]):
-            return _ignored(ports, f"no node {node.id} in {node.location}: check id, account and Region", "unknown-node")
+            return _ignored(
+                ports, f"no node {node.id} in {node.location}: check id, account and Region", "unknown-node"
+            )
         finding = Finding(node, control, False, ports.clock.now(), Source.REQUEST)
         return take(ports, finding, actor=by, annotate=annotate)
 
@@ -93,9 +95,7 @@ def again(ports: Ports, case: Remediation) -> Remediation:
     return case
 
 
-def take(
-    ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate: Any = None
-) -> Receipt:
+def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate: Any = None) -> Receipt:
     """Decide one finding and write its line; an exact redelivery writes none."""
     for _ in range(TRIES):
         case = ports.ledger.head(finding.remediation) or Remediation(finding.node, finding.control)
@@ -126,7 +126,9 @@ def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
 def _write(ports: Ports, found: Considered, actor: str) -> Remediation:
     evidence = {"finding": _told(found.finding), "facts": found.facts}
     decision = found.decision
-    return record(ports, found.case, decision.cause, decision.because, sets=decision.sets, evidence=evidence, actor=actor)
+    return record(
+        ports, found.case, decision.cause, decision.because, sets=decision.sets, evidence=evidence, actor=actor
+    )
 
 
 def _told(finding: Finding) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def _fetch(
     node = patch = None
     if "node" in blocks and not finding.compliant:
         node = ports.inventory.nodes(here.location, [here.id]).get(here.id)
-    proof = finding.compliant and case.state is not State.RESOLVED or case.state is State.REBOOT_PENDING
+    proof = (finding.compliant and case.state is not State.RESOLVED) or case.state is State.REBOOT_PENDING
     if finding.control is Control.PATCH and (proof or "patch" in blocks):
         patch = ports.inventory.patch_states(here.location, [here.id]).get(here.id)
     if patch and patch.noncompliant and "patch.missing" in blocks and not finding.compliant:
@@ -188,7 +190,9 @@ def _node_line(ports: Ports, case: Remediation, update: NodeUpdate, now: NodeSta
         return Receipt("duplicate", "the same event is in the trail already", case.id, case.state.value)
     gone = now is not None and now.gone
     cause = Cause.GONE if gone else Cause.NOTED
-    because = f"EC2 says the node is {update.state}" + ("" if now is None or now.state == update.state else f"; it is {now.state}")
+    because = f"EC2 says the node is {update.state}" + (
+        "" if now is None or now.state == update.state else f"; it is {now.state}"
+    )
     evidence = {"finding": {"key": key, "source": "ec2", "state": update.state}}
     head = record(ports, case, cause, because, sets={"due": None} if gone else {}, evidence=evidence)
     if head.state is State.WAITING and head.held == "stopped" and now is not None and now.state == "running":
@@ -212,7 +216,8 @@ def _asked(payload: object) -> tuple[Node, Control, str] | str:
         return "the request is not a JSON object with ResourceId, AccountId and Region"
     account, region, found = payload.get("AccountId"), payload.get("Region"), node_id(payload.get("ResourceId"))
     if found is None:
-        return f"ResourceId {payload.get('ResourceId')!r:.80} holds no node id: give i-… or mi-…, with or without Config's prefix"
+        given = f"{payload.get('ResourceId')!r:.80}"
+        return f"ResourceId {given} holds no node id: give i-… or mi-…, with or without Config's prefix"
     if not valid_place(account, region):
         return "AccountId must be 12 digits and Region a Region name such as eu-west-1"
     control = payload.get("Control", Control.PATCH.value)

@@ -96,7 +96,7 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         ],
         "waiting": [summary(case) for case in waiting[:20]],
         "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:20],
-        "held": {guard: count for guard, count in sorted(Counter(case.held for case in cases if case.held).items())},
+        "held": dict(sorted(Counter(case.held for case in cases if case.held).items())),
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
     }  # fmt: skip
 

@@ -35,7 +35,7 @@ class Change:
     def lost(
         self, end: tuple[int, str], holder: Callable[[str], str | None], owed: Callable[[str], bool]
     ) -> Iterator[str]:
-        """What moved on before this change could be written. `end` is the trail's last number and hash, or 0 and GENESIS."""
+        """What moved on before this change was written; `end` is the trail's last number and hash, or 0 and GENESIS."""
         if end != (self.line.number - 1, self.line.previous):
             yield "the line before it"
         mine = self.line.remediation

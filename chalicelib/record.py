@@ -34,7 +34,9 @@ def record(
     line = advance(case, cause, because=because, now=now, actor=actor, sets=changes, evidence=evidence)
     given = case.leases if case.active and not apply(case, line).active else ()
     if given:
-        line = advance(case, cause, because=because, now=now, actor=actor, sets={**changes, "leases": []}, evidence=evidence)
+        line = advance(
+            case, cause, because=because, now=now, actor=actor, sets={**changes, "leases": []}, evidence=evidence
+        )
     head = apply(case, line)
     owes = _owed(head, cause, because, now)
     ports.ledger.append(Change(line, head, take=take, give=given, owes=owes))

@@ -28,7 +28,7 @@ def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
 
 
 def _later(ports: Ports, owed: Errand, case: Remediation, why: str) -> Remediation:
-    wait = min(timedelta(minutes=1) * 2**owed.tries, timedelta(hours=1))
+    wait = min(timedelta(minutes=1) * 2 ** min(owed.tries, 6), timedelta(hours=1))
     ports.ledger.postpone(replace(owed, due=ports.clock.now() + wait, tries=owed.tries + 1))
     ports.notices.say("errand_postponed", remediation=owed.remediation, deed=owed.deed.value, because=why)
     return case

@@ -52,6 +52,33 @@ def use(bundle: Ports | None) -> None:
     _ports = bundle
 
 
+def local(sqlite: str | None) -> Ports:
+    """A bundle for looking only: the ledger file (None: an empty ledger) and what its trail remembers of the nodes.
+
+    Nothing is asked of AWS; starting, ticketing and assuming a role are not wired.
+    """
+    from chalicelib.adapters.clock import SystemClock
+    from chalicelib.adapters.memory import MemoryLedger
+    from chalicelib.adapters.notices import Silent
+    from chalicelib.adapters.policy_store import Packed
+    from chalicelib.adapters.recorded import Nothing, RecordedInventory
+    from chalicelib.adapters.sqlite import SqliteLedger
+    from chalicelib.adapters.tracing import Untraced
+
+    settings = Settings.from_environment()
+    kept = SqliteLedger(Path(sqlite)) if sqlite else MemoryLedger()
+    return Ports(
+        ledger=kept,
+        inventory=RecordedInventory(kept),
+        automations=Nothing(),
+        tickets=Nothing(),
+        policies=Packed(Path(settings.policies)),
+        notices=Silent(),
+        tracing=Untraced(),
+        clock=SystemClock(),
+    )
+
+
 def build(settings: Settings, session: Any = None) -> Ports:
     """The bundle for these settings; imports only the adapters that it needs. No call goes out yet."""
     from chalicelib.adapters.accounts import Accounts
@@ -72,7 +99,7 @@ def build(settings: Settings, session: Any = None) -> Ports:
         inventory=AwsInventory(accounts),
         automations=SystemsManager(accounts),
         tickets=OpsCenter(accounts),
-        policies=Packed(settings.policies),
+        policies=Packed(Path(settings.policies)),
         notices=JsonNotices(clock),
         tracing=XRay(),
         clock=clock,
@@ -84,7 +111,7 @@ def ledger(settings: Settings) -> Ledger:
     if settings.sqlite:
         from chalicelib.adapters.sqlite import SqliteLedger
 
-        return SqliteLedger(settings.sqlite)
+        return SqliteLedger(Path(settings.sqlite))
     from chalicelib.adapters.dynamodb import DynamoLedger
 
     return DynamoLedger(settings.table)

@@ -77,9 +77,9 @@ def _by_policy(
     asked = finding.source is Source.REQUEST
     made = _made(winner, verdict, policies, facts)
     if winner and winner.then.action == "exempt" and not verdict.unknown:
-        until = f" until {format_moment(winner.expires)}" if winner.expires else ""
-        return Decision(Cause.EXEMPTED, f"{winner.id}: exempt{until}: {winner.then.reason}",
-                        {"decision": made, "due": format_moment(winner.expires) if winner.expires else None})  # fmt: skip
+        until = _exempt_until(winner)
+        because = f"{winner.id}: exempt until {until}: {winner.then.reason}"
+        return Decision(Cause.EXEMPTED, because, {"decision": made, "due": until})
     if case.state is State.TICKETED and not asked:
         return _note(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
     if verdict.unknown:
@@ -88,7 +88,9 @@ def _by_policy(
     if winner is None:
         return Decision(Cause.OBSERVED, "no policy speaks for it: only observed", {"decision": made, "due": None})
     if case.attempts >= winner.then.attempts and case.state not in _CLOSED and not asked:
-        return _ticket(f"{winner.id}: {case.attempts} of {winner.then.attempts} attempts failed: {case.last_outcome}", made)
+        return _ticket(
+            f"{winner.id}: {case.attempts} of {winner.then.attempts} attempts failed: {case.last_outcome}", made
+        )
     if winner.then.action == "observe":
         return Decision(Cause.OBSERVED, f"{winner.id}: {winner.title}: only observed", {"decision": made, "due": None})
     if winner.then.action == "ticket":
@@ -99,12 +101,24 @@ def _by_policy(
         return _ticket(f"{winner.id}: names no document that repairs an association", made)
     limit = winner.then.limits.per_group
     if limit and facts.get("node", {}).get("tags") is None:
-        return _ticket(f"{winner.id}: at most {limit.max} of a {limit.tag} at once, but the node's tags are unknown", made)
+        return _ticket(
+            f"{winner.id}: at most {limit.max} of a {limit.tag} at once, but the node's tags are unknown", made
+        )
     return _when(winner, case, facts, policies, made, now)
 
 
+def _exempt_until(policy: Policy) -> str | None:
+    ends = [moment for moment in (policy.expires, policy.then.until) if moment]
+    return format_moment(min(ends)) if ends else None
+
+
 def _when(
-    policy: Policy, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, made: dict[str, Any], now: datetime
+    policy: Policy,
+    case: Remediation,
+    facts: Mapping[str, Any],
+    policies: PolicySet,
+    made: dict[str, Any],
+    now: datetime,
 ) -> Decision:
     earliest = max(now, case.cools_until) if case.cools_until and case.state not in _CLOSED else now
     span, waits = _next_chance(policy, policies, earliest)
@@ -114,7 +128,8 @@ def _when(
     if policy.then.deadline and span.start > now:
         deadline = parse_moment(facts["history"]["first_seen"]) + policy.then.deadline
         if span.start > deadline:
-            late = f"{policy.id}: its deadline {format_moment(deadline)} comes before the next chance {format_moment(span.start)}"
+            chance = format_moment(span.start)
+            late = f"{policy.id}: its deadline {format_moment(deadline)} comes before the next chance {chance}"
             if policy.then.on_deadline == "ticket":
                 return _ticket(late, made)
             span, waits = Opening(earliest, earliest), f"{late}, so it does not wait"
@@ -138,7 +153,9 @@ def _next_chance(policy: Policy, policies: PolicySet, earliest: datetime) -> tup
             if found is None:
                 return None, f"window {window.name} does not open within 400 days"
             span = Opening(max(found.start, moment), found.end)
-            waits = waits or (f"in window {window.name}" if span.start <= earliest else f"waits for window {window.name}")
+            waits = waits or (
+                f"in window {window.name}" if span.start <= earliest else f"waits for window {window.name}"
+            )
         freeze = next((item for item in policies.settings.freezes if item.since <= span.start < item.until), None)
         if freeze is None:
             return span, waits
@@ -197,7 +214,9 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
     if _counted(facts) == 0 and not _clean(facts):
         return _note(f"{finding.source} says compliant, but no scan after the {_scan(facts)} proves it")
     if not _clean(facts):
-        return _note(f"{finding.source} says compliant, but the {_scan(facts)} counts {_counted(facts)} patches against it")
+        return _note(
+            f"{finding.source} says compliant, but the {_scan(facts)} counts {_counted(facts)} patches against it"
+        )
     return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
 
 
@@ -215,10 +234,16 @@ def _episode(finding: Finding, case: Remediation) -> dict[str, Any]:
 
 def _settled(decision: Decision, case: Remediation) -> Decision:
     """The same decision, as a note where it changes nothing but the news."""
-    if decision.cause is Cause.NOTED or not case.number or TRANSITIONS[case.state].get(decision.cause) is not case.state:
+    if (
+        decision.cause is Cause.NOTED
+        or not case.number
+        or TRANSITIONS[case.state].get(decision.cause) is not case.state
+    ):
         return decision
     made = decision.sets.get("decision", {})
-    same = made.get("policy") == case.decision.get("policy") and made.get("set_digest") == case.decision.get("set_digest")
+    same = made.get("policy") == case.decision.get("policy") and made.get("set_digest") == case.decision.get(
+        "set_digest"
+    )
     due = decision.sets.get("due")
     if not same or (case.state is State.WAITING and due != (format_moment(case.due) if case.due else None)):
         return decision

@@ -16,8 +16,9 @@ from chalicelib.core.remediations import Remediation
 class NodeState:
     """One node as its account describes it now.
 
-    `tags` None: they could not be read, which is not the same as a node without tags. `state` is EC2's (`running`, `stopped`, `terminated`, …) or `running` for a hybrid node; `ping` is SSM's
-    (`Online`, `ConnectionLost`, `Inactive`) or None for a node that Systems Manager does not manage.
+    `state` is EC2's (`running`, `stopped`, `terminated`, …) or `running` for a hybrid node; `ping` is SSM's
+    (`Online`, `ConnectionLost`, `Inactive`) or None for a node that Systems Manager does not manage; `tags`
+    None: they could not be read, which is not the same as a node without tags.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
     """
 

@@ -111,4 +111,4 @@ def _leases(case: Remediation, room: Room) -> tuple[str, ...] | Held:
 
 def cool_down(attempts: int, first: timedelta) -> timedelta:
     """The pause after the n-th failed attempt: it doubles each time, to a week at most."""
-    return min(first * 2 ** (attempts - 1), timedelta(days=7))
+    return min(first * (1 << min(attempts - 1, 14)), timedelta(days=7))

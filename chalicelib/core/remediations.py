@@ -203,9 +203,9 @@ class Remediation:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Remediation:
-        fixed = {"node": Node(*value["node"].split("/")), "control": Control(value["control"]),
-                 "state": State(value["state"])}  # fmt: skip
-        return cls(**fixed, **{name: _typed(name, value[name]) for name in value if name not in fixed})
+        node, control, state = Node(*value["node"].split("/")), Control(value["control"]), State(value["state"])
+        rest = {name: _typed(name, value[name]) for name in value if name not in ("node", "control", "state")}
+        return cls(node=node, control=control, state=state, **rest)
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -249,7 +249,9 @@ def apply(case: Remediation, line: Transition) -> Remediation:
     if line.number != case.number + 1 or line.previous != case.hash or line.before is not case.state:
         raise IllegalTransition(f"line {line.number} does not follow line {case.number} of {case.id}")
     if TRANSITIONS[line.before].get(line.cause) is not line.after:
-        raise IllegalTransition(f"line {line.number} of {case.id}: {line.before} cannot be {line.cause} into {line.after}")
+        raise IllegalTransition(
+            f"line {line.number} of {case.id}: {line.before} cannot be {line.cause} into {line.after}"
+        )
     changed: dict[str, Any] = {name: _typed(name, value) for name, value in line.sets.items()}
     if line.after is not case.state or case.since is None:
         changed["since"] = line.at

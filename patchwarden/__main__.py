@@ -1,0 +1,5 @@
+"""`python -m patchwarden`."""
+
+from patchwarden.cli import main
+
+main()

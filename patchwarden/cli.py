@@ -1,0 +1,300 @@
+"""The command line. Exit codes: 0 ok, 1 failure, 2 usage, 3 findings, 4 refused by a guard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from chalicelib import lookup, wiring
+from chalicelib.core.errors import Denied, PatchwardenError, Temporary
+from chalicelib.core.nodes import Node
+from chalicelib.ports import Ports
+from patchwarden import output
+
+FAILURE, FINDINGS = 1, 3
+DEMO_LEDGER = Path(".patchwarden/demo.sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a command looks: a local ledger file, or None for the deployed table."""
+
+    file: Path | None
+
+    def ports(self) -> Ports:
+        if self.file is None:
+            return wiring.ports()
+        if not self.file.exists():
+            raise click.ClickException(f"there is no ledger at {self.file}: run `patchwarden demo` first")
+        return wiring.local(str(self.file))
+
+
+def _form(command: Callable[..., Any]) -> Callable[..., Any]:
+    choice = click.Choice(output.FORMATS)
+    return click.option("-o", "--output", "form", type=choice, default="table", show_default=True,
+                        help="How to print the data.")(command)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--local", is_flag=True, help="Read the ledger file of the last demo instead of the deployed table.")
+@click.option("--ledger", "file", type=click.Path(path_type=Path), help="Read this ledger file; implies --local.")
+@click.version_option(package_name="patchwarden", prog_name="patchwarden")
+@click.pass_context
+def cli(context: click.Context, local: bool, file: Path | None) -> None:
+    """Keep the managed nodes of an AWS organisation patched, and prove it.
+
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 findings, 4 refused by a guard.
+    """
+    context.obj = Scope(file or (DEMO_LEDGER if local else None))
+
+
+def main() -> None:
+    """Run the command line; our own errors end in one sentence, never in a traceback."""
+    try:
+        cli(prog_name="patchwarden")
+    except Denied as error:
+        _stop(f"{error}: give the caller this permission, or name another account")
+    except Temporary as error:
+        _stop(f"{error}: try again in a minute")
+    except PatchwardenError as error:
+        _stop(str(error))
+
+
+def _stop(sentence: str) -> None:
+    output.note(f"Error: {sentence}")
+    sys.exit(FAILURE)
+
+
+@cli.command()
+@_form
+@click.pass_obj
+def status(scope: Scope, form: str) -> None:
+    """What is happening now: states, executions, what waits and until when, what is a person's turn."""
+    ports = scope.ports()
+    now = lookup.status(ports.ledger, ports.clock.now())
+    if form == "json":
+        click.echo(json.dumps(now, indent=2, sort_keys=True))
+        return
+    states = [{"state": state, "remediations": count} for state, count in now["states"].items()]
+    output.rows(states, ("state", "remediations"), form=form)
+    if form == "table":
+        _status_details(now)
+
+
+def _status_details(now: dict[str, Any]) -> None:
+    paused = now["paused"]
+    if paused:
+        output.console().print(
+            f"[bold red]PAUSED[/] by {escape(output.plain(paused['by']))}: {escape(output.plain(paused['reason']))}"
+        )
+    if now["executions"]:
+        output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
+    if now["waiting"]:
+        output.table(now["waiting"], ("node", "policy", "due", "because"), "Waiting, next first")
+    if now["ticketed"]:
+        output.table(now["ticketed"], ("node", "ticket", "because"), "A person's turn")
+    if now["errands"]:
+        output.note(f"{now['errands']} errands to the ticket system are still owed")
+
+
+@cli.command()
+@click.argument("node", required=False)
+@click.option(
+    "--event", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="An EventBridge event as JSON."
+)
+@click.option("--live", is_flag=True, help="With --event: ask the node's account for its facts.")
+@_form
+@click.pass_obj
+def explain(scope: Scope, node: str | None, event: Path | None, live: bool, form: str) -> None:
+    """Why a NODE is where it is, or what would be done with an --event. Changes nothing.
+
+    With --event the facts about the node come from the local ledger's trail, or with --live from AWS; without
+    either only the event itself is known, and a policy that needs more says so.
+    """
+    if (node is None) == (event is None):
+        raise click.UsageError("give a NODE or --event FILE, one of the two")
+    if event is not None:
+        _explain_event(scope.ports() if scope.file or live else wiring.local(None), event, form)
+        return
+    ports = scope.ports()
+    _explain_node(ports, _one_node(ports, str(node)), form)
+
+
+def _explain_event(ports: Ports, path: Path, form: str) -> None:
+    from patchwarden.explaining import explain_event
+
+    try:
+        event = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise click.ClickException(f"{path} is not JSON: {error}") from error
+    answer = explain_event(ports, event)
+    if form in ("json", "jsonl"):
+        click.echo(json.dumps(answer, indent=2 if form == "json" else None, sort_keys=True))
+        return
+    output.rows([_flat(answer)], ("node", "control", "compliant", "action", "policy", "because"), form=form)
+
+
+def _flat(answer: dict[str, Any]) -> dict[str, Any]:
+    finding, decision = answer["finding"] or {}, answer["decision"] or {}
+    place = "/".join(str(finding[name]) for name in ("account", "region", "node")) if finding else None
+    because = decision.get("because") or answer["ignored_because"]
+    return {
+        **finding,
+        "node": place,
+        "action": decision.get("action") or "ignored",
+        "policy": decision.get("policy"),
+        "because": because,
+    }
+
+
+def _explain_node(ports: Ports, node: Node, form: str) -> None:
+    from patchwarden.explaining import explain_node
+
+    answer = explain_node(ports, node)
+    if form == "table":
+        for case in answer["remediations"]:
+            _print_case(case)
+        return
+    output.rows(answer["remediations"], ("id", "state", "policy", "due", "because"), form=form, whole=answer)
+
+
+def _print_case(case: dict[str, Any]) -> None:
+    show = output.console()
+    show.print(f"[bold]{escape(case['id'])}[/]  {case['state']} since {case['since']}")
+    show.print(f"  {escape(output.plain(case['because']))}")
+    if case["due"]:
+        show.print(f"  next moment: {case['due']}")
+    output.table(case["policies"], ("policy", "band", "action", "outcome", "why"))
+    output.table(case["steps"], ("number", "at", "cause", "after", "because"))
+
+
+@cli.group()
+def audit() -> None:
+    """The trail: show it, verify it."""
+
+
+@audit.command("show")
+@click.argument("node")
+@_form
+@click.pass_obj
+def audit_show(scope: Scope, node: str, form: str) -> None:
+    """Every line about NODE, with its hash."""
+    ports = scope.ports()
+    lines = lookup.trail(ports.ledger, _one_node(ports, node))
+    records = [{**line.to_json(), "hash8": line.hash[:8]} for line in lines]
+    whole = [line.to_json() for line in lines]
+    output.rows(whole if form == "jsonl" else records, _TRAIL, form=form, whole=whole)
+
+
+_TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8")
+
+
+@audit.command("verify")
+@_form
+@click.pass_obj
+def audit_verify(scope: Scope, form: str) -> None:
+    """Check the hash chain, order and completeness of every trail; exit 3 if a line is wrong."""
+    ports = scope.ports()
+    found = lookup.verify(ports.ledger, ports.ledger.all_heads())
+    faults = [{"fault": fault} for fault in found.faults]
+    if form != "table":
+        output.rows(faults, ("fault",), form=form, whole=asdict(found))
+    elif not faults:
+        click.echo(f"{found.remediations} trails, {found.lines} lines: whole, in order and unchanged")
+    else:
+        output.table(faults, ("fault",), f"{len(faults)} of {found.remediations} trails are wrong")
+    sys.exit(FINDINGS if faults else 0)
+
+
+@cli.group()
+def policy() -> None:
+    """Policy files: check and compile them."""
+
+
+_DIRECTORY = click.argument(
+    "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), default="policies"
+)
+
+
+@policy.command("check")
+@_DIRECTORY
+@_form
+def policy_check(directory: Path, form: str) -> None:
+    """Load DIRECTORY, name every problem at once, run the tests inside; exit 3 if there is one."""
+    from patchwarden.policy.compile import load_directory
+    from patchwarden.policy.testing import run_tests
+
+    loaded = load_directory(directory)
+    problems = [problem.to_json() for problem in loaded.problems]
+    results = [] if loaded.document is None else [result for result in run_tests(directory) if not result.passed]
+    if form != "table":
+        output.rows(
+            problems + [result.to_json() for result in results],
+            ("file", "line", "column", "code", "what", "hint"),
+            form=form,
+        )
+    else:
+        for problem in loaded.problems:
+            click.echo(problem.text())
+        for result in results:
+            click.echo(result.text())
+    failed = len(problems) + len(results)
+    output.note(f"{failed} problems in {directory}" if failed else f"{directory}: no problems")
+    sys.exit(FINDINGS if failed else 0)
+
+
+@policy.command("compile")
+@_DIRECTORY
+@click.option(
+    "-f", "--file", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of standard output."
+)
+def policy_compile(directory: Path, file: Path | None) -> None:
+    """Turn DIRECTORY into the one canonical document that the service loads; exit 3 if it has problems."""
+    from patchwarden.policy.compile import compiled_text
+
+    text, problems = compiled_text(directory)
+    for problem in problems:
+        click.echo(problem.text(), err=True)
+    if text is None:
+        sys.exit(FINDINGS)
+    if file is None:
+        click.echo(text)
+        return
+    file.write_text(text + "\n", encoding="utf-8")
+    output.note(f"wrote {file}: set {json.loads(text)['digest'][:12]}")
+
+
+@cli.command()
+@click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same figures.")
+@click.option(
+    "--nodes", type=click.IntRange(12, 5000), default=60, show_default=True, help="How many nodes the fleet has."
+)
+@click.option(
+    "--json", "figures", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures to this file."
+)
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), default=DEMO_LEDGER, show_default=True,
+              help="Where the ledger is kept; an older one there is replaced.")  # fmt: skip
+def demo(seed: int, nodes: int, figures: Path | None, file: Path) -> None:
+    """Run the story of a simulated organisation from the first event to the last proof."""
+    from patchwarden.demo import run
+
+    sys.exit(run(seed=seed, nodes=nodes, figures=figures, file=file))
+
+
+def _one_node(ports: Ports, text: str) -> Node:
+    """The node a person means; says what is near when there is none."""
+    found = lookup.nodes(ports.ledger, text)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise click.ClickException(f"{text} is in several places: {', '.join(map(str, found))}: give one of them")
+    near = lookup.near(ports.ledger, text)
+    hint = f"; did you mean {', '.join(near)}?" if near else ": `patchwarden status` lists what there is"
+    raise click.ClickException(f"nothing is recorded about {text}{hint}")

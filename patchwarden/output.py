@@ -1,0 +1,77 @@
+"""Output: one answer as a table, JSON, JSON lines or CSV; data on standard output, the rest on standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+FORMATS = ("table", "json", "jsonl", "csv")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that keeps whole lines when it is piped; NO_COLOR is honoured."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=None if stream.isatty() else 200
+    )
+
+
+def plain(value: Any) -> str:
+    """Text that cannot steer a terminal: control characters stand as escapes."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return "".join(char if unicodedata.category(char)[0] != "C" else repr(char)[1:-1] for char in text)
+
+
+def rows(records: Iterable[Mapping[str, Any]], columns: Sequence[str], *, form: str, whole: Any = None) -> None:
+    """Print records; `columns` choose what a table and a CSV show, `whole` is the JSON document if it says more."""
+    listed = list(records)
+    if form == "json":
+        click.echo(json.dumps(listed if whole is None else whole, indent=2, sort_keys=True, ensure_ascii=False))
+    elif form == "jsonl":
+        for record in listed:
+            click.echo(json.dumps(record, sort_keys=True, ensure_ascii=False))
+    elif form == "csv":
+        click.echo(_csv(listed, columns), nl=False)
+    else:
+        table(listed, columns)
+
+
+def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
+    """A table on standard output; an empty one says so."""
+    if not records:
+        console().print(Text("nothing to show", style="dim"))
+        return
+    grid = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        grid.add_column(column.replace("_", " "), overflow="fold")
+    for record in records:
+        grid.add_row(*(Text(plain(record.get(column))) for column in columns))
+    console().print(grid)
+
+
+def _csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """CSV whose cells no spreadsheet takes for a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for record in records:
+        cells = (plain(record.get(column)) for column in columns)
+        writer.writerow("'" + cell if cell.startswith(_FORMULA) else cell for cell in cells)
+    return out.getvalue()
+
+
+def note(text: str) -> None:
+    """A word beside the data, on standard error."""
+    console(stderr=True).print(Text(plain(text)))
