@@ -46,12 +46,19 @@ def fetch() -> bytes:
         archives = list(Path(folder).glob("*.tgz"))
         if len(archives) != 1:
             raise Unavailable(f"npm fetched {len(archives)} archives")
-        with tarfile.open(archives[0]) as archive:
-            member = archive.extractfile(MEMBER)
-            content = member.read() if member else b""
+        content = unpack(archives[0])
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise Unavailable(f"{PACKAGE} does not hold the schema we know")
     return content
+
+
+def unpack(path: Path) -> bytes:
+    try:
+        with tarfile.open(path) as archive:
+            member = archive.extractfile(MEMBER)
+            return member.read() if member else b""
+    except (KeyError, tarfile.TarError) as error:
+        raise Unavailable(f"{PACKAGE} holds no {MEMBER}") from error
 
 
 def npm() -> str:
