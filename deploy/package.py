@@ -60,8 +60,15 @@ def lay_out(project: Path) -> None:
     shutil.copytree(ROOT / "chalicelib", project / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / ".chalice", project / ".chalice", ignore=shutil.ignore_patterns("deploy*"))
     shutil.copy(ROOT / "app.py", project)
+    compile_policies(project / "chalicelib" / "policies.json")
     for name in shipped():
         copy_distribution(distribution(name), project / "vendor")
+
+
+def compile_policies(file: Path) -> None:
+    """Write the set that a function falls back on; ends here if a policy has a problem."""
+    command = [sys.executable, "-m", "patchwarden", "policy", "compile", "policies", "--file", str(file)]
+    subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.PIPE)
 
 
 def shipped() -> list[str]:

@@ -1,0 +1,158 @@
+"""Cold start: import app and decide the first event, against what any service on this stack pays before it begins.
+
+Both run from the unpacked zip, as Lambda would, in fresh interpreters that take turns; the medians are compared. AWS is
+a local server that knows nothing, so time on the network and in TLS is in neither. The table lists two first events:
+one that the policies can decide from the event alone (the budget's case), and one for which the node is looked up.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chalicelib.core.compiled import digest_of
+
+ROOT = Path(__file__).resolve().parent.parent
+LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
+EVENT = ROOT / "tests" / "events" / "config_patch_non_compliant.json"
+PLACE = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+START = "import sys, time; began = time.perf_counter(); sys.path[:0] = sys.argv[1:3]\n"
+END = """
+took = time.perf_counter() - began
+import json, resource
+try:
+    peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+except OSError:  # no /proc: macOS counts bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+print(json.dumps({"ms": took * 1000, "mb": peak / 1024}))
+"""
+CLIENTS = "import boto3, chalice.app\nfor name in sys.argv[3].split(): boto3.client(name)\n"
+DECIDE = """import json, app
+said = app.on_config_rule(json.load(open(sys.argv[3])), None)
+assert said["status"] == "decided", said
+"""
+
+
+@click.command()
+@click.option("--runs", default=11, show_default=True, help="Fresh interpreters of each kind.")
+def main(runs: int) -> None:
+    """Print the ratios beside their budgets."""
+    with tempfile.TemporaryDirectory() as folder, answering() as endpoint:
+        task, beside = unpack(Path(folder))
+        alone = write_alone(task / "chalicelib" / "policies.json", Path(folder))
+        paths = [str(task), str(beside)]
+        told = {**PLACE, "AWS_ENDPOINT_URL": endpoint, "PATCHWARDEN_HUB_ACCOUNT": account()}
+        kinds: dict[str, tuple[str, str, dict[str, str]]] = {
+            "boto3, a dynamodb client, chalice": (CLIENTS, "dynamodb", told),
+            "app, first event alone": (DECIDE, str(EVENT), {**told, "PATCHWARDEN_POLICIES": str(alone)}),
+            "boto3, dynamodb, ssm, ec2, chalice": (CLIENTS, "dynamodb ssm ec2", told),
+            "app, first event and its node": (DECIDE, str(EVENT), told),
+        }
+        taken: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+        for _ in range(runs):
+            for kind, (program, argument, environment) in kinds.items():
+                taken[kind].append(run(program, [*paths, argument], environment))
+        report(taken, (Path(folder) / "made" / "deployment.zip").stat().st_size)
+
+
+def unpack(folder: Path) -> tuple[Path, Path]:
+    """The unpacked zip, and a folder with what Lambda's runtime has of its own."""
+    command = [sys.executable, str(ROOT / "deploy" / "package.py"), "--out", str(folder / "made")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with zipfile.ZipFile(folder / "made" / "deployment.zip") as archive:
+        archive.extractall(folder / "task")
+    beside = folder / "beside"
+    beside.mkdir()
+    for name in LAMBDA_HAS:
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+        (beside / origin.name).symlink_to(origin)
+    return folder / "task", beside
+
+
+def write_alone(packed: Path, folder: Path) -> Path:
+    """The packed set, but its policies look at nothing that must be asked for."""
+    document = json.loads(packed.read_text())
+    condition = {"path": "$.account", "steps": ["account"], "operator": "equals", "operand": account(),
+                 "match": "any", "if_missing": False, "line": None}  # fmt: skip
+    for policy in document["policies"]:
+        policy["when"] = {"all": [condition], "any": [], "none": []}
+    document.pop("digest")
+    file = folder / "alone.json"
+    file.write_text(json.dumps({**document, "digest": digest_of(document)}))
+    return file
+
+
+def account() -> str:
+    found: str = json.loads(EVENT.read_text())["account"]
+    return found
+
+
+def run(program: str, arguments: list[str], environment: dict[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-S", "-B", "-E", "-s", "-c", START + program + END, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """A local server that answers every AWS call with nothing found."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Nothing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Nothing(BaseHTTPRequestHandler):
+    """JSON for the services that name a target in a header, XML for EC2."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        target = self.headers.get("X-Amz-Target")
+        body = b'{"Items": []}' if target else b"<DescribeInstancesResponse/>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+def report(taken: dict[str, list[dict[str, float]]], size: int) -> None:
+    medians = {kind: {unit: statistics.median(each[unit] for each in all_) for unit in ("ms", "mb")}
+               for kind, all_ in taken.items()}  # fmt: skip
+    for kind, found in medians.items():
+        print(f"{kind:<36} {found['ms']:7.0f} ms {found['mb']:6.1f} MB")
+    base, alone, wide, looked = medians.values()
+    print(f"cold start, first event alone        {alone['ms'] / base['ms']:7.2f} x     budget 1.2")
+    print(f"cold start, with its node            {looked['ms'] / wide['ms']:7.2f} x     no budget")
+    print(f"memory after the first decision      {alone['mb']:7.1f} MB    budget 40 (the base alone: {base['mb']:.1f})")
+    print(f"zip                                  {size / 1e6:7.2f} MB    budget 3")
+
+
+if __name__ == "__main__":
+    main()

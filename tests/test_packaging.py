@@ -1,0 +1,240 @@
+"""What goes to Lambda is whole, small, the same twice, and may do no more than it must."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from chalicelib.wiring import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+FUNCTIONS = {
+    "OnConfigRule": "on_config_rule",
+    "OnSsmCompliance": "on_ssm_compliance",
+    "OnExecution": "on_execution",
+    "OnNodeState": "on_node_state",
+    "OnDispatch": "on_dispatch",
+    "OnSweep": "on_sweep",
+    "Remediate": "remediate",
+    "APIHandler": "app",
+}
+LISTENS = {
+    "OnConfigRule": ("aws.config", "Config Rules Compliance Change"),
+    "OnSsmCompliance": ("aws.ssm", "Configuration Compliance State Change"),
+    "OnExecution": ("aws.ssm", "EC2 Automation Execution Status-change Notification"),
+    "OnNodeState": ("aws.ec2", "EC2 Instance State-change Notification"),
+}
+RATES = {"OnDispatch": "rate(1 minute)", "OnSweep": "rate(15 minutes)"}
+TOP = {"app.py", "__pycache__", "chalice", "chalicelib", "aws_xray_sdk", "wrapt", "jsonpath_ng", "cronsim", "tzdata"}
+LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
+MEGABYTE = 1_000_000
+Template = dict[str, Any]
+
+
+def package(out: Path) -> Path:
+    command = [sys.executable, str(ROOT / "deploy" / "package.py"), "--stage", "prod", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def resources(made: Path) -> Template:
+    template: Template = json.loads((made / "sam.json").read_text())
+    found: Template = template["Resources"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def functions(resources: Template) -> Template:
+    return {name: found["Properties"] for name, found in resources.items() if found["Type"].endswith("::Function")}
+
+
+@pytest.fixture(scope="module")
+def unpacked(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(made / "deployment.zip") as archive:
+        archive.extractall(where)
+    return where
+
+
+# --- the template ---------------------------------------------------------------------------------------------------
+
+
+def test_every_way_in_is_a_function(functions: Template) -> None:
+    assert {name: found["Handler"] for name, found in functions.items()} == {
+        name: f"app.{handler}" for name, handler in FUNCTIONS.items()
+    }
+
+
+def test_every_function_has_its_own_role(functions: Template, resources: Template) -> None:
+    roles = [found["Role"]["Fn::GetAtt"][0] for found in functions.values()]
+    assert len({*roles}) == len(functions)
+    assert all(resources[role]["Type"] == "AWS::IAM::Role" for role in roles)
+
+
+def statements(resources: Template, function: str) -> list[Template]:
+    role = resources[resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]]
+    policies = role["Properties"]["Policies"]
+    assert "ManagedPolicyArns" not in role["Properties"]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def actions(resources: Template, function: str) -> set[str]:
+    return {action for statement in statements(resources, function) for action in statement["Action"]}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_role_holds_a_wildcard_action(resources: Template, function: str) -> None:
+    assert {"logs:PutLogEvents", "xray:PutTraceSegments"} <= actions(resources, function)
+    assert [action for action in actions(resources, function) if "*" in action] == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_only_tracing_which_knows_no_resources_is_allowed_on_all(resources: Template, function: str) -> None:
+    everywhere = [found for found in statements(resources, function) if "*" in found["Resource"]]
+    assert {action.split(":")[0] for found in everywhere for action in found["Action"]} == {"xray"}
+
+
+def test_the_api_only_reads(resources: Template) -> None:
+    allowed = {action for action in actions(resources, "APIHandler") if not action.startswith(("logs:", "xray:"))}
+    assert {"dynamodb:GetItem", "dynamodb:Query"} <= allowed
+    assert [
+        action for action in allowed if not action.startswith(("dynamodb:Get", "dynamodb:BatchGet", "dynamodb:Query"))
+    ] == []
+
+
+@pytest.mark.parametrize("function", set(FUNCTIONS) - {"APIHandler"})
+def test_a_function_may_become_the_member_role_and_no_other(resources: Template, function: str) -> None:
+    assuming = [found for found in statements(resources, function) if "sts:AssumeRole" in found["Action"]]
+    assert [found["Resource"] for found in assuming] == [["arn:aws:iam::*:role/patchwarden-member"]]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_traced_and_sized(functions: Template, function: str) -> None:
+    found = functions[function]
+    assert found["Tracing"] == "Active"
+    assert found["MemorySize"] >= 512
+    assert found["Timeout"] <= 900
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_told_only_what_wiring_reads(functions: Template, function: str) -> None:
+    told = functions[function]["Environment"]["Variables"]
+    assert told["PATCHWARDEN_TABLE"] == "patchwarden-prod"
+    assert {*told} <= {f"PATCHWARDEN_{name.upper()}" for name in Settings.__slots__}
+
+
+def test_dispatch_and_sweep_never_run_twice_at_once(functions: Template) -> None:
+    limits = {name: found.get("ReservedConcurrentExecutions") for name, found in functions.items()}
+    assert {name: limit for name, limit in limits.items() if limit is not None} == {"OnDispatch": 1, "OnSweep": 1}
+
+
+def only_event(functions: Template, name: str) -> Template:
+    (event,) = functions[name]["Events"].values()
+    found: Template = event
+    return found
+
+
+@pytest.mark.parametrize("function", LISTENS)
+def test_a_function_hears_its_kind_of_event(functions: Template, function: str) -> None:
+    event = only_event(functions, function)
+    source, kind = LISTENS[function]
+    assert event["Type"] == "CloudWatchEvent"
+    assert event["Properties"]["Pattern"]["source"] == [source]
+    assert event["Properties"]["Pattern"]["detail-type"] == [kind]
+
+
+def test_config_rules_are_told_apart_by_resource_type_not_by_name(functions: Template) -> None:
+    detail = only_event(functions, "OnConfigRule")["Properties"]["Pattern"]["detail"]
+    assert {*detail["resourceType"]} == {"AWS::SSM::PatchCompliance", "AWS::SSM::AssociationCompliance"}
+    assert "configRuleName" not in detail
+
+
+@pytest.mark.parametrize("function", RATES)
+def test_the_clockwork_runs_at_its_rate(functions: Template, function: str) -> None:
+    event = only_event(functions, function)
+    assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", RATES[function])
+
+
+def test_every_route_is_behind_iam(resources: Template) -> None:
+    api = resources["RestAPI"]["Properties"]
+    routes = [method for path in api["DefinitionBody"]["paths"].values() for method in path.values()]
+    assert len(routes) >= 4
+    assert all(route["security"] == [{"sigv4": []}] for route in routes)
+    assert api["DefinitionBody"]["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    assert api["EndpointConfiguration"] == "REGIONAL"
+
+
+# --- the zip --------------------------------------------------------------------------------------------------------
+
+
+def test_two_builds_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    again = package(tmp_path / "elsewhere")
+    for name in ("deployment.zip", "sam.json"):
+        assert (made / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_the_zip_is_small(made: Path) -> None:
+    assert (made / "deployment.zip").stat().st_size <= 3 * MEGABYTE
+
+
+def test_the_zip_holds_the_service_and_nothing_else(unpacked: Path) -> None:
+    assert {path.name for path in unpacked.iterdir() if path.suffix != ".dist-info"} == TOP
+    assert [path for path in unpacked.rglob("*") if path.suffix in {".so", ".sqlite", ".yaml"}] == []
+
+
+def test_the_zip_carries_the_policies_it_falls_back_on(unpacked: Path) -> None:
+    packed = json.loads((unpacked / "chalicelib" / "policies.json").read_text())
+    assert len(packed["policies"]) == len([*(ROOT / "policies").glob("[!_]*.yaml")])
+
+
+def test_every_module_has_bytecode_that_is_not_checked(unpacked: Path) -> None:
+    for module in unpacked.rglob("*.py"):
+        bytecode = module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}.pyc"
+        header, code = bytecode.read_bytes()[:16], marshal.loads(bytecode.read_bytes()[16:])
+        assert int.from_bytes(header[4:8], "little") == 0b01
+        assert isinstance(code, CodeType)
+        assert code.co_filename == f"/var/task/{module.relative_to(unpacked).as_posix()}"
+
+
+ALONE = """
+import pkgutil, sys
+sys.path[:0] = sys.argv[1:]
+import app, chalicelib, jsonpath_ng.ext, cronsim, aws_xray_sdk.core, zoneinfo
+for found in pkgutil.walk_packages(chalicelib.__path__, "chalicelib."):
+    __import__(found.name)
+zoneinfo.reset_tzpath([])
+zoneinfo.ZoneInfo("Europe/Berlin")
+outside = [name for name, module in sys.modules.items() if "site-packages" in (getattr(module, "__file__", "") or "")]
+print(sorted({name.split(".")[0] for name in outside}))
+"""
+
+
+def test_the_unpacked_zip_imports_by_itself(unpacked: Path, tmp_path: Path) -> None:
+    for name in LAMBDA_HAS:
+        found = find_spec(name)
+        assert found is not None
+        assert found.origin is not None
+        origin = Path(found.origin)
+        (tmp_path / (origin.parent.name if found.submodule_search_locations else origin.name)).symlink_to(
+            origin.parent if found.submodule_search_locations else origin
+        )
+    command = [sys.executable, "-I", "-S", "-B", "-c", ALONE, str(unpacked), str(tmp_path)]
+    done = subprocess.run(command, cwd=unpacked, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
