@@ -90,7 +90,7 @@ class DynamoLedger:
         return _remediation(item) if item else None
 
     def heads(self, remediations: Sequence[str]) -> dict[str, Remediation]:
-        items = self._get_all([(f"R#{each}", "HEAD") for each in dict.fromkeys(remediations)])
+        items = self._get_all([(f"R#{each}", "HEAD") for each in remediations])
         return {head.id: head for head in map(_remediation, items)}
 
     def trail(self, remediation: str) -> list[Transition]:
@@ -236,9 +236,10 @@ class DynamoLedger:
         return answer.get("Item")
 
     def _get_all(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
-        items = []
-        for start in range(0, len(keys), _MOST_KEYS):
-            asked = {"Keys": [_item(*key) for key in keys[start : start + _MOST_KEYS]], "ConsistentRead": True}
+        items: list[Item] = []
+        each = [_item(*key) for key in dict.fromkeys(keys)]
+        for start in range(0, len(each), _MOST_KEYS):
+            asked = {"Keys": each[start : start + _MOST_KEYS], "ConsistentRead": True}
             items += self._get_some({self._table: asked})
         return items
 

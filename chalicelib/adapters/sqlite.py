@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS executions (
 );
 CREATE TABLE IF NOT EXISTS switches (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
 """
-_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds that a writer waits for its turn before it is Temporary."""
 
 
@@ -63,8 +63,8 @@ class SqliteLedger:
     Every commit is on the disk before it counts (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
         self._threads = threading.local()
 
     def close(self) -> None:
@@ -233,7 +233,7 @@ class SqliteLedger:
 def _connect(path: Path) -> sqlite3.Connection:
     with _translated():
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(SCHEMA)
@@ -247,6 +247,8 @@ def _translated() -> Iterator[None]:
     except sqlite3.Error as error:
         busy = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
         raise (Temporary if busy else Denied)(f"the ledger file cannot be used: {error}") from error
+    except OSError as error:
+        raise Denied(f"the ledger file cannot be used: {error}") from error
 
 
 def _errand_row(errand: Errand) -> tuple[str, str, str]:
