@@ -20,7 +20,7 @@ from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.vocabulary import FIELDS
 
-SAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(Path("tests/events").glob("*.json"))}
+SAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__).parents[1].joinpath("events").glob("*.json"))}
 
 HERE = Location("111122223333", "eu-west-1")
 NODE = "i-0a1b2c3d4e5f60718"
