@@ -22,6 +22,7 @@ START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BOOT = timedelta(seconds=20)
 CHECKS = timedelta(minutes=3)
 STOPPING = timedelta(seconds=40)
+UNNOTICED = timedelta(minutes=5)
 
 
 @dataclass
@@ -57,8 +58,9 @@ class Machine:
         self.history.append(state)
 
     def online(self, now: datetime) -> bool:
+        """What Systems Manager believes: for five minutes it does not notice that a node is gone."""
         self.settle(now)
-        return self.state == "running" and self.agent
+        return self.agent and (self.state == "running" or (self.state == "terminated" and now < self.since + UNNOTICED))
 
 
 @dataclass
@@ -84,6 +86,7 @@ class SmallWorld:
         self.snapshots: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuse: dict[str, str] = {}
+        self.later: list[tuple[datetime, Callable[[], None]]] = []
         self.run: Run | None = None
 
     def now(self) -> datetime:
@@ -111,8 +114,26 @@ class SmallWorld:
                 self.moment = until
                 return run
             self.moment = max(self.moment, target)
+            self._let_happen()
             wait = run.advance()
         return run
+
+    def terminate(self, id: str, at: datetime) -> None:
+        """Let the node be terminated at a moment; whatever it is doing then is not delivered."""
+
+        def happen() -> None:
+            self.machines[id].become("terminated", at)
+            for command in self.commands.values():
+                if id in command.statuses and at < command.ends:
+                    command.statuses[id] = "Undeliverable"
+
+        self.later.append((at, happen))
+
+    def _let_happen(self) -> None:
+        for moment, happen in self.later:
+            if moment <= self.moment:
+                happen()
+        self.later = [(moment, happen) for moment, happen in self.later if moment > self.moment]
 
     def _command_ends(self, command: str | None) -> datetime | None:
         return self.commands[command].ends if command else None
@@ -128,8 +149,14 @@ class SmallWorld:
             ]
         }
 
-    def describe_instances(self, InstanceIds: list[str]) -> dict[str, Any]:
-        return {"Reservations": [{"Instances": [self._instance(self._ec2(id))]} for id in InstanceIds]}
+    def describe_instances(
+        self, InstanceIds: list[str] | None = None, Filters: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """By ids, of which each must be known; or by the filter instance-id, which leaves out what is not."""
+        if Filters:
+            assert Filters[0]["Name"] == "instance-id"
+            InstanceIds = [id for id in Filters[0]["Values"] if id in self.machines]
+        return {"Reservations": [{"Instances": [self._instance(self._ec2(id))]} for id in InstanceIds or []]}
 
     def describe_instance_status(self, InstanceIds: list[str], IncludeAllInstances: bool) -> dict[str, Any]:
         assert IncludeAllInstances
@@ -155,8 +182,7 @@ class SmallWorld:
         return {"SnapshotId": f"snap-{len(self.snapshots):017d}"}
 
     def send_command(self, **request: Any) -> dict[str, Any]:
-        known = all(id in self.machines for id in request["InstanceIds"])
-        if not known:
+        if any(id not in self.machines or self.machines[id].state == "terminated" for id in request["InstanceIds"]):
             raise refused("SendCommand", "InvalidInstanceId", "Instances not in a valid state for account")
         id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"command {len(self.commands)}"))
         install = request["Parameters"]["Operation"] == ["Install"]
@@ -221,7 +247,7 @@ class SmallWorld:
         }
 
     def _outcome(self, machine: Machine, install: bool) -> str | None:
-        if not machine.online(self.moment):
+        if not machine.online(self.moment) or machine.state != "running":
             return "DeliveryTimedOut"
         return machine.install if install else machine.scan
 

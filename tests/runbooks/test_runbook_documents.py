@@ -348,6 +348,11 @@ def test_the_two_runbooks_share_their_scripts_to_the_letter() -> None:
         assert scripts[PATCH_NODES][handler] == scripts[PATCH_STOPPED_NODE][handler]
 
 
+def test_the_nodes_are_checked_again_as_they_were_at_first() -> None:
+    first, again = (step(DOCUMENTS[PATCH_NODES], name)["inputs"] for name in ("CheckNodes", "CheckNodesAgain"))
+    assert first["Script"] == again["Script"]
+
+
 # What the service sends.
 
 shares = st.integers(1, 100).map("{}%".format)
@@ -437,7 +442,7 @@ def test_no_required_parameter_can_be_left_out(name: str) -> None:
     ("'0.3'", "'2.2'", "schemaVersion"),
     ("aws:branch", "aws:loop", "no action aws:loop"),
     ("name: ScanNodes", "name: InstallPatches", "a name of its own"),
-    ("onFailure: step:ScanNodes", "onFailure: step:Scan", "is no step"),
+    ("onFailure: step:ReportNodes", "onFailure: step:Report", "is no step"),
 ])  # fmt: skip
 def test_a_document_that_cannot_be_run_is_refused(old: str, new: str, why: str) -> None:
     with pytest.raises(RunbookError, match=why):

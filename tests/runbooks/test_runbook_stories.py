@@ -207,6 +207,32 @@ def test_a_failed_scan_fails_the_execution_and_is_reported() -> None:
     assert (report(run)[WEB]["Scan"], report(run)[WEB]["Compliant"]) == ("Failed", None)
 
 
+@pytest.mark.parametrize("minutes", [1, 8])
+def test_a_node_that_is_terminated_meanwhile_does_not_keep_the_others_from_being_scanned(minutes: int) -> None:
+    world = SmallWorld(Machine(WEB), Machine(APP), Machine(PRINTER))
+    world.terminate(APP, START + timedelta(minutes=minutes))
+    run = patch_nodes(world)
+    assert run.record.status == "Failed"
+    assert world.sent("Scan") == [[WEB, PRINTER]]
+    assert [node["Compliant"] for node in report(run).values()] == [True, None, True]
+
+
+def test_a_node_that_was_just_terminated_is_left_out_although_systems_manager_calls_it_online() -> None:
+    world = SmallWorld(Machine(WEB), Machine(APP, state="terminated"))
+    run = patch_nodes(world)
+    assert run.record.status == "Success"
+    assert world.sent("Install") == [[WEB]]
+
+
+def test_the_execution_fails_without_a_scan_if_no_node_is_left() -> None:
+    world = SmallWorld(Machine(WEB))
+    world.terminate(WEB, START + timedelta(minutes=1))
+    run = patch_nodes(world)
+    assert run.record.status == "Failed"
+    assert world.sent("Scan") == []
+    assert report(run)[WEB]["Scan"] == "NotSent"
+
+
 def test_an_old_patch_state_counts_for_nothing() -> None:
     machine = Machine(WEB, scan="Failed")
     world = SmallWorld(machine)
