@@ -1,0 +1,123 @@
+"""Asking: whether the conditions of a policy are well put, and can ever be true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from chalicelib.core.conditions import OPERATORS, Operator, kind_of
+from chalicelib.core.nodes import ACCOUNT, NODE_ID, REGION
+from chalicelib.core.paths import Fault, Path, PathError, Unreadable, parse, typed
+from chalicelib.core.vocabulary import FIELDS, Field, Steps, Type
+from patchwarden.policy.problems import near, near_or_all
+from patchwarden.policy.source import Location, Source
+
+_FAULTS = {Fault.SYNTAX: "PW301", Fault.UNSAFE: "PW302", Fault.UNKNOWN: "PW303", Fault.NEVER: "PW305"}
+
+_FORMS: dict[Steps, tuple[re.Pattern[str], str]] = {
+    ("account",): (ACCOUNT, "an account id has 12 digits"),
+    ("region",): (REGION, "a Region is written like eu-west-1"),
+    ("node", "id"): (NODE_ID, "a node id is written like i-0123456789abcdef0"),
+}
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str) -> Path | PathError:
+    """The path, or what is wrong with it: every text is parsed once in a run."""
+    try:
+        return parse(text)
+    except PathError as error:
+        return error
+
+
+def operators(condition: dict[str, Any]) -> list[str]:
+    return [name for name in condition if name in OPERATORS]
+
+
+def check_condition(source: Source, where: Location, condition: dict[str, Any]) -> None:
+    """Every problem of one condition that has the right shape."""
+    names = operators(condition)
+    if len(names) != 1:
+        what = f"a condition has one operator, not {' and '.join(names)}" if names else "this condition has no operator"
+        source.add("PW205", where, what, "part it into two conditions" if names else f"add one of {_ALL}")
+        return
+    path = check_path(source, (*where, "path"), condition["path"])
+    if path is None:
+        return
+    name, rule, kind = names[0], OPERATORS[names[0]], kind_of(path)
+    if kind not in rule.types and not (path.many and rule.whole):
+        fits = [each for each, other in OPERATORS.items() if kind in other.types or (path.many and other.whole)]
+        source.add_at_key("PW304", (*where, name), f"{name} cannot be held against a {kind}: {path.text}", _use(fits))
+        return
+    if path.field is not None and not rule.whole:
+        _check_values(source, (*where, name), path.field, condition[name])
+    _check_options(source, where, condition, path, rule)
+
+
+_ALL = ", ".join(OPERATORS)
+
+
+def _use(names: list[str]) -> str:
+    return f"use {', '.join(names)}"
+
+
+def check_path(source: Source, where: Location, text: str) -> Path | None:
+    """The path that stands there, or None and its problem."""
+    path = parsed(text)
+    if isinstance(path, Path):
+        return path
+    hint = path.hint
+    if path.fault is Fault.UNKNOWN and not hint:
+        hint = near_or_all(text, _PATHS) if near(text, _PATHS) else "`$.node`, `$.patch`, `$.finding`, `$.history` …"
+    source.add(_FAULTS[path.fault], where, path.what, hint)
+    return None
+
+
+_PATHS = [field.path for field in FIELDS.values()]
+
+
+def _check_values(source: Source, where: Location, field: Field, operand: Any) -> None:
+    several = isinstance(operand, list)
+    for number, value in enumerate(operand if several else [operand]):
+        wrong = next(_never(field, value, compared=where[-1] in _EQUALITIES), None)
+        if wrong:
+            source.add("PW305", (*where, number) if several else where, *wrong)
+
+
+_EQUALITIES = ("equals", "not_equals", "in", "not_in")
+
+
+def _never(field: Field, value: Any, *, compared: bool) -> Iterator[tuple[str, str]]:
+    if isinstance(typed(value, field.type), Unreadable):
+        yield f"{field.path} is a {field.type} and never {_shown(value)}", _retype(field.type, value)
+    elif compared and field.values and value not in field.values:
+        yield f"{field.path} is never {_shown(value)}", near_or_all(str(value), field.values)
+    elif compared and field.steps in _FORMS and not _FORMS[field.steps][0].match(value):
+        yield f"{field.path} is never {_shown(value)}", _FORMS[field.steps][1]
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _retype(wanted: Type, value: Any) -> str:
+    if wanted is Type.STRING:
+        return f"quote it: '{_shown(value)}'"
+    if wanted is Type.MOMENT:
+        return "write day, time and zone: 2027-03-31T00:00:00Z"
+    return "remove the quotes" if isinstance(value, str) else f"write a {wanted}"
+
+
+def _check_options(source: Source, where: Location, condition: dict[str, Any], path: Path, rule: Operator) -> None:
+    if rule.negative and path.optional and "if_missing" not in condition:
+        name = operators(condition)[0]
+        hint = "add if_missing: true if a node without it is meant too, else if_missing: false"
+        source.add_at_key("PW306", (*where, name), f"{path.text} may be missing, and {name} is then neither", hint)
+    if "match" in condition and (not path.many or rule.whole):
+        hint = "remove it: only a path with [*] or a filter finds several values"
+        source.add_at_key("PW307", (*where, "match"), "match has no effect here", hint)
+    if "if_missing" in condition and (rule.whole or not path.optional):
+        why = f"{path.text} is never missing" if not rule.whole else "exists, absent and count know what is missing"
+        source.add_at_key("PW307", (*where, "if_missing"), "if_missing has no effect here", f"remove it: {why}")

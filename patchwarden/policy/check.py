@@ -1,0 +1,260 @@
+"""Checks: what a well-shaped policy or `_set.yaml` must hold to besides, as one small rule after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from chalicelib.core.errors import PolicyError
+from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import ACCOUNT, REGION
+from chalicelib.core.plans import MOST_NODES
+from chalicelib.core.windows import Window, opening
+from patchwarden.policy import shapes
+from patchwarden.policy.asking import check_condition
+from patchwarden.policy.fitting import piece
+from patchwarden.policy.problems import Level, near, near_or_all
+from patchwarden.policy.source import Location, Source
+
+GROUPS = ("all", "any", "none")
+
+_ACTING = frozenset({
+    "action", "severity", "window", "deadline", "on_deadline", "reboot", "attempts", "cooldown", "stopped", "snapshot",
+    "limits", "document",
+})  # fmt: skip
+_EFFECTIVE: dict[str, frozenset[str]] = {
+    "remediate": _ACTING,
+    "approve": _ACTING,
+    "ticket": frozenset({"action", "severity"}),
+    "observe": frozenset({"action"}),
+    "exempt": frozenset({"action", "until", "reason", "approved"}),
+}
+"""Which fields of `then` mean something with which action."""
+
+_OURS = {name.lower(): name for name in ("NodeIds", "NodeId", "BatchId", "SnapshotId")}
+_OVERRIDES = {name.lower(): name for name in ("InstallOverrideList", "BaselineOverride")}
+
+
+def check_policy(source: Source, rules: shapes.SetFile | None, now: datetime | None) -> None:
+    """Every problem of one policy file beyond its shape; `rules` None: `_set.yaml` itself could not be used."""
+    _check_when(source)
+    raw = _map(source.data, "then")
+    _check_band(source, raw)
+    _check_effect(source, raw)
+    _check_exemption(source, raw, rules)
+    _check_association(source, raw)
+    _check_ended(source, now)
+    then = piece(shapes.Then, raw)
+    if then is not None and rules is not None:
+        _check_window(source, then, rules)
+        _check_ceilings(source, ("then",), then, rules.ceilings)
+        _check_document(source, then, rules)
+
+
+def _map(data: Any, name: str) -> dict[str, Any]:
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def conditions(data: Any) -> Iterator[tuple[Location, dict[str, Any]]]:
+    """The conditions of a policy that have the right shape, each with its place."""
+    when = _map(data, "when")
+    for group in GROUPS:
+        items = when.get(group)
+        for number, item in enumerate(items if isinstance(items, list) else []):
+            if piece(shapes.Condition, item) is not None:
+                yield ("when", group, number), item
+
+
+def _check_when(source: Source) -> None:
+    when = source.data.get("when")
+    if when == {}:
+        source.add("PW203", ("when",), "when is empty: it would speak for every finding", "name at least one condition")
+    for where, condition in conditions(source.data):
+        check_condition(source, where, condition)
+
+
+def _check_band(source: Source, then: Mapping[str, Any]) -> None:
+    band, action = source.data.get("band", "standard"), then.get("action")
+    if band == "guardrail" and action == "remediate":
+        hint = "a guardrail holds back: use ticket or approve, or the band emergency"
+        source.add("PW401", ("then", "action"), "a guardrail may not remediate", hint)
+    if band != "default" and action == "observe":
+        hint = "write band: default, or mode: shadow on what you want to try"
+        what = f"observe in band {band} would silently switch remediation off"
+        source.add("PW402", ("then", "action"), what, hint)
+    if band == "emergency" and "expires" not in source.data:
+        source.add("PW403", ("band",), "an emergency must end", "add expires: with day, time and zone")
+
+
+def _check_effect(source: Source, then: Mapping[str, Any]) -> None:
+    effective = _EFFECTIVE.get(str(then.get("action")))
+    for name in then if effective else ():
+        if name in shapes.Then.model_fields and name not in (effective or ()):
+            what = f"{name} has no effect with action: {then['action']}"
+            source.add_at_key("PW406", ("then", name), what, "remove it")
+    if "on_deadline" in then and "deadline" not in then:
+        source.add_at_key("PW411", ("then", "on_deadline"), "on_deadline needs a deadline", "add deadline: 7d")
+
+
+def _check_exemption(source: Source, then: Mapping[str, Any], rules: shapes.SetFile | None) -> None:
+    if then.get("action") != "exempt":
+        return
+    for name, remedy in _EXEMPTION.items():
+        if name not in then:
+            source.add("PW404", ("then",), f"an exemption needs {name}", remedy)
+    found = piece(shapes.Then, then)
+    if found and found.until and found.approved and rules:
+        approved = datetime.combine(found.approved.on, time(), UTC)
+        latest = approved + rules.ceilings.exemption
+        if found.until > latest:
+            what = f"the exemption is longer than {_span(rules.ceilings.exemption)} from its approval on"
+            source.add(
+                "PW405", ("then", "until"), what, f"write {format_moment(latest)} or earlier, or have it approved again"
+            )
+
+
+_EXEMPTION = {
+    "until": "add until: with day, time and zone",
+    "reason": "add reason: why the node may stay as it is",
+    "approved": "add approved: {by: …, on: …, ticket: …}",
+}
+
+
+def _check_association(source: Source, then: Mapping[str, Any]) -> None:
+    """Our runbooks install patches; they cannot repair an association."""
+    if then.get("action") not in ("remediate", "approve") or "document" in then:
+        return
+    for where, condition in conditions(source.data):
+        if condition["path"] == "$.finding.control" and "association" in _operands(condition) and where[1] == "all":
+            hint = "add document: {name: …, version: …}, or use action: ticket"
+            source.add("PW411", where, "to remediate the control association a document is needed", hint)
+
+
+def _operands(condition: Mapping[str, Any]) -> list[Any]:
+    return [condition.get("equals"), *condition.get("in", [])]
+
+
+def _check_ended(source: Source, now: datetime | None) -> None:
+    for where in (("expires",), ("then", "until")):
+        container = source.data if len(where) == 1 else _map(source.data, "then")
+        moment = piece(_Moment, {"moment": container.get(where[-1])})
+        if moment and now and moment.moment <= now:
+            what = f"the policy ended at {format_moment(moment.moment)}"
+            source.add("PW412", where, what, "remove the file, or have it approved again", level=Level.WARNING)
+
+
+class _Moment(shapes.Shape):
+    moment: shapes.Moment
+
+
+def _check_window(source: Source, then: shapes.Then, rules: shapes.SetFile) -> None:
+    if then.window is not None and then.window not in rules.windows:
+        hint = near_or_all(then.window, rules.windows) if rules.windows else "define it in _set.yaml under windows"
+        source.add("PW407", ("then", "window"), f"there is no window {then.window!r}", hint)
+
+
+_Limited = shapes.Then | shapes.Defaults
+
+
+def _check_ceilings(source: Source, where: Location, asked: _Limited, ceilings: shapes.Ceilings) -> None:
+    for name, value, most in _bounded(asked, ceilings):
+        if value is not None and _size(value) > _size(most):
+            place = (*where, "limits", name) if name in shapes.Limits.model_fields else (*where, name)
+            what = f"{name} {_span(value)} is above the organisation's ceiling {_span(most)}"
+            source.add("PW408", place, what, f"write {_span(most)} or less, or raise it in _set.yaml")
+
+
+def _bounded(asked: _Limited, ceilings: shapes.Ceilings) -> Iterator[tuple[str, Any, Any]]:
+    yield "attempts", asked.attempts, ceilings.attempts
+    yield "concurrency", asked.limits.concurrency, ceilings.concurrency
+    yield "max_errors", asked.limits.max_errors, ceilings.max_errors
+    yield "max_per_hour", asked.limits.max_per_hour, ceilings.max_per_hour
+    yield "deadline", getattr(asked, "deadline", None), ceilings.deadline
+
+
+def _size(value: int | str | timedelta) -> float:
+    """Comparable within one limit: a number of nodes counts as its share of a full batch."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, int):
+        return value
+    return float(value[:-1]) if value.endswith("%") else 100 * int(value) / MOST_NODES
+
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def _span(value: Any) -> str:
+    """A duration as a policy writes it; anything else as it is."""
+    if not isinstance(value, timedelta):
+        return str(value)
+    seconds = int(value.total_seconds())
+    return next(f"{seconds // size}{unit}" for size, unit in _UNITS if seconds % size == 0)
+
+
+def _check_document(source: Source, then: shapes.Then, rules: shapes.SetFile) -> None:
+    if then.document is None:
+        return
+    if then.document.name not in rules.documents:
+        hint = near(then.document.name, rules.documents) or "add it to documents in _set.yaml, which security reviews"
+        source.add("PW409", ("then", "document", "name"), f"document {then.document.name!r} is not allowed", hint)
+    for name in then.document.parameters:
+        where = ("then", "document", "parameters", name)
+        if name.lower() in _OURS:
+            hint = "remove it: Patchwarden sets it for each batch"
+            source.add_at_key("PW410", where, f"{name} is not for a policy to set", hint)
+        if name.lower() in _OVERRIDES:
+            hint = "an override can name any repository, as root: change the patch baseline instead"
+            source.add_at_key("PW410", where, f"{name} may not be set by a policy", hint)
+
+
+def check_set(source: Source, now: datetime | None) -> None:
+    """Every problem of `_set.yaml` beyond its shape."""
+    for name, window in _map(source.data, "windows").items():
+        if piece(shapes.Window, window) is not None:
+            _check_opening(source, name, window, now)
+    for number, item in enumerate(_list(source.data, "freezes")):
+        freeze = piece(shapes.Freeze, item)
+        if freeze and freeze.until <= freeze.from_:
+            source.add("PW503", ("freezes", number, "until"), f"freeze {freeze.name} ends before it begins")
+    for name, pattern, remedy in _SCOPE:
+        for number, value in enumerate(_list(_map(source.data, "scope"), name)):
+            if isinstance(value, str) and not pattern.match(value):
+                source.add("PW504", ("scope", name, number), f"{value!r} is none of {name}", remedy)
+    _check_defaults(source)
+
+
+_SCOPE = (
+    ("accounts", ACCOUNT, "an account id has 12 digits, in quotes"),
+    ("regions", REGION, "a Region is written like eu-west-1"),
+)
+
+
+def _list(data: Any, name: str) -> list[Any]:
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if isinstance(value, list) else []
+
+
+def _check_opening(source: Source, name: str, raw: Mapping[str, Any], now: datetime | None) -> None:
+    where: Location = ("windows", name)
+    try:
+        window = Window.from_json(name, raw)
+    except PolicyError as error:
+        what, _, hint = str(error).rpartition(": ")
+        field = next((field for field in shapes.Window.model_fields if field in what and field in raw), None)
+        source.add("PW501", (*where, field) if field else where, what, hint)
+        return
+    if now is not None and opening(window, now) is None:
+        what = f"window {name!r} does not open within 400 days"
+        source.add("PW502", (*where, "cron"), what, "look at its day, month and year fields")
+
+
+def _check_defaults(source: Source) -> None:
+    defaults, ceilings = (
+        piece(shape, _map(source.data, name))
+        for shape, name in ((shapes.Defaults, "defaults"), (shapes.Ceilings, "ceilings"))
+    )
+    if isinstance(defaults, shapes.Defaults) and isinstance(ceilings, shapes.Ceilings):
+        _check_ceilings(source, ("defaults",), defaults, ceilings)

@@ -1,0 +1,218 @@
+"""Compiling: a directory of policy files becomes the one canonical document that the service loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chalicelib.core.chain import canonical
+from chalicelib.core.compiled import VERSION, digest_of
+from chalicelib.core.moments import format_moment
+from chalicelib.core.paths import Path as FactPath
+from chalicelib.core.policies import PolicySet
+from patchwarden.policy import shapes
+from patchwarden.policy.asking import operators, parsed
+from patchwarden.policy.check import GROUPS, check_policy, check_set
+from patchwarden.policy.expecting import check_tests
+from patchwarden.policy.fitting import fit
+from patchwarden.policy.fixtures import Fixture, read_fixtures
+from patchwarden.policy.problems import Level, Problem
+from patchwarden.policy.source import Mark, Source, read
+
+SET = "_set.yaml"
+
+
+class Loaded(NamedTuple):
+    """The document, or None if there is an error among the problems; problems in the order of files and lines."""
+
+    document: dict[str, Any] | None
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.level is Level.ERROR]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory as read and checked, with whatever could be made of each file."""
+
+    rules: shapes.SetFile | None
+    policies: dict[str, tuple[Source, shapes.PolicyFile]]
+    fixtures: dict[str, Fixture | None]
+    problems: list[Problem]
+
+    @property
+    def sound(self) -> bool:
+        return all(problem.level is not Level.ERROR for problem in self.problems)
+
+
+def load_directory(path: Path, *, now: datetime | None = None) -> Loaded:
+    """The compiled document and every problem. `now` adds what depends on the day: what ended, what never opens."""
+    directory = read_directory(path, now=now)
+    return Loaded(compiled(directory) if directory.sound else None, directory.problems)
+
+
+def compiled_text(path: Path, *, now: datetime | None = None) -> tuple[str | None, list[Problem]]:
+    """The document as its canonical JSON text, or None, and every problem."""
+    document, problems = load_directory(path, now=now)
+    return (None if document is None else canonical(document)), problems
+
+
+def read_directory(path: Path, *, now: datetime | None = None) -> Directory:
+    """Every file of the directory, read and checked; files other than *.yaml are not policies."""
+    setting = read(path / SET)
+    rules = _rules(setting, now)
+    fixtures, sources = read_fixtures(path / "fixtures")
+    policies: dict[str, tuple[Source, shapes.PolicyFile]] = {}
+    read_all = [read(file) for file in sorted(path.glob("*.y*ml")) if not file.name.startswith("_")]
+    first = _first_files(read_all)
+    for source in read_all:
+        if source.data is None:
+            continue
+        policy = fit(source, shapes.PolicyFile)
+        check_policy(source, rules, now)
+        check_tests(source, rules, fixtures, first)
+        if first.get(str(source.data.get("id"))) is not source:
+            name = str(source.data["id"])
+            source.add("PW208", ("id",), f"the id {name!r} is already that of {first[name].name}", "give it another")
+        elif policy is not None:
+            policies[policy.id] = source, policy
+    problems = [problem for source in (setting, *sources, *read_all) for problem in source.problems]
+    return Directory(rules, policies, fixtures, sorted(problems))
+
+
+def _rules(source: Source, now: datetime | None) -> shapes.SetFile | None:
+    if source.data is None:
+        source.add("PW505", Mark(1, 1), "the directory has no usable _set.yaml", "write one with scope: at least")
+        return None
+    rules = fit(source, shapes.SetFile)
+    check_set(source, now)
+    return rules
+
+
+def _first_files(sources: list[Source]) -> dict[str, Source]:
+    """Which file an id belongs to: the first by name."""
+    first: dict[str, Source] = {}
+    for source in sources:
+        if source.data is not None:
+            first.setdefault(str(source.data.get("id")), source)
+    return first
+
+
+def compiled(directory: Directory) -> dict[str, Any]:
+    """The document of a sound directory, ordered by id: neither names nor order of files change its policies."""
+    assert directory.rules is not None, "a directory without rules has a problem that says so"
+    policies = [_policy(*directory.policies[name], directory.rules) for name in sorted(directory.policies)]
+    document = {"version": VERSION, "settings": _settings(directory.rules), "policies": policies}
+    document["digest"] = digest_of(document)
+    PolicySet.load(document)
+    return document
+
+
+def _policy(source: Source, policy: shapes.PolicyFile, rules: shapes.SetFile) -> dict[str, Any]:
+    ends = [moment for moment in (policy.expires, policy.then.until) if moment is not None]
+    return {
+        "id": policy.id,
+        "title": policy.title,
+        "owner": policy.owner,
+        "band": policy.band,
+        "mode": policy.mode,
+        "priority": policy.priority,
+        "expires": _moment(min(ends, default=None)),
+        "when": _when(source, policy),
+        "then": _then(policy.then, rules),
+        "origin": f"{source.name}:{source.at_key(('id',)).line}",
+    }
+
+
+def _when(source: Source, policy: shapes.PolicyFile) -> dict[str, list[dict[str, Any]]]:
+    raw = source.data["when"]
+    when = {
+        group: [
+            _clause(item, source.at_key(("when", group, number)).line) for number, item in enumerate(raw.get(group, []))
+        ]
+        for group in GROUPS
+    }
+    when["all"] += _implied(policy, when["all"])
+    return when
+
+
+def _implied(policy: shapes.PolicyFile, clauses: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Our own runbooks install patches: a policy that names no other one speaks for the control patch only."""
+    asked = any(clause["path"] == _CONTROL["path"] for clause in clauses)
+    if policy.then.action in ("remediate", "approve") and policy.then.document is None and not asked:
+        yield _clause(_CONTROL, None)
+
+
+_CONTROL = {"path": "$.finding.control", "equals": "patch"}
+
+
+def _clause(raw: dict[str, Any], line: int | None) -> dict[str, Any]:
+    path, name = parsed(raw["path"]), operators(raw)[0]
+    assert isinstance(path, FactPath), "a path that does not parse is a problem"
+    return {
+        "path": path.text,
+        "steps": None if path.many else list(path.steps),
+        "operator": name,
+        "operand": raw[name],
+        "match": raw.get("match", "any"),
+        "if_missing": raw.get("if_missing", False),
+        "line": line,
+    }
+
+
+_AS_WRITTEN = {"action", "severity", "window", "on_deadline", "reboot", "stopped", "snapshot", "reason"}
+
+
+def _then(then: shapes.Then, rules: shapes.SetFile) -> dict[str, Any]:
+    """Complete: what the policy leaves out is what `_set.yaml` says."""
+    return {
+        **then.model_dump(include=_AS_WRITTEN),
+        "deadline": _seconds(then.deadline),
+        "attempts": then.attempts or rules.defaults.attempts,
+        "cooldown": _seconds(then.cooldown if then.cooldown is not None else rules.defaults.cooldown),
+        "limits": _limits(then.limits, rules.defaults.limits),
+        "document": then.document.model_dump() if then.document else None,
+        "until": _moment(then.until),
+        "approved": then.approved.model_dump(mode="json") if then.approved else None,
+    }
+
+
+_LIMITS = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None}
+
+
+def _limits(limits: shapes.Limits, defaults: shapes.Limits) -> dict[str, Any]:
+    return {**_LIMITS, **defaults.model_dump(exclude_none=True), **limits.model_dump(exclude_none=True)}
+
+
+def _settings(rules: shapes.SetFile) -> dict[str, Any]:
+    return {
+        "linger": _seconds(rules.linger),
+        "verify_within": _seconds(rules.verify_within),
+        "executions_per_location": rules.executions_per_location,
+        "scope": rules.scope.model_dump(),
+        "windows": {name: window.model_dump() for name, window in rules.windows.items()},
+        "freezes": [_freeze(freeze) for freeze in rules.freezes],
+        "documents": sorted(rules.documents),
+    }
+
+
+def _freeze(freeze: shapes.Freeze) -> dict[str, Any]:
+    return {
+        "name": freeze.name,
+        "since": _moment(freeze.from_),
+        "until": _moment(freeze.until),
+        "reason": freeze.reason,
+    }
+
+
+def _seconds(span: timedelta | None) -> int | None:
+    return None if span is None else int(span.total_seconds())
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else format_moment(moment)

@@ -1,0 +1,126 @@
+"""Testing: the tests inside policy files, run against the very engine that decides in the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.moments import format_moment
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import Cause
+from patchwarden.policy import shapes
+from patchwarden.policy.compile import Directory, compiled, read_directory
+from patchwarden.policy.fixtures import Fixture, situation
+from patchwarden.policy.source import Mark, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One test: what was wanted and found where they differ, and the sentence of the decision."""
+
+    policy: str
+    name: str
+    file: str
+    line: int
+    column: int
+    differences: tuple[str, ...]
+    because: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+    def text(self) -> str:
+        """`file:line:column: PW607 test …: wanted and found`, or that it passed."""
+        place = f"{self.file}:{self.line}:{self.column}:"
+        if self.passed:
+            return f"{place} passed {self.name!r}"
+        return f"{place} PW607 test {self.name!r}: {'; '.join(self.differences)}: {self.because}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As a problem is told, and with `passed`, `policy` and `test`."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "code": None if self.passed else "PW607",
+            "level": "error",
+            "what": "; ".join(self.differences),
+            "hint": self.because,
+            "policy": self.policy,
+            "test": self.name,
+            "passed": self.passed,
+        }
+
+
+def run_tests(path: Path) -> list[Result]:
+    """The result of every test of a directory, by file and line; none if the directory has an error."""
+    directory = read_directory(path)
+    return tests_of(directory, PolicySet.load(compiled(directory))) if directory.sound else []
+
+
+def tests_of(directory: Directory, policies: PolicySet) -> list[Result]:
+    """The tests of a directory against any set, such as a candidate for it."""
+    return [
+        _run(source, number, policy.id, test, directory.fixtures[test.event], policies)
+        for source, policy in directory.policies.values()
+        for number, test in enumerate(policy.tests)
+    ]
+
+
+def _run(
+    source: Source, number: int, policy: str, test: shapes.Test, fixture: Fixture | None, policies: PolicySet
+) -> Result:
+    assert fixture is not None, "a directory with a broken fixture is not sound"
+    mark = source.at_key(("tests", number))
+    try:
+        found = situation(fixture, test.set, test.unset)
+    except LookupError:
+        return _result(
+            source, mark, policy, test, ("set names an item that the list does not have",), "nothing decided"
+        )
+    now = test.now or found.finding.observed_at
+    decision = decide(found.finding, found.case, found.facts, policies, now)
+    return _result(source, mark, policy, test, tuple(_differences(test.expect, decision)), decision.because)
+
+
+def _result(
+    source: Source, mark: Mark, policy: str, test: shapes.Test, differences: tuple[str, ...], because: str
+) -> Result:
+    return Result(policy, test.name, source.shown, mark.line, mark.column, differences, because)
+
+
+def _differences(expect: shapes.Expect, decision: Decision) -> Iterator[str]:
+    made: dict[str, Any] = decision.sets.get("decision", {})
+    found = {
+        "action": action_of(decision),
+        "policy": made.get("policy") or shapes.NOBODY,
+        "window": made.get("window") or shapes.NOBODY,
+        "starts": decision.sets.get("due"),
+    }
+    for name, value in found.items():
+        wanted = getattr(expect, name)
+        wanted = format_moment(wanted) if isinstance(wanted, datetime) else wanted
+        if wanted is not None and wanted != value:
+            yield f"{name} wanted {wanted}, found {value}"
+    if expect.because_contains and expect.because_contains not in decision.because:
+        yield f"because wanted {expect.because_contains!r}"
+    shadows = [shadow["policy"] for shadow in made.get("shadows", [])] or [shapes.NOBODY]
+    if expect.shadow is not None and expect.shadow not in shadows:
+        yield f"shadow wanted {expect.shadow}, found {', '.join(shadows)}"
+
+
+_ACTIONS = {Cause.EXEMPTED: "exempt", Cause.OBSERVED: "observe", Cause.TICKETED: "ticket"}
+
+
+def action_of(decision: Decision) -> str:
+    """What is done in the words of a policy; the cause itself where no policy was asked."""
+    made = decision.sets.get("decision", {})
+    asks = decision.cause is Cause.TICKETED and made.get("action") == "approve" and not made.get("unknown")
+    if asks or decision.cause in (Cause.QUEUED, Cause.DEFERRED):
+        return str(made.get("action"))
+    return _ACTIONS.get(decision.cause, decision.cause.value)
