@@ -8,7 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from chalicelib.core.chain import canonical
 from chalicelib.core.conditions import Condition, Truth
+from chalicelib.core.moments import format_moment
 from chalicelib.core.paths import MISSING, Unreadable
 from chalicelib.core.policies import Mode, Policy, PolicySet
 from chalicelib.core.readings import Clause, Readings
@@ -79,6 +81,39 @@ class Held:
     def condition(self) -> Condition:
         return self.clause.condition
 
+    @property
+    def denies(self) -> bool:
+        """Whether it speaks against the policy: false where it should hold, true where none should."""
+        return self.truth is (Truth.TRUE if self.group == "none" else Truth.FALSE)
+
+    def sentence(self) -> str:
+        asked, found = self.condition, self.why or f"it is {_short(self.found)}"
+        return f"{asked.path.text} {asked.operator} {canonical(asked.operand)}: {found}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "path": self.condition.path.text,
+            "operator": self.condition.operator,
+            "wanted": self.condition.operand,
+            "found": _json(self.found),
+            "truth": self.truth.value,
+            "why": self.why,
+            "line": self.clause.line,
+        }
+
+
+def _json(found: Any) -> Any:
+    return format_moment(found) if isinstance(found, datetime) else found
+
+
+def _short(found: Any) -> str:
+    text = canonical(_json(found))
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_OUTCOMES = {Truth.TRUE: "matched", Truth.FALSE: "not", Truth.UNKNOWN: "unknown"}
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -88,6 +123,29 @@ class Evaluation:
     standing: Standing
     truth: Truth
     held: tuple[Held, ...]
+
+    @property
+    def why(self) -> str:
+        """The condition that says so, in one sentence."""
+        if self.truth is Truth.TRUE:
+            return "every condition holds"
+        speaks = [held for held in self.held if held.denies] if self.truth is Truth.FALSE else []
+        speaks += [held for held in self.held if held.truth is Truth.UNKNOWN]
+        return speaks[0].sentence() if speaks else "none of any holds"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types only; `outcome` is matched, not or unknown."""
+        return {
+            "policy": self.policy.id,
+            "band": self.policy.band.value,
+            "action": self.policy.then.action.value,
+            "standing": self.standing.value,
+            "outcome": _OUTCOMES[self.truth],
+            "why": self.why,
+            "origin": self.policy.origin,
+            "digest": self.policy.digest,
+            "conditions": [held.to_json() for held in self.held],
+        }
 
 
 def evaluate(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> list[Evaluation]:
