@@ -30,12 +30,15 @@ _TEMPORARY = frozenset({
     "BandwidthLimitExceeded", "EC2Throttled", "PriorRequestNotComplete", "ProvisionedThroughputExceeded",
     "RequestLimitExceeded", "RequestThrottled", "RequestTimeout", "SlowDown", "Throttled", "Throttling",
     "TooManyRequests", "TransactionInProgress", "InternalError", "InternalFailure", "InternalServerError",
-    "ServiceUnavailable", "Unavailable", "ExpiredToken", "TooManyUpdates", "AutomationExecutionLimitExceeded",
+    "ServiceUnavailable", "Unavailable", "ExpiredToken", "RequestExpired", "TooManyUpdates",
+    "AutomationExecutionLimitExceeded",
 })  # fmt: skip
 """Error codes, without the ending `Exception`. What is not here and no 5xx is Denied: a person looks at it once,
 instead of us repeating for ever what AWS refuses for a reason that we do not know."""
 
-_STALE_CREDENTIALS = frozenset({"ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient", "AuthFailure"})
+_STALE_CREDENTIALS = frozenset(
+    {"ExpiredToken", "RequestExpired", "InvalidClientTokenId", "UnrecognizedClient", "AuthFailure"}
+)
 _EARLY = timedelta(minutes=5)
 _PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
@@ -106,7 +109,8 @@ def _wall_clock() -> datetime:
 class Accounts:
     """Calls in every account of the organisation, through one role name; not for use by several threads.
 
-    Calls in `hub_account` use the process's own credentials; without it the role is assumed everywhere.
+    Calls in `hub_account` use the process's own credentials; without it the role is assumed everywhere. `session`
+    makes the boto3 session when it is first needed; without it, that is boto3's default one.
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
 
@@ -124,9 +128,9 @@ class Accounts:
         self._external_id = external_id
         self._hub_account = hub_account
         self._config = configuration(attempts)
-        self._open_session = session or boto3.Session
+        self._open_session = session
         self._now = now
-        self._session: boto3.Session | None = None
+        self._session: Any = None
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._held: dict[str, _Held] = {}
         self._signing_as: Credentials | None = None
@@ -161,9 +165,8 @@ class Accounts:
     def _client(self, service: str, region: str | None = None) -> Any:
         """The one client for this service and Region; without a Region, that of the environment."""
         if (service, region) not in self._clients:
-            self._session = self._session or self._open_session()
-            make: Any = self._session.client
-            client = make(service, region_name=region, config=self._config)
+            self._session = self._session or (self._open_session() if self._open_session else boto3)
+            client = self._session.client(service, region_name=region, config=self._config)
             client.meta.events.register("before-sign", self._sign)
             self._clients[service, region] = client
         return self._clients[service, region]

@@ -286,7 +286,7 @@ class DynamoLedger:
 
 def _client() -> Any:
     """A client that does not validate our requests again: it costs a quarter of each call."""
-    return boto3.Session().client("dynamodb", config=configuration().merge(Config(parameter_validation=False)))
+    return boto3.client("dynamodb", config=configuration().merge(Config(parameter_validation=False)))
 
 
 def _on(condition: str | None, values: Mapping[str, Any]) -> dict[str, Any]:

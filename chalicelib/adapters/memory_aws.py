@@ -1,0 +1,150 @@
+"""AWS in memory: scripted twins of inventory, automations and tickets; what a test says of the world holds in it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from chalicelib.core.errors import Denied
+from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.findings import Control, Finding, Source
+from chalicelib.core.nodes import Location, Node
+from chalicelib.core.plans import Batch
+from chalicelib.core.tickets import Errand
+from chalicelib.ports import Execution, Invocation
+
+_Known = TypeVar("_Known")
+_NAMESPACE = uuid.UUID("5b5a9f0e-6a55-5c59-9d3c-3f7f2f1c2a10")
+
+
+class MemoryInventory:
+    """The port `Inventory` over what `node` and `scan` were last called with."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[Node, NodeState] = {}
+        self._scans: dict[Node, PatchState] = {}
+
+    def node(self, node: Node, state: NodeState | None) -> None:
+        """From now on the node is in this state; None: neither EC2 nor SSM knows it."""
+        self._nodes.pop(node, None)
+        if state:
+            self._nodes[node] = state
+
+    def scan(self, node: Node, state: PatchState) -> None:
+        """The node's last operation, with its patches."""
+        self._scans[node] = state
+
+    def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
+        return _at(location, ids, self._nodes)
+
+    def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
+        found = _at(location, ids, self._scans)
+        return {id: replace(state, patches=None) for id, state in found.items()}
+
+    def patches(self, node: Node, state: PatchState) -> PatchState:
+        patches = self._scans[node].patches or ()
+        return replace(state, patches=patches if len(patches) >= state.noncompliant else None)
+
+    def compliance(self, location: Location) -> Iterator[Finding]:
+        for node, state in list(self._scans.items()):
+            if node.location == location:
+                yield Finding(node, Control.PATCH, state.noncompliant == 0, state.ended_at, Source.SWEEP)
+
+
+class MemoryAutomations:
+    """The port `Automations`; an execution stays in progress until `end` is called."""
+
+    def __init__(self) -> None:
+        self.started: list[Batch] = []
+        self._executions: dict[tuple[Location, str], Execution] = {}
+        self._asked: dict[tuple[Location, str], tuple[str, dict[str, Any]]] = {}
+        self._invocations: dict[tuple[Location, str], dict[str, Invocation]] = {}
+
+    def start(self, batch: Batch) -> str:
+        asked = {"document": batch.document, "version": batch.version, "parameters": dict(batch.parameters)}
+        id, before = self._asked.get((batch.location, batch.token), (str(uuid.uuid5(_NAMESPACE, batch.token)), asked))
+        if before != asked:
+            raise Denied(f"the token of batch {batch.id} was used with other parameters")
+        if (batch.location, id) not in self._executions:
+            self._asked[batch.location, batch.token] = id, asked
+            self._executions[batch.location, id] = Execution(id, "InProgress", ended=False, batch=batch.id)
+            self.started.append(batch)
+        return id
+
+    def find(self, batch: Batch) -> str | None:
+        found = (id for (at, id), each in self._executions.items() if at == batch.location and each.batch == batch.id)
+        return next(found, None)
+
+    def execution(self, location: Location, execution: str) -> Execution | None:
+        return self._executions.get((location, execution))
+
+    def invocations(self, location: Location, command: str) -> dict[str, Invocation]:
+        return dict(self._invocations.get((location, command), {}))
+
+    def stop(self, location: Location, execution: str) -> None:
+        known = self._executions.get((location, execution))
+        if known and not known.ended:
+            self._executions[location, execution] = replace(known, status="Cancelled", ended=True)
+
+    def end(
+        self, location: Location, execution: str, status: str, *, at: datetime,
+        steps: Mapping[str, Iterable[Invocation]] | None = None, failure: str | None = None,
+    ) -> None:  # fmt: skip
+        """The execution ends so; `steps` is what each run command step did, node by node."""
+        commands = {step: str(uuid.uuid5(_NAMESPACE, f"{execution}/{step}")) for step in steps or {}}
+        for step, invocations in (steps or {}).items():
+            self._invocations[location, commands[step]] = {each.node: each for each in invocations}
+        known = self._executions[location, execution]
+        self._executions[location, execution] = replace(
+            known, status=status, ended=True, ended_at=at, commands=commands, failure=failure
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryTicket:
+    """A ticket and every text it was given, the newest last."""
+
+    id: str
+    key: str
+    location: Location
+    title: str
+    severity: int
+    texts: tuple[str, ...]
+    resolved: bool = False
+
+
+@dataclass(slots=True)
+class MemoryTickets:
+    """The port `Tickets`; `kept` holds every ticket by its id."""
+
+    kept: dict[str, MemoryTicket] = field(default_factory=dict)
+
+    def open(self, errand: Errand) -> str:
+        for ticket in self.kept.values():
+            if ticket.key == errand.key and ticket.location == errand.location and not ticket.resolved:
+                return ticket.id
+        id = f"oi-{len(self.kept) + 1:012x}"
+        texts = (errand.body,)
+        self.kept[id] = MemoryTicket(id, errand.key, errand.location, errand.title, errand.severity, texts)
+        return id
+
+    def update(self, errand: Errand) -> None:
+        self._write(errand, resolved=None)
+
+    def resolve(self, errand: Errand) -> None:
+        self._write(errand, resolved=True)
+
+    def _write(self, errand: Errand, *, resolved: bool | None) -> None:
+        ticket = self.kept.get(errand.ticket or "")
+        if ticket:
+            said = ticket.texts if ticket.texts[-1] == errand.body else (*ticket.texts, errand.body)
+            done = ticket.resolved if resolved is None else resolved
+            self.kept[ticket.id] = replace(ticket, texts=said, resolved=done)
+
+
+def _at(location: Location, ids: Sequence[str], known: Mapping[Node, _Known]) -> dict[str, _Known]:
+    nodes = {id: Node(location.account, location.region, id) for id in ids}
+    return {id: known[node] for id, node in nodes.items() if node in known}
