@@ -138,16 +138,22 @@ def _write(ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState
             if cause is Cause.FAILED:
                 fail(ports, case, because, proof)
                 return
-            known = (
-                {"observed_at": format_moment(scan.ended_at), "cools_until": None} if scan and cause in _PROVEN else {}
-            )
-            sets = {"due": None, "last_outcome": because, **known}
-            case = record(ports, case, cause, because, sets=sets, evidence=proof if known else {})
+            told = scan if cause in _PROVEN else None
+            case = record(ports, case, cause, because, sets=_news(ports, cause, because, told),
+                          evidence=proof if told else {})  # fmt: skip
     except Stale:
         return
 
 
 _PROVEN = (Cause.RESOLVED, Cause.REBOOT_NEEDED)
+
+
+def _news(ports: Ports, cause: Cause, because: str, scan: PatchState | None) -> dict[str, object]:
+    """The fields that an outcome sets; what a scan proved is known up to its end."""
+    if cause is Cause.WITHDRAWN:
+        return {"due": format_moment(ports.clock.now()), "batch": None, "execution": None}
+    known = {"observed_at": format_moment(scan.ended_at), "cools_until": None} if scan else {}
+    return {"due": None, "last_outcome": because, **known}
 
 
 def _ignored(ports: Ports, reason: str) -> Receipt:

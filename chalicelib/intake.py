@@ -172,7 +172,7 @@ def _in_trail(ports: Ports, remediation: str, key: str) -> bool:
 
 
 def _node_changed(ports: Ports, update: NodeUpdate) -> Receipt:
-    """EC2 says that a node stopped, runs again or is gone; it is asked whether that is so."""
+    """EC2 says that a node stopped or is gone; it is asked whether that is so."""
     found = (ports.ledger.head(remediation_id(update.node, control)) for control in Control)
     cases = [case for case in found if case and case.state not in (State.RESOLVED, State.GONE)]
     if not cases:
@@ -195,8 +195,6 @@ def _node_line(ports: Ports, case: Remediation, update: NodeUpdate, now: NodeSta
     )
     evidence = {"finding": {"key": key, "source": "ec2", "state": update.state}}
     head = record(ports, case, cause, because, sets={"due": None} if gone else {}, evidence=evidence)
-    if head.state is State.WAITING and head.held == "stopped" and now is not None and now.state == "running":
-        head = again(ports, head)
     return Receipt("decided" if gone else "noted", because, head.id, head.state.value)
 
 

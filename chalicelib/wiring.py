@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from chalicelib import dispatch as dispatch_verb
 from chalicelib import follow as follow_verb
 from chalicelib import intake
 from chalicelib import sweep as sweep_verb
-from chalicelib.ports import Ledger, Ports
+from chalicelib.ports import Clock, Ledger, Notices, Ports
 
 PACKED = Path(__file__).with_name("policies.json")
 """The compiled policy set that ships with the code."""
@@ -79,8 +80,17 @@ def local(sqlite: str | None) -> Ports:
     )
 
 
-def build(settings: Settings, session: Any = None) -> Ports:
-    """The bundle for these settings; imports only the adapters that it needs. No call goes out yet."""
+def build(
+    settings: Settings,
+    *,
+    session: Callable[[], Any] | None = None,
+    clock: Clock | None = None,
+    notices: Notices | None = None,
+) -> Ports:
+    """The bundle for these settings; imports only the adapters that it needs. No call goes out yet.
+
+    `session` opens the boto3 session that every call goes through; `clock` and `notices` replace the system's.
+    """
     from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
     from chalicelib.adapters.inventory import AwsInventory
@@ -90,17 +100,21 @@ def build(settings: Settings, session: Any = None) -> Ports:
     from chalicelib.adapters.systems_manager import SystemsManager
     from chalicelib.adapters.tracing import XRay
 
+    clock = clock or SystemClock()
     accounts = Accounts(
-        role=settings.role, external_id=settings.external_id, hub_account=settings.hub_account, session=session
+        role=settings.role,
+        external_id=settings.external_id,
+        hub_account=settings.hub_account,
+        session=session,
+        now=clock.now,
     )
-    clock = SystemClock()
     return Ports(
         ledger=ledger(settings),
         inventory=AwsInventory(accounts),
         automations=SystemsManager(accounts),
         tickets=OpsCenter(accounts),
         policies=Packed(Path(settings.policies)),
-        notices=JsonNotices(clock),
+        notices=notices or JsonNotices(clock),
         tracing=XRay(),
         clock=clock,
     )

@@ -21,12 +21,15 @@ def of_run(
 
     `install` is status and detail of its run command, None if it never reached the node; `installs` whether the
     document has such a step at all; `scan` the last patch state, whatever it is from.
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html
     """
     proof = scan if scan and scan.snapshot == snapshot and scan.operation == "Scan" else None
     if proof and proof.noncompliant == 0:
         return (_SUCCEEDED, of_scan(proof))
     if installs and install is None:
         return ((Cause.FAILED, f"the execution never reached the node{f': {failure}' if failure else ''}"),)
+    if install is not None and install[0] == "Terminated":
+        return ((Cause.WITHDRAWN, "the failures of others used up the error limit before the command reached the node"),)
     if install is not None and install[0] != "Success":
         return ((Cause.FAILED, f"the install ended {install[0]}{f': {install[1]}' if install[1] else ''}"),)
     if not installs and not succeeded:

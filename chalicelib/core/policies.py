@@ -311,10 +311,11 @@ _SET: Shape = {"version": int, "digest": str, "settings": dict, "policies": list
 
 
 def _blocks(policies: list[Policy]) -> frozenset[str]:
-    """What must be fetched; the single patches are never fetched without the state they belong to."""
+    """What must be fetched: the single patches only with their state, and the node where its tags limit a group."""
     touched = (clause.condition.path.base.block for policy in policies for clause in policy.when.clauses())
     found = {block for block in touched if block is not None}
-    return frozenset(found | {"patch"} if "patch.missing" in found else found)
+    grouped = any(policy.then.limits.per_group for policy in policies)
+    return frozenset(found | ({"patch"} if "patch.missing" in found else set()) | ({"node"} if grouped else set()))
 
 
 def _moment(text: str | None) -> datetime | None:

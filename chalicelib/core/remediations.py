@@ -80,6 +80,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
     State.RUNNING: {
         Cause.NOTED: State.RUNNING,
         Cause.SUCCEEDED: State.VERIFYING,
+        Cause.WITHDRAWN: State.QUEUED,
         Cause.FAILED: State.WAITING,
         **_ENDED,
     },
