@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from chalicelib.core.conditions import OPERATORS, Operator, kind_of
 from chalicelib.core.nodes import ACCOUNT, NODE_ID, REGION
 from chalicelib.core.paths import Fault, Path, PathError, Unreadable, parse, typed
-from chalicelib.core.vocabulary import FIELDS, Field, Steps, Type
+from chalicelib.core.vocabulary import ANY_TAG, FIELDS, Field, Steps, Type
 from patchwarden.policy.problems import near, near_or_all
 from patchwarden.policy.source import Location, Source
 
@@ -49,10 +48,10 @@ def check_condition(source: Source, where: Location, condition: dict[str, Any]) 
     name, rule, kind = names[0], OPERATORS[names[0]], kind_of(path)
     if kind not in rule.types and not (path.many and rule.whole):
         fits = [each for each, other in OPERATORS.items() if kind in other.types or (path.many and other.whole)]
-        source.add_at_key("PW304", (*where, name), f"{name} cannot be held against a {kind}: {path.text}", _use(fits))
+        source.add_at_key("PW304", (*where, name), f"{path.text} is a {kind}: {name} does not apply", _use(fits))
         return
     if path.field is not None and not rule.whole:
-        _check_values(source, (*where, name), path.field, condition[name])
+        _check_values(source, (*where, name), path, path.field, condition[name])
     _check_options(source, where, condition, path, rule)
 
 
@@ -70,32 +69,39 @@ def check_path(source: Source, where: Location, text: str) -> Path | None:
         return path
     hint = path.hint
     if path.fault is Fault.UNKNOWN and not hint:
-        hint = near_or_all(text, _PATHS) if near(text, _PATHS) else "`$.node`, `$.patch`, `$.finding`, `$.history` …"
+        hint = _nearest(text)
     source.add(_FAULTS[path.fault], where, path.what, hint)
     return None
 
 
-_PATHS = [field.path for field in FIELDS.values()]
+def _nearest(text: str) -> str:
+    """The nearest path, a tag being called as the author calls it; else where paths begin."""
+    last = text.rpartition(".")[2]
+    paths = [field.path.replace(ANY_TAG, last) for field in FIELDS.values()]
+    return near(text, paths) or f"paths begin with {', '.join(sorted({f'$.{steps[0]}' for steps in FIELDS}))}"
 
 
-def _check_values(source: Source, where: Location, field: Field, operand: Any) -> None:
+def _check_values(source: Source, where: Location, path: Path, field: Field, operand: Any) -> None:
     several = isinstance(operand, list)
     for number, value in enumerate(operand if several else [operand]):
-        wrong = next(_never(field, value, compared=where[-1] in _EQUALITIES), None)
-        if wrong:
-            source.add("PW305", (*where, number) if several else where, *wrong)
+        hint = _never(field, value, compared=where[-1] in _EQUALITIES)
+        if hint:
+            what = f"{path.text} is a {field.type}, and never {_shown(value)}"
+            source.add("PW305", (*where, number) if several else where, what, hint)
 
 
 _EQUALITIES = ("equals", "not_equals", "in", "not_in")
 
 
-def _never(field: Field, value: Any, *, compared: bool) -> Iterator[tuple[str, str]]:
+def _never(field: Field, value: Any, *, compared: bool) -> str:
+    """The remedy, if the field can never have this value; else empty."""
     if isinstance(typed(value, field.type), Unreadable):
-        yield f"{field.path} is a {field.type} and never {_shown(value)}", _retype(field.type, value)
-    elif compared and field.values and value not in field.values:
-        yield f"{field.path} is never {_shown(value)}", near_or_all(str(value), field.values)
-    elif compared and field.steps in _FORMS and not _FORMS[field.steps][0].match(value):
-        yield f"{field.path} is never {_shown(value)}", _FORMS[field.steps][1]
+        return _retype(field.type, value)
+    if compared and field.values and value not in field.values:
+        return near_or_all(str(value), field.values)
+    if compared and field.steps in _FORMS and not _FORMS[field.steps][0].match(value):
+        return _FORMS[field.steps][1]
+    return ""
 
 
 def _shown(value: Any) -> str:
@@ -113,8 +119,8 @@ def _retype(wanted: Type, value: Any) -> str:
 def _check_options(source: Source, where: Location, condition: dict[str, Any], path: Path, rule: Operator) -> None:
     if rule.negative and path.optional and "if_missing" not in condition:
         name = operators(condition)[0]
-        hint = "add if_missing: true if a node without it is meant too, else if_missing: false"
-        source.add_at_key("PW306", (*where, name), f"{path.text} may be missing, and {name} is then neither", hint)
+        hint = "add if_missing: true if it matches what has none, else if_missing: false"
+        source.add_at_key("PW306", (*where, name), f"{path.text} may be missing: say what {name} means then", hint)
     if "match" in condition and (not path.many or rule.whole):
         hint = "remove it: only a path with [*] or a filter finds several values"
         source.add_at_key("PW307", (*where, "match"), "match has no effect here", hint)

@@ -222,7 +222,7 @@ def check_set(source: Source, now: datetime | None) -> None:
     for name, pattern, remedy in _SCOPE:
         for number, value in enumerate(_list(_map(source.data, "scope"), name)):
             if isinstance(value, str) and not pattern.match(value):
-                source.add("PW504", ("scope", name, number), f"{value!r} is none of {name}", remedy)
+                source.add("PW504", ("scope", name, number), f"{value!r} cannot be one of {name}", remedy)
     _check_defaults(source)
 
 

@@ -28,7 +28,6 @@ _SIZES = {
     "string_too_short": "not empty",
     "string_too_long": "at most {max_length} characters long",
     "too_short": "not empty",
-    "string_pattern_mismatch": "of the form {pattern}",
 }
 _REMEDIES = {
     "owner": "say who answers for it: owner: secops@example.com",
@@ -36,7 +35,8 @@ _REMEDIES = {
     "then": "say what it wants: then: {action: ticket}",
     "scope": "say where Patchwarden acts: scope: {accounts: ['111122223333'], regions: [eu-west-1]}",
     "tags": "write tags: {} for a node without tags",
-    "action": "expect: {action: observe}",
+    "action": "write action: remediate, approve, observe, ticket or exempt",
+    "expect": "write expect: {action: observe}",
 }
 
 

@@ -85,9 +85,9 @@ class Problem:
     level: Level = Level.ERROR
 
     def text(self) -> str:
-        """`file:line:column: CODE what: hint`, as editors and CI read it."""
+        """`file:line:column: CODE what; hint`, as editors and CI read it."""
         warning = "warning: " if self.level is Level.WARNING else ""
-        hint = f": {self.hint}" if self.hint else ""
+        hint = f"; {self.hint}" if self.hint else ""
         return f"{self.file}:{self.line}:{self.column}: {self.code} {warning}{self.what}{hint}"
 
     def to_json(self) -> dict[str, Any]:

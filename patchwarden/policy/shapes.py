@@ -72,7 +72,7 @@ def _scalar(value: object) -> object:
 def _true(value: object) -> bool:
     if value is True:
         return True
-    raise _wrong("PW203", "only true can stand here", "for the opposite write absent: true, or exists: true")
+    raise _wrong("PW203", "only true can stand here", "the opposite of exists is absent, and of absent exists")
 
 
 def _kind(value: object) -> str:
@@ -85,6 +85,18 @@ def _texts(value: object) -> list[str]:
     if isinstance(texts, list) and 1 <= len(texts) <= 50 and all(map(_parameter, texts)):
         return texts
     raise _wrong("PW203", "a parameter is a text or a list of 1 to 50 texts", "quote numbers; leave out what is empty")
+
+
+def _version(value: object) -> str:
+    if isinstance(value, str) and re.match(r"[1-9][0-9]*\Z", value, re.ASCII):
+        return value
+    raise _wrong("PW203", f"{value!r} pins no version", "name one, in quotes: version: '3'")
+
+
+def _document(value: object) -> str:
+    if isinstance(value, str) and re.match(r"[a-zA-Z0-9_.:/-]{3,128}\Z", value, re.ASCII):
+        return value
+    raise _wrong("PW203", f"{value!r} cannot be the name of a document", "write its name, or the ARN of a shared one")
 
 
 def _parameter(value: object) -> bool:
@@ -106,9 +118,10 @@ Yes = Annotated[bool, BeforeValidator(_true), WithJsonSchema({"const": True})]
 Texts = Annotated[
     list[str], BeforeValidator(_texts), WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})
 ]
+Version = Annotated[str, BeforeValidator(_version), _text_schema("^[1-9][0-9]*$", "3")]
+DocumentName = Annotated[str, BeforeValidator(_document), _text_schema("^[a-zA-Z0-9_.:/-]{3,128}$", "Example-Repair")]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Many = Annotated[int, Field(ge=1, le=100_000)]
-DocumentName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_\-.:/]{3,128}$")]
 
 
 class Shape(BaseModel):
@@ -175,7 +188,7 @@ class Document(Shape):
     """Another runbook than Patchwarden-PatchNodes; it must be allowed in _set.yaml and its version be pinned."""
 
     name: DocumentName
-    version: Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
+    version: Version
     parameters: dict[str, Texts] = Field(default_factory=dict)
 
 

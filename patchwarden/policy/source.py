@@ -192,7 +192,7 @@ def _boolean(source: Source, text: str, where: Location) -> bool | str:
         return text
     meant = "true" if text.lower() in ("y", "yes", "on", "true") else "false"
     source.add("PW106", where, f"YAML 1.1 reads {text} as {meant}", f"write {meant}, or quote it: '{text}'")
-    return meant == "true"
+    return text
 
 
 def _number(source: Source, text: str, where: Location, kind: str) -> int | float | str:
