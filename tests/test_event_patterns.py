@@ -10,7 +10,9 @@ from ministack.services import eventbridge
 
 from chalicelib.core.events import EVENT_PATTERNS, Ignored, NodeUpdate, parse
 
-SAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__).parent.joinpath("events").glob("*.json"))}
+SAMPLES = {
+    path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__).parent.joinpath("events").glob("*.json"))
+}
 
 EXPECTED: dict[str, str | None] = {
     "command_success": None,

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from chalicelib.core.crons import EXAMPLE, Cron, parse_cron
@@ -73,8 +72,10 @@ class Window:
             raise PolicyError(f"window {self.name!r}: {error}") from error
 
     @classmethod
-    def from_json(cls, name: str, value: Mapping[str, Any]) -> Window:
+    def from_json(cls, name: str, value: object) -> Window:
         """From `cron`, `zone`, `duration` and, if it is not 0, `schedule_offset`; PolicyError otherwise."""
+        if not isinstance(value, Mapping):
+            raise PolicyError(f"window {name!r} cannot be {_shown(value)}: write cron, zone and duration")
         unknown = sorted(map(str, value.keys() - {"cron", "zone", "duration", "schedule_offset"}))
         missing = sorted({"cron", "zone", "duration"} - value.keys())
         if unknown or missing:

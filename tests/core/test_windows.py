@@ -342,9 +342,11 @@ def test_a_window_is_read_from_the_compiled_set() -> None:
         ({"cron": "0 2 ? * SAT *", "zone": "UTC", "duration": 4}, "duration 4 cannot be read"),
         ({"cron": ["0 2 ? * SAT *"], "zone": "UTC", "duration": "4h"}, "cron cannot be"),
         ({"cron": "0 2 ? * SAT *", "zone": 5, "duration": "4h"}, "zone cannot be 5"),
+        ("0 2 ? * SAT *", "cannot be '0 2"),
+        (None, "cannot be None"),
     ],
 )
-def test_a_wrong_document_is_refused_by_the_window_s_name(value: dict[str, object], says: str) -> None:
+def test_a_wrong_document_is_refused_by_the_window_s_name(value: object, says: str) -> None:
     with pytest.raises(PolicyError, match=f"window 'prod': .*{says}|window 'prod' {says}"):
         Window.from_json("prod", value)
 
