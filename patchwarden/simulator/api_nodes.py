@@ -65,7 +65,8 @@ def describe_instance_patches(aws: Aws, caller: Caller, request: Request) -> Ans
     for wanted in request.get("Filters", []):
         if wanted["Key"] not in ("State", "Classification", "KBId", "Severity"):
             raise Refusal("InvalidFilter", f"The filter name {wanted['Key']} is not valid")
-        told = [one for one in told if str(one[wanted["Key"]]).casefold() in map(str.casefold, wanted["Values"])]
+        values = {_bare(value) for value in wanted["Values"]}
+        told = [one for one in told if _bare(one[wanted["Key"]]) in values]
     shown, token = page("DescribeInstancePatches", told, request, most=50)
     return {"Patches": list(shown), **token}
 
@@ -198,6 +199,11 @@ def _counted_as(patch: Patch) -> str:
     return "security" if "Security" in patch.classification else "other"
 
 
+def _bare(word: str) -> str:
+    """Filters are written `InstalledPendingReboot` where answers say `INSTALLED_PENDING_REBOOT`."""
+    return word.replace("_", "").casefold()
+
+
 def _patch(entry: Entry) -> Answer:
     told = {
         "Title": entry.patch.title,
@@ -210,6 +216,11 @@ def _patch(entry: Entry) -> Answer:
     if entry.patch.cves and entry.state in (MISSING, FAILED):
         told["CVEIds"] = ",".join(entry.patch.cves)
     return told
+
+
+def _bare(text: str) -> str:
+    """Filters say InstalledPendingReboot where the model has INSTALLED_PENDING_REBOOT."""
+    return text.replace("_", "").casefold()
 
 
 def _summaries(machine: Machine) -> list[Answer]:
