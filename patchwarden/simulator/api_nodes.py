@@ -199,11 +199,6 @@ def _counted_as(patch: Patch) -> str:
     return "security" if "Security" in patch.classification else "other"
 
 
-def _bare(word: str) -> str:
-    """Filters are written `InstalledPendingReboot` where answers say `INSTALLED_PENDING_REBOOT`."""
-    return word.replace("_", "").casefold()
-
-
 def _patch(entry: Entry) -> Answer:
     told = {
         "Title": entry.patch.title,
