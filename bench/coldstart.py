@@ -1,7 +1,7 @@
 """Cold start: import app and decide the first event, against what any service on this stack pays before it begins.
 
 Both run from the unpacked zip, as Lambda would, in fresh interpreters that take turns; the medians are compared. AWS is
-a local server that knows nothing, so time on the network and in TLS is in neither. The table lists two first events:
+a local server that knows one node, so time on the network and in TLS is in neither. The table lists two first events:
 one that the policies can decide from the event alone (the budget's case), and one for which the node is looked up.
 """
 
@@ -39,6 +39,21 @@ except OSError:  # no /proc: macOS counts bytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 print(json.dumps({"ms": took * 1000, "mb": peak / 1024}))
 """
+SPEAKS = "dev-now"  # remediates at once: no ticket system is called
+NODE = "i-0a1b2c3d4e5f60718"
+KNOWN = {
+    "InstanceInformationList": [{"InstanceId": NODE, "PingStatus": "Online", "PlatformType": "Linux"}],
+    "InstancePatchStates": [{"InstanceId": NODE, "PatchGroup": "dev", "BaselineId": "pb-1", "Operation": "Scan",
+                             "OperationStartTime": 1.0, "OperationEndTime": 2.0, "MissingCount": 1}],
+    "Patches": [{"Title": "openssl", "KBId": "openssl", "Classification": "Security", "Severity": "Important",
+                 "State": "Missing", "InstalledTime": 0.0}],
+    "OpsItemId": "oi-1",
+    "Items": [],
+}  # fmt: skip
+INSTANCE = f"""<DescribeInstancesResponse><reservationSet><item><instancesSet><item>
+<instanceId>{NODE}</instanceId><instanceState><name>running</name></instanceState>
+<tagSet><item><key>Environment</key><value>dev</value></item></tagSet>
+</item></instancesSet></item></reservationSet></DescribeInstancesResponse>"""
 CLIENTS = "import boto3, chalice.app\nfor name in sys.argv[3].split(): boto3.client(name)\n"
 DECIDE = """import json, app
 said = app.on_config_rule(json.load(open(sys.argv[3])), None)
@@ -88,10 +103,12 @@ def unpack(folder: Path) -> tuple[Path, Path]:
 def write_alone(packed: Path, folder: Path) -> Path:
     """The packed set, but its policies look at nothing that must be asked for."""
     document = json.loads(packed.read_text())
-    condition = {"path": "$.account", "steps": ["account"], "operator": "equals", "operand": account(),
-                 "match": "any", "if_missing": False, "line": None}  # fmt: skip
     for policy in document["policies"]:
+        speaks = account() if policy["id"] == SPEAKS else "000000000000"
+        condition = {"path": "$.account", "steps": ["account"], "operator": "equals", "operand": speaks,
+                     "match": "any", "if_missing": False, "line": None}  # fmt: skip
         policy["when"] = {"all": [condition], "any": [], "none": []}
+        policy["then"]["limits"]["per_group"] = None  # a group is told by the node's tags
     document.pop("digest")
     file = folder / "alone.json"
     file.write_text(json.dumps({**document, "digest": digest_of(document)}))
@@ -114,8 +131,8 @@ def run(program: str, arguments: list[str], environment: dict[str, str]) -> dict
 
 @contextmanager
 def answering() -> Iterator[str]:
-    """A local server that answers every AWS call with nothing found."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Nothing)
+    """A local server that answers every AWS call from one small world."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Known)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -124,15 +141,16 @@ def answering() -> Iterator[str]:
         server.server_close()
 
 
-class Nothing(BaseHTTPRequestHandler):
+class Known(BaseHTTPRequestHandler):
     """JSON for the services that name a target in a header, XML for EC2."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one write: else the second one waits for the acknowledgement of the first
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        target = self.headers.get("X-Amz-Target")
-        body = b'{"Items": []}' if target else b"<DescribeInstancesResponse/>"
+        known = json.dumps(KNOWN) if self.headers.get("X-Amz-Target") else INSTANCE
+        body = known.encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
