@@ -195,7 +195,7 @@ def _operand(takes: Takes, field: Field | None, operand: Any) -> Any:
         return _value(field, operand)
     if takes is Takes.SEVERAL and isinstance(operand, list) and operand:
         return tuple(_value(field, item) for item in operand)
-    raise PolicyError(f"{operand!r} is not {takes.value}")
+    raise PolicyError(f"{operand!r:.60} is not {takes.value}")
 
 
 def _counts(operand: Mapping[str, Any]) -> bool:
@@ -207,5 +207,5 @@ def _value(field: Field | None, value: Any) -> Any:
     assert field is not None, "only a whole operator fits a path that yields items"
     read = typed(value, field.type)
     if isinstance(read, Unreadable):
-        raise PolicyError(f"{field.path} can never be {value!r}: {read.why}")
+        raise PolicyError(f"{field.path} can never be {value!r:.60}: {read.why}")
     return read

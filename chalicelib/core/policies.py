@@ -17,6 +17,7 @@ from chalicelib.core.moments import parse_moment
 from chalicelib.core.paths import Path, parse, walked
 from chalicelib.core.readings import Clause, When
 from chalicelib.core.settings import Settings
+from chalicelib.core.vocabulary import render
 
 
 class Band(StrEnum):
@@ -242,11 +243,10 @@ class Shared:
         return Clause(self._conditions[key], known["line"])
 
     def _path(self, text: str, steps: list[str | int] | None) -> Path:
+        if steps is not None and render(steps) != text:
+            raise PolicyError(f"the policy set is malformed: {text:.60} is not what its steps say")
         if text not in self._paths:
-            path = parse(text) if steps is None else walked(steps)
-            if path.text != text:
-                raise PolicyError(f"the policy set is malformed: {text:.60} is not what its steps say")
-            self._paths[text] = path
+            self._paths[text] = parse(text) if steps is None else walked(steps)
         return self._paths[text]
 
 
@@ -284,6 +284,10 @@ class PolicySet:
             return cls._of(exactly(document, "the set", _SET))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise PolicyError(f"the policy set is malformed: {type(error).__name__} {error!s:.200}") from error
+
+    def policy(self, name: str) -> Policy | None:
+        """The policy of that id, whatever its mode."""
+        return next((policy for policy in self.policies if policy.id == name), None)
 
     @classmethod
     def _of(cls, document: Mapping[str, Any]) -> PolicySet:
