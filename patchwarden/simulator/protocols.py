@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import botocore.session
+from botocore.loaders import create_loader
 
 from patchwarden.simulator import xml
 from patchwarden.simulator.refusals import Refusal
@@ -97,9 +98,21 @@ PROTOCOLS: Mapping[str, Json | Xml] = {
 
 
 @cache
+def _loader() -> Any:
+    return create_loader()
+
+
+def open_session() -> Any:
+    """A botocore session that reads no service model a second time."""
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
+    return session
+
+
+@cache
 def service_model(service: str) -> Any:
     """botocore's model of a service."""
-    return botocore.session.Session().get_service_model(service)
+    return open_session().get_service_model(service)
 
 
 def _seconds(value: object) -> float | str:

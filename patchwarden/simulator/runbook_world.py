@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import botocore.session
 from botocore.config import Config
 
 from patchwarden.simulator import api_sts
 from patchwarden.simulator.aws import Aws
+from patchwarden.simulator.protocols import open_session
 from patchwarden.simulator.wire import Wire
 
 
@@ -19,7 +19,7 @@ class RunbookWorld:
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
-        self._session = botocore.session.Session()
+        self._session = open_session()
         Wire(aws, trusted=True).install(self._session)
         self._clients: dict[tuple[str, str, str], Any] = {}
 

@@ -17,6 +17,7 @@ from patchwarden.simulator.events import Event
 from patchwarden.simulator.fleet import ACCOUNTS, REGIONS, START, Fleet, build_fleet
 from patchwarden.simulator.life import Life
 from patchwarden.simulator.limits import Limits
+from patchwarden.simulator.protocols import open_session
 from patchwarden.simulator.runbook_world import RunbookWorld
 from patchwarden.simulator.wire import Fault, Wire, no_fault
 
@@ -40,6 +41,7 @@ class Simulation:
             aws_access_key_id=access_key(account or self.aws.accounts[0]),
             aws_secret_access_key=SECRET,
             region_name=region,
+            botocore_session=open_session(),
         )
         self.wire.install(session)
         return session
@@ -58,7 +60,7 @@ def simulate(
     fault: Fault = no_fault,
     runbooks: Path = RUNBOOKS,
 ) -> Simulation:
-    """A simulated organisation whose events go to `sink`; its first account is the hub. Same arguments, same history."""
+    """A simulated organisation whose events go to `sink`; its first account is the hub. One seed, one history."""
     clock = VirtualClock(start)
     fleet = build_fleet(seed, nodes, accounts, regions, start)
     bus = Bus(clock, sink, weather, seed)

@@ -36,9 +36,9 @@ SERVICES: dict[str, Mapping[str, Callable[[Aws, Caller, Mapping[str, Any]], dict
 HOOKS = {"ssm": "ssm", "config": "config-service", "ec2": "ec2", "sts": "sts"}
 """What botocore calls the services in the names of its hooks."""
 
-# Bounds in the model that AWS's own answers do not keep: maps may be empty, outputs longer than parameters, and EC2
-# says `windows` where the model has `Windows`.
-_LOOSE = frozenset({"AutomationParameterMap", "AutomationParameterValue", "PlatformValues"})
+# Bounds in the model that AWS's own answers do not keep: names of actions and outputs are longer, maps may be empty,
+# and EC2 says `windows` where the model has `Windows`.
+_LOOSE = frozenset({"AutomationActionName", "AutomationParameterMap", "AutomationParameterValue", "PlatformValues"})
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _PAUSE = 0.5
 _TRANSIENT = frozenset({"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"})

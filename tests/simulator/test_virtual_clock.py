@@ -1,6 +1,7 @@
 """The virtual clock runs what is due in one order, and time moves only when it is told to."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -28,9 +29,10 @@ def test_what_is_due_runs_at_its_moment_and_nothing_later_runs() -> None:
 
 @given(st.lists(st.integers(min_value=0, max_value=5), max_size=30))
 def test_equal_moments_run_in_the_order_they_were_asked_for(delays: list[int]) -> None:
-    clock, seen = VirtualClock(START), []
+    clock = VirtualClock(START)
+    seen: list[tuple[int, int]] = []
     for number, delay in enumerate(delays):
-        clock.after(delay, lambda at=(delay, number): seen.append(at))
+        clock.after(delay, partial(seen.append, (delay, number)))
     clock.run_until(START + timedelta(seconds=10))
     assert seen == sorted(seen)
     assert len(seen) == len(delays)
@@ -53,7 +55,9 @@ def test_a_sleep_lets_time_pass_and_what_was_due_runs_late_but_never_back_in_tim
 
 
 def test_a_process_sleeps_and_waits_for_a_condition() -> None:
-    clock, seen, ready = VirtualClock(START), [], []
+    clock = VirtualClock(START)
+    seen: list[datetime] = []
+    ready: list[bool] = []
 
     def process() -> Process:
         yield 30
