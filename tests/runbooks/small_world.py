@@ -184,6 +184,8 @@ class SmallWorld:
     def send_command(self, **request: Any) -> dict[str, Any]:
         if any(id not in self.machines or self.machines[id].state == "terminated" for id in request["InstanceIds"]):
             raise refused("SendCommand", "InvalidInstanceId", "Instances not in a valid state for account")
+        if len(set(request["InstanceIds"])) < len(request["InstanceIds"]):
+            raise refused("SendCommand", "DuplicateInstanceId", "An instance id is there twice")
         id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"command {len(self.commands)}"))
         install = request["Parameters"]["Operation"] == ["Install"]
         statuses = {i: self._outcome(self.machines[i], install) for i in request["InstanceIds"]}

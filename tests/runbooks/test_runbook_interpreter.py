@@ -38,6 +38,14 @@ def stop(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "action": "aws:changeInstanceState", "inputs": inputs, **more}
 
 
+def describe(name: str, action: str = "aws:executeAwsApi", **more: Any) -> dict[str, Any]:
+    inputs = {"Service": "ec2", "Api": "DescribeInstances", "InstanceIds": [NODE], **more.pop("inputs", {})}
+    return {"name": name, "action": action, "inputs": inputs, **more}
+
+
+STATE = "$.Reservations[0].Instances[0].State.Name"
+
+
 def make(
     *steps: dict[str, Any],
     world: SmallWorld | None = None,
@@ -148,13 +156,30 @@ def test_a_cancellation_leads_where_the_step_says() -> None:
 
 def test_what_a_cancellation_leads_to_is_cut_off_after_two_minutes() -> None:
     world = SmallWorld(Machine(NODE))
-    steps = (pause("A", "PT1H", onCancel="step:B"), pause("B", "PT1H", maxAttempts=3), script("C"))
+    steps = (pause("A", "PT1H", onCancel="step:B"), pause("B", "PT1H", onFailure="step:C"), script("C"))
     run = world.drive(make(*steps, world=world), until=START + timedelta(minutes=1))
     run.cancel()
     assert run.record.status == "Cancelling"
     world.drive(run)
     assert went(run.record) == {"A": "Cancelled", "B": "Cancelled", "C": "Pending"}
     assert (run.record.status, run.record.ended_at) == ("Cancelled", START + timedelta(minutes=3))
+
+
+def test_a_step_that_is_cut_off_is_not_tried_again() -> None:
+    world = SmallWorld(Machine(NODE))
+    wanted = {"PropertySelector": STATE, "DesiredValues": ["stopped"]}
+    wait = describe("B", "aws:waitForAwsResourceProperty", inputs=wanted, maxAttempts=3)
+    run = world.drive(make(pause("A", "PT1H", onCancel="step:B"), wait, world=world), until=START)
+    run.cancel()
+    assert world.drive(run).record.status == "Cancelled"
+    assert len(world.calls) == 1 + 120 / 15
+
+
+def test_a_failure_after_a_cancellation_leaves_it_a_cancellation() -> None:
+    world = SmallWorld(Machine(NODE))
+    run = world.drive(make(pause("A", "PT1H", onCancel="step:B"), script("B", BAD), world=world), until=START)
+    run.cancel()
+    assert (run.record.status, went(run.record)["B"]) == ("Cancelled", "Failed")
 
 
 def test_a_second_cancellation_and_one_after_the_end_change_nothing() -> None:
@@ -269,14 +294,6 @@ def test_a_refused_call_says_whose_turn_it_is(code: str, kind: str) -> None:
 
 
 # Calls, properties and branches.
-
-
-def describe(name: str, action: str = "aws:executeAwsApi", **more: Any) -> dict[str, Any]:
-    inputs = {"Service": "ec2", "Api": "DescribeInstances", "InstanceIds": [NODE], **more.pop("inputs", {})}
-    return {"name": name, "action": action, "inputs": inputs, **more}
-
-
-STATE = "$.Reservations[0].Instances[0].State.Name"
 
 
 def test_a_call_gives_what_its_selectors_find() -> None:
