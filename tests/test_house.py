@@ -195,20 +195,71 @@ def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
     assert not re.search(r"://|--index-url|--find-links|file:", lock)
 
 
-def test_an_older_python_is_told_what_is_needed(tmp_path: Path) -> None:
-    old = tmp_path / "python3"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
-    old.chmod(0o755)
-    answer = make("environment", f"PYTHON={old}")
-    assert answer.returncode != 0
-    assert "Patchwarden needs Python 3.11 or newer; found: Python 3.9.2" in answer.stdout
+PYTHON = """#!/bin/sh
+echo "$@" >> "{log}"
+case "$1 $2" in
+  "--version ") echo Python 3.12.1 ;;
+  "-m venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+esac
+"""
 
 
-def test_make_alone_lists_what_can_be_run() -> None:
-    assert {"demo", "test", "check", "package"} <= set(re.findall(r"^  make (\w+)", make().stdout, re.MULTILINE))
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A folder with our Makefile and lock, and a Python that only notes what it is asked to do."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    python = tmp_path / "python3.12"
+    python.write_text(PYTHON.format(log=tmp_path / "log"))
+    python.chmod(0o755)
+    return tmp_path
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+def make(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if not shutil.which("make"):
         pytest.skip("there is no make on this machine")
-    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["make", *arguments, f"PYTHON={where / 'python3.12'}"]
+    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+
+
+def installed(where: Path) -> int:
+    return (where / "log").read_text().count("--require-hashes")
+
+
+def test_the_environment_is_made_once_and_again_when_the_lock_changes(machine: Path) -> None:
+    said = make(machine, "venv")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("\n") == 1
+    assert installed(machine) == 1
+    (machine / "requirements.lock").touch()
+    assert make(machine, "venv").stdout == ""
+    assert installed(machine) == 1
+    (machine / "requirements.lock").write_text("something==2\n")
+    make(machine, "venv")
+    assert installed(machine) == 2
+
+
+def test_an_installation_that_broke_off_is_made_again(machine: Path) -> None:
+    make(machine, "venv")
+    (machine / ".venv" / "bin" / "python").unlink()
+    make(machine, "venv")
+    assert installed(machine) == 2
+
+
+def test_an_older_python_is_told_what_is_needed(machine: Path) -> None:
+    (machine / "python3.12").write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    answer = make(machine, "venv")
+    assert answer.returncode != 0
+    assert "Patchwarden needs Python 3.11 or newer; found: Python 3.9.2" in answer.stdout
+    assert not (machine / ".venv").exists()
+
+
+def test_a_python_that_cannot_make_environments_is_told_what_to_install(machine: Path) -> None:
+    (machine / "python3.12").write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\n')
+    answer = make(machine, "venv")
+    assert answer.returncode != 0
+    assert "apt install python3-venv" in answer.stdout
+
+
+def test_make_alone_lists_what_can_be_run(machine: Path) -> None:
+    assert {"demo", "test", "check", "package"} <= set(re.findall(r"^  make (\w+)", make(machine).stdout, re.MULTILINE))

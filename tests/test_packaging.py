@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import marshal
+import re
 import subprocess
 import sys
 import zipfile
@@ -122,6 +123,23 @@ def test_the_api_only_reads(resources: Template) -> None:
 def test_a_function_may_become_the_member_role_and_no_other(resources: Template, function: str) -> None:
     assuming = [found for found in statements(resources, function) if "sts:AssumeRole" in found["Action"]]
     assert [found["Resource"] for found in assuming] == [["arn:aws:iam::*:role/patchwarden-member"]]
+
+
+def asked_of_dynamodb() -> set[str]:
+    """The permissions that the ledger's calls need; those of a transaction are those of its parts.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    """
+    source = (ROOT / "chalicelib" / "adapters" / "dynamodb.py").read_text()
+    calls = {*re.findall(r'_ask\(\s*"(\w+)"', source)} - {"transact_write_items"}
+    parts = {*re.findall(r'{"(Put|Delete|Update|ConditionCheck)":', source)}
+    return {"dynamodb:" + call.title().replace("_", "") for call in calls} | {f"dynamodb:{part}Item" for part in parts}
+
+
+@pytest.mark.parametrize("function", set(FUNCTIONS) - {"APIHandler"})
+def test_a_function_may_do_in_the_ledger_what_the_ledger_does_and_no_more(resources: Template, function: str) -> None:
+    allowed = {action for action in actions(resources, function) if action.startswith("dynamodb:")}
+    assert allowed == asked_of_dynamodb()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
