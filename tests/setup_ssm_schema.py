@@ -42,7 +42,7 @@ def main() -> None:
 def fetch() -> bytes:
     """The schema as published; Unavailable if there is no npm, no network, or something else inside the package."""
     with tempfile.TemporaryDirectory() as folder:
-        run([npm(), "pack", "--silent", PACKAGE], folder)
+        run([npm(), "pack", "--loglevel=error", PACKAGE], folder)
         archives = list(Path(folder).glob("*.tgz"))
         if len(archives) != 1:
             raise Unavailable(f"npm fetched {len(archives)} archives")
@@ -75,8 +75,8 @@ def npm() -> str:
 def run(command: list[str], folder: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-        raise Unavailable(f"{Path(command[0]).name}: {last}")
+        why = "; ".join(done.stderr.strip().splitlines()[:2]) or f"exit {done.returncode}"
+        raise Unavailable(f"{Path(command[0]).name}: {why}")
 
 
 if __name__ == "__main__":
