@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, Rate
-from chalicelib.core.events import EVENT_PATTERNS
 
 from chalicelib import api, wiring
+from chalicelib.core.events import EVENT_PATTERNS
 
 app = Chalice(app_name="patchwarden", configure_logs=False)
 app.register_blueprint(api.routes)

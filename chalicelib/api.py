@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from chalice.app import BadRequestError, Blueprint, IAMAuthorizer, NotFoundError
@@ -17,7 +18,7 @@ _IAM = IAMAuthorizer()
 @routes.route("/remediations", authorizer=_IAM)
 def remediations() -> dict[str, Any]:
     """`?state=&limit=&after=`: one page by id."""
-    query = routes.current_request.query_params or {}
+    query: Mapping[str, str] = routes.current_request.query_params or {}
     return lookup.remediations(
         wiring.ports().ledger,
         state=_state(query.get("state")),

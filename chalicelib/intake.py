@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from chalicelib.core.decisions import Decision, decide
@@ -19,6 +20,9 @@ from chalicelib.ports import Ports
 from chalicelib.record import record
 
 TRIES = 3
+
+SKEW = timedelta(hours=1)
+"""How far the clock of a sender may run before ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,13 @@ def receive(ports: Ports, event: object) -> Receipt:
     with ports.tracing.verb("intake") as annotate:
         said = parse(event)
         if isinstance(said, Finding):
-            foreign = _foreign(ports, said.node)
-            return _ignored(ports, foreign, "forged") if foreign else take(ports, said, annotate=annotate)
+            wrong = _foreign(ports, said.node) or _from_the_future(ports, said)
+            return _ignored(ports, wrong, "forged") if wrong else take(ports, said, annotate=annotate)
         if isinstance(said, NodeUpdate):
             return _node_changed(ports, said)
-        return _ignored(ports, said.reason if isinstance(said, Ignored) else "an execution's status", "not-a-finding")
+        if isinstance(said, Ignored):
+            return _ignored(ports, said.reason, said.kind)
+        return _ignored(ports, f"the status of execution {said.execution}", "foreign")
 
 
 def request(ports: Ports, payload: object) -> Receipt:
@@ -202,6 +208,13 @@ def _foreign(ports: Ports, node: Node) -> str | None:
     if node.location in ports.policies.active().settings.locations:
         return None
     return f"{node.location} is not in the scope of _set.yaml: add account and Region there if it is ours"
+
+
+def _from_the_future(ports: Ports, finding: Finding) -> str | None:
+    """A finding that outruns the clock would be newer than every true one after it."""
+    if finding.observed_at <= ports.clock.now() + SKEW:
+        return None
+    return f"observed at {format_moment(finding.observed_at)}, which is in the future: check the sender's clock"
 
 
 def _ignored(ports: Ports, reason: str, kind: str) -> Receipt:

@@ -12,7 +12,7 @@ from chalicelib import dispatch as dispatch_verb
 from chalicelib import follow as follow_verb
 from chalicelib import intake
 from chalicelib import sweep as sweep_verb
-from chalicelib.ports import Clock, Ledger, Notices, Ports
+from chalicelib.ports import Clock, Ledger, Ports
 
 PACKED = Path(__file__).with_name("policies.json")
 """The compiled policy set that ships with the code."""
@@ -81,20 +81,16 @@ def local(sqlite: str | None) -> Ports:
 
 
 def build(
-    settings: Settings,
-    *,
-    session: Callable[[], Any] | None = None,
-    clock: Clock | None = None,
-    notices: Notices | None = None,
+    settings: Settings, *, session: Callable[[], Any] | None = None, clock: Clock | None = None, quiet: bool = False
 ) -> Ports:
     """The bundle for these settings; imports only the adapters that it needs. No call goes out yet.
 
-    `session` opens the boto3 session that every call goes through; `clock` and `notices` replace the system's.
+    `session` opens the boto3 session that every call goes through; `clock` replaces the system's; `quiet` says nothing.
     """
     from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
     from chalicelib.adapters.inventory import AwsInventory
-    from chalicelib.adapters.notices import JsonNotices
+    from chalicelib.adapters.notices import JsonNotices, Silent
     from chalicelib.adapters.opscenter import OpsCenter
     from chalicelib.adapters.policy_store import Packed
     from chalicelib.adapters.systems_manager import SystemsManager
@@ -114,7 +110,7 @@ def build(
         automations=SystemsManager(accounts),
         tickets=OpsCenter(accounts),
         policies=Packed(Path(settings.policies)),
-        notices=notices or JsonNotices(clock),
+        notices=Silent() if quiet else JsonNotices(clock),
         tracing=XRay(),
         clock=clock,
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chalicelib import lookup
 from chalicelib.core.conditions import Truth
 from chalicelib.core.evaluation import Evaluation, evaluate
 from chalicelib.core.events import Ignored, parse
-
-from chalicelib import lookup
 from chalicelib.core.findings import Control, Finding, remediation_id
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
@@ -105,7 +104,7 @@ _KEPT = {
 
 def _against(one: Mapping[str, Any]) -> bool:
     """Whether this condition alone keeps the policy from matching."""
-    return one["group"] != "any" and one["truth"] != ("false" if one["group"] == "none" else "true")
+    return one["group"] != "any" and str(one["truth"]) != ("false" if one["group"] == "none" else "true")
 
 
 def _sentence(one: Mapping[str, Any]) -> str:

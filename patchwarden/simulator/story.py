@@ -12,7 +12,6 @@ from typing import Any
 from chalice.test import Client
 
 from chalicelib import wiring
-from chalicelib.adapters.notices import Collected
 from chalicelib.core.errors import Temporary
 from chalicelib.core.events import EVENT_PATTERNS
 from chalicelib.core.nodes import Node
@@ -50,7 +49,7 @@ class Story:
         self.receipts: Counter[str] = Counter()
         self.sim: Simulation = simulate(self._arrived, seed=seed, nodes=nodes, weather=weather)
         hub = replace(settings, hub_account=self.sim.aws.accounts[0])
-        self.ports: Ports = wiring.build(hub, session=self.sim.session, clock=self.sim.clock, notices=Collected())
+        self.ports: Ports = wiring.build(hub, session=self.sim.session, clock=self.sim.clock, quiet=True)
         if ledger:
             self.ports = replace(self.ports, ledger=ledger())
         self._service = Client(importlib.import_module("app").app)
@@ -102,7 +101,7 @@ class Story:
         clock, life = self.sim.clock, self.sim.life
         clock.at(START + timedelta(minutes=5), lambda: life.turn_noncompliant(within=timedelta(minutes=10)))
         clock.at(START + timedelta(hours=20), lambda: life.reboot("reboot-later"))
-        clock.at(START + timedelta(hours=33), lambda: life.terminate("doomed"))
+        clock.at(START + timedelta(hours=8), lambda: life.terminate("doomed"))
         for day in range(1, 5):
             clock.at(START + timedelta(days=day, hours=-6), life.daily_scan)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ NEW = Remediation(NODE, Control.PATCH)
 
 
 def trail(causes: Sequence[Cause]) -> tuple[Remediation, list[Transition]]:
-    case, lines = NEW, []
+    case, lines = NEW, list[Transition]()
     for number, cause in enumerate(causes):
         line = advance(case, cause, because=f"step {number}", now=NOW + timedelta(seconds=number))
         case, lines = apply(case, line), [*lines, line]
@@ -95,10 +96,8 @@ def test_any_single_damage_to_a_trail_is_found(causes: list[Cause], data: st.Dat
     at = data.draw(st.integers(0, len(lines) - 1))
     damage = data.draw(st.sampled_from(["edit", "drop", "double", "swap"]))
     if damage == "edit":
-        field, value = data.draw(
-            st.sampled_from([("because", "y"), ("actor", "z"), ("evidence", {"a": 1}), ("at", NOW - timedelta(1))])
-        )
-        lines[at] = replace(lines[at], **{field: value})
+        edits: list[dict[str, Any]] = [{"because": "y"}, {"actor": "z"}, {"evidence": {"a": 1}}, {"at": NOW - timedelta(1)}]
+        lines[at] = replace(lines[at], **data.draw(st.sampled_from(edits)))
     elif damage == "drop":
         del lines[at]
     elif damage == "double":

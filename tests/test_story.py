@@ -1,0 +1,118 @@
+"""The story through Chalice's handlers: the same trail whatever keeps it, and the figures that the demo promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.adapters.dynamodb import TABLE, DynamoLedger
+from chalicelib.adapters.memory import MemoryLedger
+from chalicelib.core.remediations import State
+from chalicelib.lookup import verify
+from chalicelib.ports import Ledger
+from chalicelib.wiring import Settings
+from patchwarden.simulator.bus import Weather
+from patchwarden.simulator.story import Story
+
+NODES, SEED = 24, 5
+PASSED_THROUGH = {"core": {"passthrough": {"services": ["ssm", "config", "ec2", "sts"]}}}
+
+
+def told(ledger: Callable[[], Ledger], **given: Any) -> Story:
+    story = Story(seed=SEED, nodes=NODES, ledger=ledger, settings=Settings(sqlite=":memory:"), **given)
+    for _ in story.run():
+        pass
+    return story
+
+
+def trails(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
+    return {case.id: [line.to_json() for line in ledger.trail(case.id)] for case in ledger.all_heads()}
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return told(MemoryLedger)
+
+
+def test_over_dynamodb_the_trail_is_the_same_to_the_last_hash(story: Story) -> None:
+    with mock_aws(config=PASSED_THROUGH):  # type: ignore[arg-type]
+        client = boto3.client("dynamodb", region_name="eu-west-1")
+        client.create_table(**{**TABLE, "TableName": "patchwarden"})
+        kept = told(lambda: DynamoLedger("patchwarden", client=lambda: client)).ports.ledger
+        assert trails(kept) == trails(story.ports.ledger)
+
+
+def test_every_trail_is_whole_and_every_case_has_an_end_or_a_reason(story: Story) -> None:
+    assert verify(story.ports.ledger, story.ports.ledger.all_heads()).faults == ()
+    for case in story.ports.ledger.all_heads():
+        assert case.because
+        assert not case.active and case.state is not State.QUEUED, f"{case.id} is still {case.state}"
+        assert case.leases == ()
+
+
+def test_no_node_was_ever_in_two_executions_at_once(story: Story) -> None:
+    for lines in trails(story.ports.ledger).values():
+        active = 0
+        for line in lines:
+            active += (line["cause"] == "started") - (line["before"] == "running" and line["after"] != "running")
+            assert active in (0, 1)
+
+
+def test_each_part_of_the_cast_ends_as_it_must(story: Story) -> None:
+    ends = {part: {case.state.value for machine in machines for case in heads(story) if case.node == machine.node}
+            for part, machines in story.sim.fleet.cast.items()}  # fmt: skip
+    assert ends["doomed"] == {"gone"}
+    assert ends["failing"] == ends["dead-agent"] == ends["hybrid"] == {"ticketed"}
+    assert ends["legacy"] == {"exempt"}
+    assert ends["untagged"] == {"open"}
+    assert ends["cluster"] | ends["stopped"] | ends["reboot-later"] == {"resolved"}
+
+
+def test_a_reboot_that_comes_later_was_waited_for(story: Story) -> None:
+    machine = story.sim.fleet.cast["reboot-later"][0]
+    causes = [line.cause.value for case in heads(story) if case.node == machine.node
+              for line in story.ports.ledger.trail(case.id)]  # fmt: skip
+    assert causes.index("reboot_needed") < causes.index("resolved")
+
+
+def test_every_open_ticket_has_its_ops_item_and_no_other_is_open(story: Story) -> None:
+    wanted = {case.ticket for case in heads(story) if case.state is State.TICKETED}
+    items = [item for location in story.sim.fleet.locations for item in story.sim.aws.opsitems.matching(location, [])]
+    assert wanted == {item.id for item in items if item.open} and None not in wanted
+
+
+def test_the_machines_themselves_agree_with_what_is_resolved(story: Story) -> None:
+    for case in heads(story):
+        machine = story.sim.fleet.machines[case.node]
+        if case.state is State.RESOLVED:
+            assert machine.report is not None and machine.report.compliant, case.id
+
+
+def test_with_every_event_lost_it_ends_the_same(story: Story) -> None:
+    deaf = told(MemoryLedger, weather=Weather(dropped=1.0))
+    assert deaf.counts["events"] == 0
+    ended = {case.id: case.state for case in heads(deaf)}
+    assert {case.id: case.state for case in heads(story)} == ended
+
+
+def test_the_demo_says_the_same_twice(tmp_path: Path) -> None:
+    from patchwarden.demo import run
+
+    runs = []
+    for name in ("one", "two"):
+        figures = tmp_path / f"{name}.json"
+        assert run(seed=3, nodes=12, figures=figures, file=tmp_path / f"{name}.sqlite") == 0
+        runs.append(json.loads(figures.read_text()))
+    assert runs[0] == runs[1]
+    wanted = "events_in duplicates decisions waiting executions nodes_started succeeded verified ticketed exempt gone audit_ok"
+    assert set(wanted.split()) <= runs[0].keys() and runs[0]["audit_ok"] is True
+
+
+def heads(story: Story) -> list[Any]:
+    return list(story.ports.ledger.all_heads())
