@@ -199,4 +199,4 @@ def _invocation(command: Command, invocation: Invocation) -> Answer:
 
 
 def _text(moment: datetime | None) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else ""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z") if moment else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from chalicelib.core.nodes import Location
 from patchwarden.simulator.machines import Machine
 from patchwarden.simulator.refusals import NotServed
-from tests.simulator.world import World, code, refused
+from tests.simulator.world import World, code, make_world, refused
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,8 +43,6 @@ def test_instance_information_comes_in_pages_of_ten_unless_asked_otherwise(make_
 
 @pytest.fixture
 def make_big() -> World:
-    from tests.simulator.world import make_world
-
     return make_world(nodes=120, accounts=["111122223333"], regions=["eu-west-1"])
 
 
@@ -92,8 +91,6 @@ def test_an_unknown_filter_and_a_foreign_token_are_refused(world: World) -> None
 
 
 def make_token(operation: str, offset: int) -> str:
-    import base64
-
     return base64.urlsafe_b64encode(f"{operation}/{offset}".encode()).decode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,22 @@ from patchwarden.simulator.events import Event
 from patchwarden.simulator.machines import Machine
 from patchwarden.simulator.simulation import Simulation, simulate
 
+SLEEPER = """
+schemaVersion: "0.3"
+description: Waits.
+parameters:
+  BatchId: {type: String}
+  Minutes: {type: String, default: "10", allowedPattern: "^[0-9]+$"}
+mainSteps:
+  - name: Wait
+    action: aws:sleep
+    inputs: {Duration: "PT{{ Minutes }}M"}
+  - name: WaitAgain
+    action: aws:sleep
+    inputs: {Duration: PT1M}
+    isEnd: true
+"""
+TOKEN = "5c1d8f0a-2b7e-4f3c-9a61-0d2e4c6b8f13"
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
@@ -67,3 +84,35 @@ def refused(call: Callable[..., Any], **parameters: Any) -> dict[str, Any]:
 
 def code(call: Callable[..., Any], **parameters: Any) -> str:
     return str(refused(call, **parameters)["Error"]["Code"])
+
+
+def token(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012x}"
+
+
+def with_sleeper(folder: Path, **options: Any) -> World:
+    (folder / "Sleeper.yaml").write_text(SLEEPER)
+    return make_world(runbooks=folder, **options)
+
+
+def patch(world: World, machines: list[Machine], **changes: str) -> str:
+    """Start Patchwarden-PatchNodes for machines of one place; the execution's id."""
+    given = {
+        "BatchId": token(1),
+        "SnapshotId": TOKEN,
+        "RebootOption": "RebootIfNeeded",
+        "SnapshotRootVolume": "false",
+        "MaxConcurrency": "50%",
+        "MaxErrors": "100%",
+        **changes,
+    }
+    answer = world.at(machines[0]).start_automation_execution(
+        DocumentName="Patchwarden-PatchNodes",
+        Parameters={"NodeIds": [one.node.id for one in machines], **{key: [value] for key, value in given.items()}},
+    )
+    return str(answer["AutomationExecutionId"])
+
+
+def execution_of(world: World, machine: Machine, execution: str) -> dict[str, Any]:
+    answer = world.at(machine).get_automation_execution(AutomationExecutionId=execution)
+    return dict(answer["AutomationExecution"])
