@@ -78,7 +78,8 @@ def request(ports: Ports, payload: object) -> Receipt:
         foreign = _foreign(ports, node)
         if foreign:
             return _ignored(ports, foreign, "out-of-scope")
-        if node.id not in ports.inventory.nodes(node.location, [node.id]):
+        there = ports.inventory.nodes(node.location, [node.id]).get(node.id)
+        if there is None or there.gone:
             return _ignored(
                 ports, f"no node {node.id} in {node.location}: check id, account and Region", "unknown-node"
             )

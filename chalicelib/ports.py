@@ -132,7 +132,7 @@ class Inventory(Protocol):
     """The nodes as their own accounts describe them now."""
 
     def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
-        """What EC2 and SSM say; an id that neither knows is left out. At most 50 per call outside."""
+        """What EC2 and SSM say. An EC2 id that EC2 does not know is terminated; an unknown hybrid one is left out."""
 
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         """The last operation per node, without the single patches; unscanned nodes are left out."""

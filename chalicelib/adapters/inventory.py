@@ -72,12 +72,12 @@ class AwsInventory:
     def _state(
         self, location: Location, id: str, managed: Mapping[str, Any] | None, instance: Mapping[str, Any] | None
     ) -> NodeState | None:
-        if managed is None and instance is None:
+        if managed is None and id.startswith("mi-"):
             return None
         if id.startswith("mi-"):
             state = NodeState(id, "hybrid", "running", tags=self._hybrid_tags(location, id))
         elif instance is None:
-            # EC2 forgets a terminated instance within hours, Systems Manager only after weeks.
+            # EC2 is asked by id and knows no such instance any more: it forgets a terminated one within the hour.
             state = NodeState(id, "ec2", "terminated")
         else:
             state = _of_instance(id, instance)

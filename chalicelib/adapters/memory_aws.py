@@ -38,7 +38,8 @@ class MemoryInventory:
         self._scans[node] = state
 
     def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
-        return _at(location, ids, self._nodes)
+        lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id.startswith("i-")}
+        return lost | _at(location, ids, self._nodes)
 
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         found = _at(location, ids, self._scans)

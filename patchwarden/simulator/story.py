@@ -43,8 +43,9 @@ class Story:
 
     def __init__(
         self, *, seed: int, nodes: int, ledger: Callable[[], Ledger] | None = None, settings: wiring.Settings,
-        weather: Weather = WEATHER,
+        weather: Weather = WEATHER, end: datetime = END,
     ) -> None:  # fmt: skip
+        self._end = end
         self.counts: Counter[str] = Counter()
         self.receipts: Counter[str] = Counter()
         self.sim: Simulation = simulate(self._arrived, seed=seed, nodes=nodes, weather=weather)
@@ -61,7 +62,7 @@ class Story:
         try:
             sweep = START + SWEEP
             moment = START
-            while moment < END:
+            while moment < self._end:
                 moment = self._next_tick(moment, sweep)
                 self.sim.clock.run_until(moment)
                 self._invoke("on_dispatch", _tick(moment))
@@ -111,7 +112,7 @@ class Story:
         if next(ledger.work([State.QUEUED]), None):
             return moment + MINUTE
         first = next(ledger.work([State.WAITING, State.EXEMPT]), None)
-        coming = [sweep, self.sim.clock.next_moment() or END, (first.due if first else None) or END, END]
+        coming = [sweep, self.sim.clock.next_moment() or sweep, (first.due if first else None) or sweep]
         return max(moment + MINUTE, min(coming))
 
     def _arrived(self, event: Event) -> None:
