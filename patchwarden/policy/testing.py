@@ -81,7 +81,7 @@ def _run(
         found = situation(fixture, test.set, test.unset)
     except LookupError:
         return _result(
-            source, mark, policy, test, ("set names an item that the list does not have",), "nothing decided"
+            source, mark, policy, test, ("set or unset names an item that the list does not have",), "nothing decided"
         )
     now = test.now or found.finding.observed_at
     decision = decide(found.finding, found.case, found.facts, policies, now)

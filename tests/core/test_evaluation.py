@@ -292,7 +292,7 @@ def test_each_path_is_read_at_most_once(listed: list[dict[str, Any]], facts: dic
     policies, counted = policy_set(*listed), Counted(facts)
     judge(policies, counted, NOW)
     paths = {clause.condition.path for one in policies.policies for clause in one.when.clauses()}
-    assert counted.asked <= len(paths)
+    assert counted.asked <= sum(2 if path.many else 1 for path in paths)  # a search walks to its list, then searches
 
 
 # --- cost -----------------------------------------------------------------------------------------------------------
