@@ -258,6 +258,7 @@ def test_a_crash_between_intent_and_batch_starts_nothing_and_queues_anew(world: 
     world.pass_minutes(2)
     sweep(world.ports)
     assert world.case().state is State.QUEUED and world.ledger.lease(f"node/{NODE}") is None
+    assert [batch.state for batch in world.ledger.batches_since(NOW)] == [BatchState.WITHDRAWN], "it can come no more"
     world.pass_minutes(5)
     assert world.round().executions == 1 and len(world.automations.started) == 1
 
