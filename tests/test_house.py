@@ -218,7 +218,7 @@ def machine(tmp_path: Path) -> Path:
 def make(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if not shutil.which("make"):
         pytest.skip("there is no make on this machine")
-    command = ["make", *arguments, f"PYTHON={where / 'python3.12'}"]
+    command = ["make", "--no-print-directory", *arguments, f"PYTHON={where / 'python3.12'}"]
     return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
 
 
