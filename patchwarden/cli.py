@@ -60,7 +60,7 @@ def main() -> None:
     try:
         cli(prog_name="patchwarden")
     except Denied as error:
-        _stop(f"{error}: give the caller this permission, or name another account")
+        _stop(f"{error.args[0].rstrip('.')}. Check credentials, Region and permissions, or read the demo with --local")
     except Temporary as error:
         _stop(f"{error}: try again in a minute")
     except PatchwardenError as error:

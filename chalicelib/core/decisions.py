@@ -84,7 +84,8 @@ def _by_policy(
         return _note(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
     if verdict.unknown:
         doubt = verdict.unknown[0]
-        return _ticket(f"policy {doubt.policy} could not be evaluated: {doubt.why} at {doubt.path}", made)
+        return _ticket(f"policy {doubt.policy} could not be evaluated: {doubt.why} at {doubt.path}",
+                       {**made, "policy": doubt.policy})  # fmt: skip
     if winner is None:
         return Decision(Cause.OBSERVED, "no policy speaks for it: only observed", {"decision": made, "due": None})
     if case.attempts >= winner.then.attempts and case.state not in _CLOSED and not asked:
@@ -96,7 +97,7 @@ def _by_policy(
     if winner.then.action == "ticket":
         return _ticket(f"{winner.id}: {winner.title}", made)
     if winner.then.action == "approve" and not asked:
-        return _ticket(f"{winner.id}: {winner.title}: waits for an approval", made)
+        return _ticket(f"{winner.id}: {winner.title}: waits for an approval", made, action="approve")
     if finding.control is Control.ASSOCIATION and winner.then.document is None:
         return _ticket(f"{winner.id}: names no document that repairs an association", made)
     limit = winner.then.limits.per_group
@@ -261,8 +262,8 @@ def _resolved(because: str, facts: Mapping[str, Any]) -> Decision:
     return Decision(Cause.RESOLVED, because, {"observed_at": known, "due": None, "cools_until": None, "held": None})
 
 
-def _ticket(because: str, made: Mapping[str, Any]) -> Decision:
-    return Decision(Cause.TICKETED, because, {"decision": dict(made), "due": None, "held": None})
+def _ticket(because: str, made: Mapping[str, Any], action: str = "ticket") -> Decision:
+    return Decision(Cause.TICKETED, because, {"decision": {**made, "action": action}, "due": None, "held": None})
 
 
 def _claim(finding: Finding) -> str:
