@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,8 @@ from chalicelib.core.errors import Denied, PatchwardenError, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
-
-FAILURE, FINDINGS = 1, 3
-DEMO_LEDGER = Path(".patchwarden/demo.sqlite")
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where a command looks: a local ledger file, or None for the deployed table."""
-
-    file: Path | None
-
-    def ports(self) -> Ports:
-        if self.file is None:
-            return wiring.ports()
-        if not self.file.exists():
-            raise click.ClickException(f"there is no ledger at {self.file}: run `patchwarden demo` first")
-        return wiring.local(str(self.file))
-
-
-def _form(command: Callable[..., Any]) -> Callable[..., Any]:
-    choice = click.Choice(output.FORMATS)
-    return click.option("-o", "--output", "form", type=choice, default="table", show_default=True,
-                        help="How to print the data.")(command)  # fmt: skip
+from patchwarden.policy.commands import policy
+from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,7 +51,7 @@ def _stop(sentence: str) -> None:
 
 
 @cli.command()
-@_form
+@form_option
 @click.pass_obj
 def status(scope: Scope, form: str) -> None:
     """What is happening now: states, executions, what waits and until when, what is a person's turn."""
@@ -110,7 +88,7 @@ def _status_details(now: dict[str, Any]) -> None:
     "--event", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="An EventBridge event as JSON."
 )
 @click.option("--live", is_flag=True, help="With --event: ask the node's account for its facts.")
-@_form
+@form_option
 @click.pass_obj
 def explain(scope: Scope, node: str | None, event: Path | None, live: bool, form: str) -> None:
     """Why a NODE is where it is, or what would be done with an --event. Changes nothing.
@@ -124,7 +102,7 @@ def explain(scope: Scope, node: str | None, event: Path | None, live: bool, form
         _explain_event(scope.ports() if scope.file or live else wiring.local(None), event, form)
         return
     ports = scope.ports()
-    _explain_node(ports, _one_node(ports, str(node)), form)
+    _explain_node(ports, one_node(ports, str(node)), form)
 
 
 def _explain_event(ports: Ports, path: Path, form: str) -> None:
@@ -182,12 +160,12 @@ def audit() -> None:
 
 @audit.command("show")
 @click.argument("node")
-@_form
+@form_option
 @click.pass_obj
 def audit_show(scope: Scope, node: str, form: str) -> None:
     """Every line about NODE, with its hash."""
     ports = scope.ports()
-    lines = lookup.trail(ports.ledger, _one_node(ports, node))
+    lines = lookup.trail(ports.ledger, one_node(ports, node))
     records = [{**line.to_json(), "hash8": line.hash[:8]} for line in lines]
     whole = [line.to_json() for line in lines]
     output.rows(whole if form == "jsonl" else records, _TRAIL, form=form, whole=whole)
@@ -197,7 +175,7 @@ _TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8
 
 
 @audit.command("verify")
-@_form
+@form_option
 @click.pass_obj
 def audit_verify(scope: Scope, form: str) -> None:
     """Check the hash chain, order and completeness of every trail; exit 3 if a line is wrong."""
@@ -213,62 +191,7 @@ def audit_verify(scope: Scope, form: str) -> None:
     sys.exit(FINDINGS if faults else 0)
 
 
-@cli.group()
-def policy() -> None:
-    """Policy files: check and compile them."""
-
-
-_DIRECTORY = click.argument(
-    "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), default="policies"
-)
-
-
-@policy.command("check")
-@_DIRECTORY
-@_form
-def policy_check(directory: Path, form: str) -> None:
-    """Load DIRECTORY, name every problem at once, run the tests inside; exit 3 if there is one."""
-    from patchwarden.policy.compile import load_directory
-    from patchwarden.policy.testing import run_tests
-
-    loaded = load_directory(directory)
-    problems = [problem.to_json() for problem in loaded.problems]
-    results = [] if loaded.document is None else [result for result in run_tests(directory) if not result.passed]
-    if form != "table":
-        output.rows(
-            problems + [result.to_json() for result in results],
-            ("file", "line", "column", "code", "what", "hint"),
-            form=form,
-        )
-    else:
-        for problem in loaded.problems:
-            click.echo(problem.text())
-        for result in results:
-            click.echo(result.text())
-    failed = len(problems) + len(results)
-    output.note(f"{failed} problems in {directory}" if failed else f"{directory}: no problems")
-    sys.exit(FINDINGS if failed else 0)
-
-
-@policy.command("compile")
-@_DIRECTORY
-@click.option(
-    "-f", "--file", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of standard output."
-)
-def policy_compile(directory: Path, file: Path | None) -> None:
-    """Turn DIRECTORY into the one canonical document that the service loads; exit 3 if it has problems."""
-    from patchwarden.policy.compile import compiled_text
-
-    text, problems = compiled_text(directory)
-    for problem in problems:
-        click.echo(problem.text(), err=True)
-    if text is None:
-        sys.exit(FINDINGS)
-    if file is None:
-        click.echo(text)
-        return
-    file.write_text(text + "\n", encoding="utf-8")
-    output.note(f"wrote {file}: set {json.loads(text)['digest'][:12]}")
+cli.add_command(policy)
 
 
 @cli.command()
@@ -286,15 +209,3 @@ def demo(seed: int, nodes: int, figures: Path | None, file: Path) -> None:
     from patchwarden.demo import run
 
     sys.exit(run(seed=seed, nodes=nodes, figures=figures, file=file))
-
-
-def _one_node(ports: Ports, text: str) -> Node:
-    """The node a person means; says what is near when there is none."""
-    found = lookup.nodes(ports.ledger, text)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise click.ClickException(f"{text} is in several places: {', '.join(map(str, found))}: give one of them")
-    near = lookup.near(ports.ledger, text)
-    hint = f"; did you mean {', '.join(near)}?" if near else ": `patchwarden status` lists what there is"
-    raise click.ClickException(f"nothing is recorded about {text}{hint}")

@@ -1,0 +1,53 @@
+"""Scope: where a command looks, what its exit codes mean, and the options that many commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chalicelib import lookup, wiring
+from chalicelib.core.nodes import Node
+from chalicelib.ports import Ports
+from patchwarden import output
+
+FAILURE, FINDINGS, REFUSED = 1, 3, 4
+"""Exit codes; 0 is ok and 2 is click's own for wrong usage."""
+
+DEMO_LEDGER = Path(".patchwarden/demo.sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a command looks: a local ledger file, or None for the deployed table."""
+
+    file: Path | None
+
+    def ports(self) -> Ports:
+        if self.file is None:
+            return wiring.ports()
+        if not self.file.exists():
+            raise click.ClickException(f"there is no ledger at {self.file}: run `patchwarden demo` first")
+        return wiring.local(str(self.file))
+
+
+def form_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`-o table|json|jsonl|csv`, as the argument `form`."""
+    choice = click.Choice(output.FORMATS)
+    return click.option("-o", "--output", "form", type=choice, default="table", show_default=True,
+                        help="How to print the data.")(command)  # fmt: skip
+
+
+def one_node(ports: Ports, text: str) -> Node:
+    """The node a person means; says what is near when there is none."""
+    found = lookup.nodes(ports.ledger, text)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise click.ClickException(f"{text} is in several places: {', '.join(map(str, found))}: give one of them")
+    near = lookup.near(ports.ledger, text)
+    hint = f"; did you mean {', '.join(near)}?" if near else ": `patchwarden status` lists what there is"
+    raise click.ClickException(f"nothing is recorded about {text}{hint}")
