@@ -190,11 +190,11 @@ def _plugin(invocation: Invocation) -> dict[str, Any]:
 
 
 def _number(text: str, of: int, *, up: bool) -> int:
-    """`10` or `10%`; a share for concurrency is at least one, a share for errors is rounded down."""
+    """`10` or `10%`; a share for concurrency is rounded up, a share for errors down."""
     if not text.endswith("%"):
         return int(text)
     share = of * int(text[:-1]) / 100
-    return max(math.ceil(share), 1) if up else math.floor(share)
+    return math.ceil(share) if up else math.floor(share)
 
 
 def _fits(name: str, values: list[str]) -> bool:

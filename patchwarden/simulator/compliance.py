@@ -52,6 +52,7 @@ class Compliance:
         self._accounts = tuple(accounts)
         self._results: dict[Location, dict[tuple[str, str], Evaluation]] = defaultdict(dict)
         self._told: dict[Node, Report] = {}
+        self._last_item: dict[Node, datetime] = {}
 
     def rules(self, location: Location) -> tuple[Rule, ...]:
         """The rules on patch compliance in one account and Region."""
@@ -82,10 +83,16 @@ class Compliance:
             word = ssm_compliance(name, machine.node, report.compliant, report.baseline, severity(report), at)
             self._emit(word, at)
         if before is None or before.content != report.content:
-            recorded = self._clock.now() + timedelta(milliseconds=draw.randint(2000, 9000))
+            recorded = self._recorded(machine.node, timedelta(milliseconds=draw.randint(2000, 9000)))
             for rule in self.rules(machine.node.location):
                 lag = timedelta(milliseconds=draw.randint(13000, 40000))
                 self._evaluate_later(rule, machine.node, report, recorded, lag)
+
+    def _recorded(self, node: Node, lag: timedelta) -> datetime:
+        """When Config records what it was told now: the items of one node in the order in which it was told them."""
+        earliest = self._last_item.get(node, self._clock.now()) + timedelta(milliseconds=1)
+        self._last_item[node] = max(self._clock.now() + lag, earliest)
+        return self._last_item[node]
 
     def _evaluate_later(self, rule: Rule, node: Node, report: Report, recorded: datetime, lag: timedelta) -> None:
         evaluation = self._evaluation(rule, node, report, recorded, lag)

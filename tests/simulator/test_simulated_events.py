@@ -19,6 +19,7 @@ from patchwarden.simulator.events import (
     java_time,
     ssm_association_compliance,
 )
+from patchwarden.simulator.machines import Machine
 from tests.simulator.world import World
 
 RULES = "Config Rules Compliance Change"
@@ -117,6 +118,42 @@ def test_nothing_is_said_of_a_scan_that_finds_nothing_new(noncompliant: World) -
     noncompliant.sim.life.daily_scan()
     noncompliant.run(hours=2)
     assert noncompliant.events == []
+
+
+def test_config_does_not_evaluate_again_what_has_not_changed(noncompliant: World) -> None:
+    compliance = noncompliant.sim.aws.compliance
+    before = [one for place in noncompliant.sim.fleet.locations for one in compliance.results(place)]
+    noncompliant.sim.life.daily_scan()
+    noncompliant.run(hours=2)
+    assert [one for place in noncompliant.sim.fleet.locations for one in compliance.results(place)] == before
+
+
+def test_an_evaluation_that_a_newer_one_overtook_neither_stands_nor_speaks(noncompliant: World) -> None:
+    """Three seconds lie between two reports, and up to 27 between how long Config takes for them."""
+    noncompliant.events.clear()
+    machines = [one for one in noncompliant.sim.fleet.machines.values() if one.online]
+    for machine in machines:
+        machine.patch(noncompliant.sim.clock.now())
+        _upload(noncompliant, machine)
+    noncompliant.run(seconds=3)
+    for machine in machines:
+        machine.pending.clear()
+        machine.outstanding.clear()
+        _upload(noncompliant, machine)
+    noncompliant.run(minutes=5)
+    ids = {one.node for one in machines}
+    results = [
+        one for place in noncompliant.sim.fleet.locations for one in noncompliant.sim.aws.compliance.results(place)
+    ]
+    assert {one.compliance for one in results if one.node in ids} == {"COMPLIANT"}
+    said = [event["detail"]["newEvaluationResult"]["complianceType"] for event in noncompliant.heard(RULES)]
+    assert set(said) == {"COMPLIANT"}
+
+
+def _upload(world: World, machine: Machine) -> None:
+    now = world.sim.clock.now()
+    machine.scan(now - timedelta(seconds=machine.pace.scan), now)
+    world.sim.aws.compliance.uploaded(machine)
 
 
 def test_an_execution_event_has_a_float_version_one_l_in_canceled_and_times_without_a_zone(world: World) -> None:

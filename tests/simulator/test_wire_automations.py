@@ -136,6 +136,7 @@ def test_one_start_a_second_for_each_account_and_region(sleepers: World) -> None
 
 
 def test_waiting_longer_saves_nothing_up(sleepers: World) -> None:
+    start(sleepers)
     sleepers.run(hours=1)
     start(sleepers)
     asked = {"DocumentName": "Sleeper", "Parameters": {"BatchId": ["b"]}}
@@ -345,6 +346,17 @@ def test_a_node_that_is_terminated_under_way_runs_out_of_time_and_the_others_do_
     noncompliant.run(hours=3)
     found = execution_of(noncompliant, doomed, execution)
     assert outcomes(noncompliant, doomed, found, "InstallPatches")[doomed.node.id] == "Execution Timed Out"
+
+
+def test_an_execution_that_waits_long_for_its_command_does_not_multiply(noncompliant: World) -> None:
+    doomed = noncompliant.the("doomed")
+    patch(noncompliant, [one for one in noncompliant.sim.fleet.at(doomed.node.location) if one.online])
+    noncompliant.run(seconds=60)
+    noncompliant.sim.life.terminate("doomed")
+    noncompliant.run(hours=5)
+    (execution,) = noncompliant.sim.aws.automations.known(doomed.node.location)
+    assert execution.over
+    assert execution.turn < 40, "two hours are 24 looks at the command; each look asks for one more, and no more"
 
 
 def test_a_stopped_node_is_started_patched_scanned_and_stopped_again(noncompliant: World) -> None:

@@ -76,7 +76,7 @@ def test_no_more_nodes_at_once_than_the_concurrency_allows(noncompliant: World) 
 
 @pytest.mark.parametrize(
     ("errors", "failed", "terminated", "word"),
-    [("0", 1, 4, "Failed"), ("1", 2, 3, "Failed"), ("5", 5, 0, "Incomplete"), ("40%", 3, 2, "Failed")],
+    [("0", 1, 4, "Failed"), ("1", 2, 3, "Failed"), ("5", 5, 0, "Incomplete"), ("50%", 3, 2, "Failed")],
 )
 def test_one_error_more_than_allowed_ends_the_rest(
     noncompliant: World, errors: str, failed: int, terminated: int, word: str
