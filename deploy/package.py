@@ -68,7 +68,9 @@ def lay_out(project: Path) -> None:
 def compile_policies(file: Path) -> None:
     """Write the set that a function falls back on; ends here if a policy has a problem."""
     command = [sys.executable, "-m", "patchwarden", "policy", "compile", "policies", "--file", str(file)]
-    subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.PIPE)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr or f"patchwarden policy compile: exit {done.returncode}")
 
 
 def shipped() -> list[str]:
