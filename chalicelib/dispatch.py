@@ -35,6 +35,10 @@ PATIENCE = timedelta(seconds=45)
 """How old an intent may be and still be acted on here; an older one is the sweep's, which looks before it starts."""
 
 RECHECK = timedelta(minutes=30)
+"""When a stopped node is looked at again."""
+
+SETTLES = timedelta(minutes=5)
+"""When a node that was stopping or starting is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +142,11 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
         record(ports, case, Cause.RESOLVED, f"read again before the start: the scan of {at} counts nothing missing",
                sets={"due": None, "held": None, "observed_at": at})  # fmt: skip
         return True
+    if node is not None and node.between:
+        _wait_for(ports, case, node.state, f"the node is {node.state}: asked again when it has settled", SETTLES)
+        return True
     if node is not None and node.stopped and plan.stopped == "wait":
-        due = format_moment(ports.clock.now() + RECHECK)
-        record(ports, case, Cause.DEFERRED, "the node is stopped, and its policy says to wait until it runs",
-               sets={"due": due, "held": "stopped"})  # fmt: skip
+        _wait_for(ports, case, "stopped", "the node is stopped, and its policy says to wait until it runs", RECHECK)
         return True
     if node is None or not (node.online or node.stopped):
         seen = (
@@ -152,6 +157,11 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
         fail(ports, case, f"unreachable before the start: the agent {seen}")
         return True
     return False
+
+
+def _wait_for(ports: Ports, case: Remediation, held: str, because: str, span: timedelta) -> None:
+    due = format_moment(ports.clock.now() + span)
+    record(ports, case, Cause.DEFERRED, because, sets={"due": due, "held": held})
 
 
 def fail(ports: Ports, case: Remediation, because: str, evidence: Mapping[str, object] | None = None) -> Remediation:

@@ -40,7 +40,12 @@ class NodeState:
 
     @property
     def stopped(self) -> bool:
-        return self.state in {"stopped", "stopping"}
+        return self.state == "stopped"
+
+    @property
+    def between(self) -> bool:
+        """On its way from one state to another: neither to be started nor to be patched."""
+        return self.state in {"stopping", "pending"}
 
     @property
     def online(self) -> bool:

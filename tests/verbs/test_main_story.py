@@ -105,6 +105,19 @@ def test_a_stopped_node_waits_or_is_started_as_its_policy_says(world: World) -> 
     assert other.automations.started[0].parameters["NodeId"] == [NODE.id]
 
 
+@pytest.mark.parametrize("state", ["stopping", "pending"])
+def test_a_node_between_two_states_is_asked_again_in_a_moment(world: World, state: str) -> None:
+    world.node(state=state, ping="ConnectionLost")
+    world.say()
+    world.pass_minutes(5)
+    world.round()
+    assert (world.case().held, world.case().attempts) == (state, 0)
+    world.node()
+    world.pass_minutes(5)
+    world.round()
+    assert world.case().state is State.QUEUED and world.case().held is None
+
+
 def test_success_that_stays_non_compliant_is_a_failed_attempt(world: World) -> None:
     world.node()
     execution = world.start()
