@@ -43,7 +43,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Index(Generic[P]):
-    """Policies in rank order, the best first; bit n of a mask is policy n.
+    """Policies in rank order, the worst first, so that the best that is left is the highest bit of a mask.
 
     Equalities exclude at once, by one look-up per path; a condition that several policies share excludes
     all of them when it is first found false. What is left is judged in rank order.
@@ -51,33 +51,35 @@ class Index(Generic[P]):
 
     policies: tuple[P, ...]
     asks: tuple[tuple[Condition, ...], ...]
+    everyone: int
     tables: tuple[_Table, ...]
     sharing: Mapping[Condition, int]
 
     @classmethod
     def of(cls, policies: Sequence[P]) -> Index[P]:
-        asks = tuple(_cheap_first(policy.when) for policy in policies)
-        return cls(tuple(policies), asks, tuple(_tables(asks)), _sharing(asks))
+        """The index of policies that come in rank order, the best first."""
+        worst_first = tuple(reversed(policies))
+        asks = tuple(_cheap_first(policy.when) for policy in worst_first)
+        everyone = (1 << len(asks)) - 1
+        return cls(worst_first, asks, everyone, tuple(_tables(asks, everyone)), _sharing(asks))
 
     def standing(self, readings: Readings, now: datetime) -> Iterator[tuple[P, Truth]]:
         """Policies that match or may match, in rank order; those that ended by `now` are left out."""
-        left = (1 << len(self.policies)) - 1
+        left = self.everyone
         for table in self.tables:
             left &= table.permits(readings.find(table.path))
             if not left:
                 return
         while left:
-            lowest = left & -left
-            left ^= lowest
-            number = lowest.bit_length() - 1
+            number = left.bit_length() - 1
             policy = self.policies[number]
-            if policy.ended(now):
-                continue
-            truth, denied = _judge(self.asks[number], policy.when, readings)
-            if truth is not Truth.FALSE:
-                yield policy, truth
-            elif denied is not None:
-                left &= ~self.sharing.get(denied, 0)
+            if not policy.ended(now):
+                truth, denied = _judge(self.asks[number], policy.when, readings)
+                if truth is not Truth.FALSE:
+                    yield policy, truth
+                elif denied is not None:
+                    left &= ~self.sharing.get(denied, 0)
+            left &= (1 << number) - 1
 
 
 def _judge(asked: Sequence[Condition], when: When, readings: Readings) -> tuple[Truth, Condition | None]:
@@ -105,7 +107,7 @@ def _sharing(asks: Sequence[Sequence[Condition]]) -> dict[Condition, int]:
     return {condition: _mask(numbers) for condition, numbers in asking.items() if len(numbers) >= _SHARED}
 
 
-def _tables(asks: Sequence[Sequence[Condition]]) -> Iterator[_Table]:
+def _tables(asks: Sequence[Sequence[Condition]], everyone: int) -> Iterator[_Table]:
     """The tables of the paths that several policies hold equalities against, most asked first."""
     wanted: dict[Path, dict[int, frozenset[Any]]] = defaultdict(dict)
     for number, conditions in enumerate(asks):
@@ -113,7 +115,6 @@ def _tables(asks: Sequence[Sequence[Condition]]) -> Iterator[_Table]:
             if condition.accepts is not None:
                 earlier = wanted[condition.path].get(number, condition.accepts)
                 wanted[condition.path][number] = earlier & condition.accepts
-    everyone = (1 << len(asks)) - 1
     for path, accepted in sorted(wanted.items(), key=lambda item: -len(item[1])):
         if len(accepted) >= _SHARED:
             yield _Table(path, everyone & ~_mask(accepted), _accepts(accepted))

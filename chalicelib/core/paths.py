@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -13,7 +13,7 @@ from chalicelib.core.moments import parse_moment
 from chalicelib.core.vocabulary import EVERY, FIELDS, Field, Type, item_fields, place, render
 
 if TYPE_CHECKING:
-    from chalicelib.core.profile import Comparison
+    from chalicelib.core.profile import Checked, Comparison
 
 LONGEST = 300
 """Characters of a path: the parser is recursive, and no honest path is longer."""
@@ -52,41 +52,57 @@ class Unreadable:
     why: str
 
 
+Keep = Callable[[Mapping[str, Any]], bool]
+"""A filter, as a test of one item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a path looks for in a list or map: the items that `keep` keeps, or the field `take` of each.
+
+    `relies` are the fields that every item must have as the vocabulary says, or nothing is known.
+    """
+
+    keep: Keep | None
+    take: str | None
+    relies: Mapping[str, Field]
+
+    def among(self, found: Any) -> list[Any] | Unreadable:
+        items = list(found.values()) if isinstance(found, dict) else found
+        wrong = next(_wrong_items(items, self.relies), None)
+        if wrong is not None:
+            return wrong
+        kept = items if self.keep is None else list(filter(self.keep, items))
+        return list(kept) if self.take is None else [item[self.take] for item in kept]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """A checked path. One without a `query` is singular: it is walked, and yields one value or MISSING.
+    """A checked path. One without a `search` is singular: it is walked, and yields one value or MISSING.
 
-    With a `query`, `steps` lead to the list or map that it searches, and it yields a list of values.
-    `items` are the fields of the searched items that must hold what the vocabulary says.
+    With a `search`, `steps` lead to the list or map that is searched, and it yields a list of values.
+    `field` is what it yields (None: whole items), `base` what `steps` lead to.
     """
 
     text: str
     steps: tuple[str | int, ...]
     field: Field | None
-    query: Any = None
-    items: Mapping[str, Field] | None = None
+    base: Field
+    search: Search | None = None
 
     @property
     def many(self) -> bool:
-        return self.query is not None
+        return self.search is not None
 
     @property
     def optional(self) -> bool:
         """Whether it may find nothing although all its blocks are there."""
-        return self.many or self.field is None or self.field.optional or any(type(step) is int for step in self.steps)
-
-    @property
-    def base(self) -> Field:
-        """The field whose block must be known: the path's own, or the list or map that it searches."""
-        return FIELDS[place(self.steps)]
+        return self.many or self.base.optional or any(type(step) is int for step in self.steps)
 
     def read(self, facts: Mapping[str, Any]) -> Any:
         """The value, MISSING, or Unreadable; for `many` a list or Unreadable."""
         found = _walk(facts, self.steps, self.base)
-        if not self.many or isinstance(found, Unreadable):
-            return found
-        wrong = next(_wrong_items(found, self.items or {}), None)
-        return wrong or [match.value for match in self.query.find(facts)]
+        return found if self.search is None or isinstance(found, Unreadable) else self.search.among(found)
 
 
 def walked(steps: Sequence[str | int]) -> Path:
@@ -94,7 +110,8 @@ def walked(steps: Sequence[str | int]) -> Path:
     if not all(type(step) is str or (type(step) is int and step >= 0) for step in steps) or EVERY in steps:
         raise PathError(Fault.SYNTAX, f"{list(steps)} are no steps of a path")
     text = render(steps)
-    return Path(text, tuple(steps), _known(text, steps))
+    field = _known(text, steps)
+    return Path(text, tuple(steps), field, field)
 
 
 def parse(text: str) -> Path:
@@ -111,13 +128,22 @@ def parse(text: str) -> Path:
     whole = place(safe.steps) == (*base.steps, EVERY)
     field = None if whole else _known(render(safe.steps), safe.steps)
     if base.type is Type.MAP:
-        if safe.comparisons is not None:
-            raise PathError(Fault.UNSAFE, f"{base.path} is a map, and a filter searches a list", "name the tag")
-        return Path(text, prefix, field, safe.tree, {"": FIELDS[place(safe.steps)]})
-    items = dict(_compared(base, safe.comparisons or ()))
-    if field is not None:
-        items[field.steps[-1]] = field
-    return Path(text, prefix, field, safe.tree, items)
+        return Path(text, prefix, field, base, _in_map(base, safe))
+    return Path(text, prefix, field, base, _in_list(base, safe, field))
+
+
+def _in_map(base: Field, safe: Checked) -> Search:
+    if safe.keep is not None:
+        raise PathError(Fault.UNSAFE, f"{base.path} is a map, and a filter searches a list", "name the tag")
+    return Search(None, None, {"": FIELDS[place(safe.steps)]})
+
+
+def _in_list(base: Field, safe: Checked, field: Field | None) -> Search:
+    relies = dict(_compared(base, safe.comparisons))
+    if field is None:
+        return Search(safe.keep, None, relies)
+    take = field.steps[-1]
+    return Search(safe.keep, take, {**relies, take: field})
 
 
 _SEARCHABLE = "lists are " + ", ".join(field.path for field in FIELDS.values() if field.type is Type.LIST)
@@ -191,9 +217,10 @@ def _moment(value: Any) -> datetime | Unreadable:
         return Unreadable(f"it is {_kind(value)}, not a moment with a zone")
 
 
-def _wrong_items(container: Any, fields: Mapping[str, Field]) -> Iterator[Unreadable]:
-    for number, item in enumerate(container.values() if isinstance(container, dict) else container):
-        for name, field in fields.items():
+def _wrong_items(items: Iterable[Any], relies: Mapping[str, Field]) -> Iterator[Unreadable]:
+    """The name "" stands for the item itself."""
+    for number, item in enumerate(items):
+        for name, field in relies.items():
             if name and not isinstance(item, dict):
                 yield Unreadable(f"item {number} is {_kind(item)}, not a map")
             elif isinstance(typed(item.get(name) if name else item, field.type), Unreadable):

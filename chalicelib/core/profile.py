@@ -1,18 +1,26 @@
-"""The profile: which JSONPath is safe, checked on the tokens and the tree of jsonpath-ng. Imported only if needed."""
+"""The profile: which JSONPath is safe, checked on the tokens and the tree of jsonpath-ng, and compiled from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext.parser import ExtendedJsonPathLexer, parse
 
-from chalicelib.core.paths import LONGEST, Fault, PathError
+from chalicelib.core.paths import LONGEST, Fault, Keep, PathError
 from chalicelib.core.vocabulary import EVERY
 
-COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +34,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A safe path: its tree, its steps (a wildcard or filter is EVERY), and what its filter compares."""
+    """A safe path: its steps (a wildcard or filter is EVERY), its filter as a test, and what that compares."""
 
-    tree: Any
     steps: tuple[str | int, ...]
-    comparisons: tuple[Comparison, ...] | None
+    comparisons: tuple[Comparison, ...]
+    keep: Keep | None
 
 
 _REFUSED_TOKENS = {
@@ -65,8 +73,8 @@ def checked(text: str) -> Checked:
         raise PathError(Fault.SYNTAX, f"{text!r} cannot be read: {error}", "see RFC 9535 for the syntax") from error
     comparisons: list[Comparison] = []
     steps = tuple(_steps(tree, comparisons))
-    filtered = any(_name(node) == "Filter" for node in _spine(tree))
-    return Checked(tree, steps, tuple(comparisons) if filtered else None)
+    filters = [_all(node.expressions) for node in _spine(tree) if _name(node) == "Filter"]
+    return Checked(steps, tuple(comparisons), filters[0] if filters else None)
 
 
 def _check_tokens(tokens: list[Any]) -> None:
@@ -151,3 +159,22 @@ def _compared(target: Any) -> str:
     if not nodes:
         raise PathError(Fault.UNSAFE, "@ alone is the whole item", "write @. and one name")
     return str(_step(nodes[0]))
+
+
+def _all(nodes: list[Any]) -> Keep:
+    tests = [_keep(node) for node in nodes]
+    return tests[0] if len(tests) == 1 else lambda item: all(test(item) for test in tests)
+
+
+def _keep(node: Any) -> Keep:
+    """The checked expression as a test of an item that has every field it names, of the type that it compares."""
+    if _name(node) == "And":
+        return _all(node.operands)
+    if _name(node) == "Or":
+        tests = [_keep(operand) for operand in node.operands]
+        return lambda item: any(test(item) for test in tests)
+    name, value = _compared(node.target), node.value
+    if node.op in (None, "!"):
+        return lambda item: (name in item) is (node.op is None)
+    compare = COMPARISONS[node.op]
+    return lambda item: compare(item[name], value)

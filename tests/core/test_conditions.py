@@ -233,6 +233,27 @@ def test_a_filter_never_raises_and_never_trusts_a_malformed_item(missing: Any) -
         assert found == [item["severity"] for item in missing if item["class"] == "a"]
 
 
+_WORD = st.sampled_from(["a", "b", ""])
+_NAME = st.sampled_from(["id", "class", "severity"])
+_ITEMS = st.lists(st.fixed_dictionaries({"id": _WORD, "class": _WORD, "severity": _WORD}), max_size=4)
+_TESTS = st.recursive(
+    st.one_of(
+        st.builds(
+            "@.{} {} '{}'".format, st.sampled_from(["id", "class", "severity"]), st.sampled_from(["==", "!="]), _WORD
+        ),
+        st.builds("{}@.{}".format, st.sampled_from(["", "!"]), _NAME),
+    ),
+    lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from(["&&", "||"]), inner),
+    max_leaves=5,
+)
+
+
+@given(_TESTS, st.sampled_from(["", ".id"]), _ITEMS)
+def test_a_filter_keeps_what_jsonpath_keeps(test: str, last: str, items: list[dict[str, str]]) -> None:
+    text, facts = f"$.patch.missing[?{test}]{last}", {"patch": {"missing": items}}
+    assert parse(text).read(facts) == [match.value for match in plain_parse(text).find(facts)]
+
+
 UNKNOWN_FACTS = [
     ("a block that was not fetched", "$.node.tags.Environment", {k: v for k, v in FACTS.items() if k != "node"}),
     ("tags that could not be read", "$.node.tags.Environment", {"node": {"id": NODE.id}}),
