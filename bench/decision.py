@@ -100,18 +100,20 @@ def growth(name: str, shape: Shape, event: dict[str, Any], rounds: int) -> None:
     """The worst ratio over three places of the one policy that matches: best, middle and worst in rank."""
     found = []
     for place in (0.0, 0.5, 0.999_99):
-        small, large = (time_of(shape, number, int(place * number), event, rounds) for number in (FEW, MANY))
+        few, many = (one_wins(shape, number, int(place * number), event) for number in (FEW, MANY))
+        turns = [(best(few, event, 1), best(many, event, 1)) for _ in range(rounds)]
+        small, large = (min(times) for times in zip(*turns, strict=True))
         found.append((large / small, small, large))
     ratio, small, large = max(found)
     print(f"{MANY:,} against {FEW}{large:12.1f} us   {ratio:.2f} x of {small:.1f} us, budget 1.5 x; {name}")
 
 
-def time_of(shape: Shape, number: int, wins: int, event: dict[str, Any], rounds: int) -> float:
+def one_wins(shape: Shape, number: int, wins: int, event: dict[str, Any]) -> PolicySet:
     policies = loaded([shape(each, each == wins) for each in range(number)])
     winner = judge(policies, event, NOW).winner
     assert winner is not None
     assert winner.id == f"p{wins:05}"
-    return best(policies, event, rounds)
+    return policies
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------
