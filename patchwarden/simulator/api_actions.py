@@ -5,18 +5,14 @@ https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Operations.h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from patchwarden.simulator.automations import Execution
-from patchwarden.simulator.aws import Aws, Caller
+from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request
 from patchwarden.simulator.commands import Command, Invocation
 from patchwarden.simulator.paging import page
 from patchwarden.simulator.refusals import NotServed, Refusal
-
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
 
 # What DescribeAutomationExecutions tells of an execution; GetAutomationExecution tells all.
 _METADATA = (
@@ -26,21 +22,21 @@ _METADATA = (
 )  # fmt: skip
 
 
-def start_automation_execution(aws: Aws, caller: Caller, request: Request) -> Answer:
+def start_automation_execution(aws: Aws, caller: Caller, request: Request) -> Reply:
     return {"AutomationExecutionId": aws.automations.start(caller.location, request, caller.arn)}
 
 
-def stop_automation_execution(aws: Aws, caller: Caller, request: Request) -> Answer:
+def stop_automation_execution(aws: Aws, caller: Caller, request: Request) -> Reply:
     aws.automations.stop(caller.location, request["AutomationExecutionId"], request.get("Type", "Cancel"))
     return {}
 
 
-def get_automation_execution(aws: Aws, caller: Caller, request: Request) -> Answer:
+def get_automation_execution(aws: Aws, caller: Caller, request: Request) -> Reply:
     found = aws.automations.find(caller.location, request["AutomationExecutionId"])
     return {"AutomationExecution": found.to_api()}
 
 
-def describe_automation_executions(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_automation_executions(aws: Aws, caller: Caller, request: Request) -> Reply:
     found = [
         execution
         for execution in aws.automations.known(caller.location)
@@ -50,7 +46,7 @@ def describe_automation_executions(aws: Aws, caller: Caller, request: Request) -
     return {"AutomationExecutionMetadataList": [_metadata(execution) for execution in shown], **token}
 
 
-def describe_automation_step_executions(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_automation_step_executions(aws: Aws, caller: Caller, request: Request) -> Reply:
     if request.get("Filters"):
         raise NotServed("DescribeAutomationStepExecutions with Filters")
     steps = aws.automations.find(caller.location, request["AutomationExecutionId"]).to_api()["StepExecutions"]
@@ -59,16 +55,16 @@ def describe_automation_step_executions(aws: Aws, caller: Caller, request: Reque
     return {"StepExecutions": list(shown), **token}
 
 
-def send_command(aws: Aws, caller: Caller, request: Request) -> Answer:
+def send_command(aws: Aws, caller: Caller, request: Request) -> Reply:
     return {"Command": aws.commands.send(caller.location, request).to_api()}
 
 
-def cancel_command(aws: Aws, caller: Caller, request: Request) -> Answer:
+def cancel_command(aws: Aws, caller: Caller, request: Request) -> Reply:
     aws.commands.cancel(_command(aws, caller, request["CommandId"]), request.get("InstanceIds", ()))
     return {}
 
 
-def list_commands(aws: Aws, caller: Caller, request: Request) -> Answer:
+def list_commands(aws: Aws, caller: Caller, request: Request) -> Reply:
     if request.get("Filters"):
         raise NotServed("ListCommands with Filters")
     found = (
@@ -79,7 +75,7 @@ def list_commands(aws: Aws, caller: Caller, request: Request) -> Answer:
     return {"Commands": [command.to_api() for command in shown], **token}
 
 
-def list_command_invocations(aws: Aws, caller: Caller, request: Request) -> Answer:
+def list_command_invocations(aws: Aws, caller: Caller, request: Request) -> Reply:
     if request.get("Filters"):
         raise NotServed("ListCommandInvocations with Filters")
     found = (
@@ -95,7 +91,7 @@ def list_command_invocations(aws: Aws, caller: Caller, request: Request) -> Answ
     return {"CommandInvocations": list(shown), **token}
 
 
-def get_command_invocation(aws: Aws, caller: Caller, request: Request) -> Answer:
+def get_command_invocation(aws: Aws, caller: Caller, request: Request) -> Reply:
     command = _command(aws, caller, request["CommandId"])
     invocation = command.invocations.get(request["InstanceId"])
     if invocation is None:
@@ -103,27 +99,27 @@ def get_command_invocation(aws: Aws, caller: Caller, request: Request) -> Answer
     return _invocation(command, invocation)
 
 
-def create_ops_item(aws: Aws, caller: Caller, request: Request) -> Answer:
+def create_ops_item(aws: Aws, caller: Caller, request: Request) -> Reply:
     item = aws.opsitems.create(caller.location, request, caller.arn)
     return {"OpsItemId": item.id, "OpsItemArn": item.values["OpsItemArn"]}
 
 
-def update_ops_item(aws: Aws, caller: Caller, request: Request) -> Answer:
+def update_ops_item(aws: Aws, caller: Caller, request: Request) -> Reply:
     aws.opsitems.update(caller.location, request, caller.arn)
     return {}
 
 
-def get_ops_item(aws: Aws, caller: Caller, request: Request) -> Answer:
+def get_ops_item(aws: Aws, caller: Caller, request: Request) -> Reply:
     return {"OpsItem": aws.opsitems.find(caller.location, request["OpsItemId"]).to_api()}
 
 
-def describe_ops_items(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_ops_items(aws: Aws, caller: Caller, request: Request) -> Reply:
     found = aws.opsitems.matching(caller.location, request.get("OpsItemFilters", []))
     shown, token = page("DescribeOpsItems", found, request, most=50)
     return {"OpsItemSummaries": [item.summary() for item in shown], **token}
 
 
-OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
+OPERATIONS: dict[str, Operation] = {
     "StartAutomationExecution": start_automation_execution,
     "StopAutomationExecution": stop_automation_execution,
     "GetAutomationExecution": get_automation_execution,
@@ -141,7 +137,7 @@ OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
 }
 
 
-def _metadata(execution: Execution) -> Answer:
+def _metadata(execution: Execution) -> Reply:
     told = execution.to_api()
     return {**{name: told[name] for name in _METADATA if name in told}, "AutomationType": "Local"}
 
@@ -183,7 +179,7 @@ def _command(aws: Aws, caller: Caller, command: str) -> Command:
     return found
 
 
-def _invocation(command: Command, invocation: Invocation) -> Answer:
+def _invocation(command: Command, invocation: Invocation) -> Reply:
     """Times are text here, and empty while there is none."""
     told = command.invocation_to_api(invocation, details=True)
     same = ("CommandId", "InstanceId", "Comment", "DocumentName", "DocumentVersion", "Status", "StatusDetails")

@@ -6,34 +6,31 @@ https://docs.aws.amazon.com/config/latest/APIReference/API_Operations.html
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
 
-from patchwarden.simulator.aws import Aws, Caller
+from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request
 from patchwarden.simulator.events import PATCH_COMPLIANCE, PATCH_RULE, Evaluation
 from patchwarden.simulator.paging import page
 from patchwarden.simulator.refusals import Refusal
 
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
+_TOKEN = "InvalidNextTokenException"
 
 
-def get_compliance_details_by_resource(aws: Aws, caller: Caller, request: Request) -> Answer:
+def get_compliance_details_by_resource(aws: Aws, caller: Caller, request: Request) -> Reply:
     found = [one for one in _results(aws, caller, request) if one.resource_id == request.get("ResourceId")]
-    shown, token = page("GetComplianceDetailsByResource", found, request, most=100)
+    shown, token = page("GetComplianceDetailsByResource", found, request, most=100, wrong=_TOKEN)
     return {"EvaluationResults": [_result(one) for one in shown], **token}
 
 
-def get_compliance_details_by_config_rule(aws: Aws, caller: Caller, request: Request) -> Answer:
+def get_compliance_details_by_config_rule(aws: Aws, caller: Caller, request: Request) -> Reply:
     name = request["ConfigRuleName"]
     if name not in [rule.name for rule in aws.compliance.rules(caller.location)]:
         raise Refusal("NoSuchConfigRuleException", f"The ConfigRule provided in the request is invalid: {name}")
     found = [one for one in _results(aws, caller, request) if one.rule.name == name]
-    shown, token = page("GetComplianceDetailsByConfigRule", found, request, most=100, limit="Limit")
+    shown, token = page("GetComplianceDetailsByConfigRule", found, request, most=100, limit="Limit", wrong=_TOKEN)
     return {"EvaluationResults": [_result(one) for one in shown], **token}
 
 
-def describe_compliance_by_resource(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_compliance_by_resource(aws: Aws, caller: Caller, request: Request) -> Reply:
     """A resource is non-compliant if one rule says so."""
     by_resource: dict[str, list[str]] = defaultdict(list)
     for one in _results(aws, caller, {**request, "ComplianceTypes": []}):
@@ -42,11 +39,11 @@ def describe_compliance_by_resource(aws: Aws, caller: Caller, request: Request) 
     wanted = request.get("ComplianceTypes")
     told = [_compliance(resource, results) for resource, results in by_resource.items()]
     told = [one for one in told if not wanted or one["Compliance"]["ComplianceType"] in wanted]
-    shown, token = page("DescribeComplianceByResource", told, request, most=10, limit="Limit")
+    shown, token = page("DescribeComplianceByResource", told, request, most=10, limit="Limit", wrong=_TOKEN)
     return {"ComplianceByResources": list(shown), **token}
 
 
-def describe_config_rules(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_config_rules(aws: Aws, caller: Caller, request: Request) -> Reply:
     rules = [
         {
             "ConfigRuleName": rule.name,
@@ -59,11 +56,11 @@ def describe_config_rules(aws: Aws, caller: Caller, request: Request) -> Answer:
         for rule in aws.compliance.rules(caller.location)
         if rule.name in request.get("ConfigRuleNames", [rule.name])
     ]
-    shown, token = page("DescribeConfigRules", rules, request, most=25)
+    shown, token = page("DescribeConfigRules", rules, request, most=25, wrong=_TOKEN)
     return {"ConfigRules": list(shown), **token}
 
 
-OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
+OPERATIONS: dict[str, Operation] = {
     "GetComplianceDetailsByResource": get_compliance_details_by_resource,
     "GetComplianceDetailsByConfigRule": get_compliance_details_by_config_rule,
     "DescribeComplianceByResource": describe_compliance_by_resource,
@@ -81,7 +78,7 @@ def _results(aws: Aws, caller: Caller, request: Request) -> list[Evaluation]:
     ]
 
 
-def _result(one: Evaluation) -> Answer:
+def _result(one: Evaluation) -> Reply:
     return {
         "EvaluationResultIdentifier": {
             "EvaluationResultQualifier": {
@@ -98,9 +95,9 @@ def _result(one: Evaluation) -> Answer:
     }
 
 
-def _compliance(resource: str, results: list[str]) -> Answer:
+def _compliance(resource: str, results: list[str]) -> Reply:
     bad = results.count("NON_COMPLIANT")
-    compliance: Answer = {"ComplianceType": "NON_COMPLIANT" if bad else "COMPLIANT"}
+    compliance: Reply = {"ComplianceType": "NON_COMPLIANT" if bad else "COMPLIANT"}
     if bad:
         compliance["ComplianceContributorCount"] = {"CappedCount": bad, "CapExceeded": False}
     return {"ResourceType": PATCH_COMPLIANCE, "ResourceId": resource, "Compliance": compliance}

@@ -6,26 +6,22 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Operations.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any
 
 from patchwarden.simulator.api_nodes import tag_list
-from patchwarden.simulator.aws import Aws, Caller, Snapshot
+from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request, Snapshot
 from patchwarden.simulator.machines import Machine
 from patchwarden.simulator.paging import page
 from patchwarden.simulator.refusals import NotServed, Refusal
-
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
 
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _SNAPSHOT = timedelta(minutes=5)
 _INSTANCE_ID = re.compile(r"i-([0-9a-f]{8}|[0-9a-f]{17})")
 
 
-def describe_instances(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_instances(aws: Aws, caller: Caller, request: Request) -> Reply:
     shown, token = _instances(aws, caller, request, "DescribeInstances")
     reservations = [
         {
@@ -39,7 +35,7 @@ def describe_instances(aws: Aws, caller: Caller, request: Request) -> Answer:
     return {"Reservations": reservations, **token}
 
 
-def describe_instance_status(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_instance_status(aws: Aws, caller: Caller, request: Request) -> Reply:
     """Running instances only, unless all are asked for."""
     asked = dict(request)
     if not asked.pop("IncludeAllInstances", False):
@@ -48,28 +44,28 @@ def describe_instance_status(aws: Aws, caller: Caller, request: Request) -> Answ
     return {"InstanceStatuses": [_status(machine) for machine in shown], **token}
 
 
-def start_instances(aws: Aws, caller: Caller, request: Request) -> Answer:
+def start_instances(aws: Aws, caller: Caller, request: Request) -> Reply:
     changes = _change(aws, caller, request, {"stopped"}, {"running", "pending"}, aws.power.start)
     return {"StartingInstances": changes}
 
 
-def stop_instances(aws: Aws, caller: Caller, request: Request) -> Answer:
+def stop_instances(aws: Aws, caller: Caller, request: Request) -> Reply:
     changes = _change(aws, caller, request, {"running"}, {"stopped", "stopping"}, aws.power.stop)
     return {"StoppingInstances": changes}
 
 
-def terminate_instances(aws: Aws, caller: Caller, request: Request) -> Answer:
+def terminate_instances(aws: Aws, caller: Caller, request: Request) -> Reply:
     alive = {"running", "pending", "stopping", "stopped"}
     changes = _change(aws, caller, request, alive, {"shutting-down", "terminated"}, aws.power.terminate)
     return {"TerminatingInstances": changes}
 
 
-def reboot_instances(aws: Aws, caller: Caller, request: Request) -> Answer:
+def reboot_instances(aws: Aws, caller: Caller, request: Request) -> Reply:
     _change(aws, caller, request, {"running"}, set(), aws.power.reboot)
     return {}
 
 
-def describe_volumes(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_volumes(aws: Aws, caller: Caller, request: Request) -> Reply:
     """The root volumes: the simulated instances have no others."""
     machines = {root_volume(machine): machine for machine in _ec2(aws, caller)}
     wanted = request.get("VolumeIds") or list(machines)
@@ -81,7 +77,7 @@ def describe_volumes(aws: Aws, caller: Caller, request: Request) -> Answer:
     return {"Volumes": [_volume(machines[volume]) for volume in shown], **token}
 
 
-def create_snapshot(aws: Aws, caller: Caller, request: Request) -> Answer:
+def create_snapshot(aws: Aws, caller: Caller, request: Request) -> Reply:
     volumes = {root_volume(machine) for machine in _ec2(aws, caller) if machine.state != "terminated"}
     if request["VolumeId"] not in volumes:
         raise _no_volume(request["VolumeId"])
@@ -97,7 +93,7 @@ def create_snapshot(aws: Aws, caller: Caller, request: Request) -> Answer:
     return _snapshot(snapshot, caller, snapshot.started_at)
 
 
-def describe_snapshots(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_snapshots(aws: Aws, caller: Caller, request: Request) -> Reply:
     if request.get("Filters"):
         raise NotServed("DescribeSnapshots with Filters")
     known = aws.snapshots[caller.location]
@@ -108,7 +104,7 @@ def describe_snapshots(aws: Aws, caller: Caller, request: Request) -> Answer:
     return {"Snapshots": [_snapshot(known[one], caller, aws.clock.now()) for one in shown], **token}
 
 
-OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
+OPERATIONS: dict[str, Operation] = {
     "DescribeInstances": describe_instances,
     "DescribeInstanceStatus": describe_instance_status,
     "StartInstances": start_instances,
@@ -174,7 +170,7 @@ _FILTERS: dict[str, Callable[[Machine], str | None]] = {
 
 def _change(
     aws: Aws, caller: Caller, request: Request, ready: set[str], there: set[str], act: Callable[[Machine], None]
-) -> list[Answer]:
+) -> list[Reply]:
     """Act on the instances that are `ready`, leave alone those that are `there`, refuse the whole if any is neither."""
     machines = _by_id(aws, caller, request["InstanceIds"])
     for machine in machines:
@@ -192,11 +188,11 @@ def _change(
     return changes
 
 
-def _state(name: str) -> Answer:
+def _state(name: str) -> Reply:
     return {"Code": _CODES[name], "Name": name}
 
 
-def _instance(machine: Machine) -> Answer:
+def _instance(machine: Machine) -> Reply:
     told = {
         "InstanceId": machine.node.id,
         "ImageId": f"ami-{machine.node.id[2:]}",
@@ -226,7 +222,7 @@ def _device(machine: Machine) -> str:
     return "/dev/sda1" if machine.platform.windows else "/dev/xvda"
 
 
-def _status(machine: Machine) -> Answer:
+def _status(machine: Machine) -> Reply:
     """Checks are of running instances only, and take as long as the boot."""
     word = "not-applicable" if machine.state != "running" else "initializing" if machine.away else "ok"
     return {
@@ -238,7 +234,7 @@ def _status(machine: Machine) -> Answer:
     }
 
 
-def _volume(machine: Machine) -> Answer:
+def _volume(machine: Machine) -> Reply:
     attachment = {"VolumeId": root_volume(machine), "InstanceId": machine.node.id, "Device": _device(machine)}
     return {
         "VolumeId": root_volume(machine),
@@ -252,7 +248,7 @@ def _volume(machine: Machine) -> Answer:
     }
 
 
-def _snapshot(snapshot: Snapshot, caller: Caller, now: datetime) -> Answer:
+def _snapshot(snapshot: Snapshot, caller: Caller, now: datetime) -> Reply:
     done = now - snapshot.started_at >= _SNAPSHOT
     return {
         "SnapshotId": snapshot.id,

@@ -10,22 +10,19 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from patchwarden.simulator.aws import Aws, Caller
+from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request
 from patchwarden.simulator.compliance import SEVERITIES, severity
 from patchwarden.simulator.machines import FAILED, INSTALLED, INSTALLED_OTHER, MISSING, PENDING, Entry, Machine, Report
 from patchwarden.simulator.paging import page
 from patchwarden.simulator.patches import Patch, compliance_severity
 from patchwarden.simulator.refusals import NotServed, Refusal
 
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AGENT = "3.3.1957.0"
 _PING_EVERY = timedelta(minutes=5)
 
 
-def describe_instance_information(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_instance_information(aws: Aws, caller: Caller, request: Request) -> Reply:
     told = [_information(aws, machine) for machine in aws.shown(caller.location)]
     wanted = [(one["Key"], one["Values"]) for one in request.get("Filters", [])]
     wanted += [(one["key"], one["valueSet"]) for one in request.get("InstanceInformationFilterList", [])]
@@ -36,7 +33,7 @@ def describe_instance_information(aws: Aws, caller: Caller, request: Request) ->
     return {"InstanceInformationList": list(shown), **token}
 
 
-def list_tags_for_resource(aws: Aws, caller: Caller, request: Request) -> Answer:
+def list_tags_for_resource(aws: Aws, caller: Caller, request: Request) -> Reply:
     """EC2 nodes have their tags in EC2: only hybrid ones are Systems Manager's own."""
     kind, name = request["ResourceType"], request["ResourceId"]
     if kind not in _TAGGED:
@@ -49,7 +46,7 @@ def list_tags_for_resource(aws: Aws, caller: Caller, request: Request) -> Answer
     return {"TagList": tags}
 
 
-def describe_instance_patch_states(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_instance_patch_states(aws: Aws, caller: Caller, request: Request) -> Reply:
     """Nodes that were never scanned are left out, and so are unknown ones."""
     asked = set(request["InstanceIds"])
     found = [machine for machine in aws.reported(caller.location) if machine.node.id in asked]
@@ -57,7 +54,7 @@ def describe_instance_patch_states(aws: Aws, caller: Caller, request: Request) -
     return {"InstancePatchStates": [_patch_state(machine) for machine in shown], **token}
 
 
-def describe_instance_patches(aws: Aws, caller: Caller, request: Request) -> Answer:
+def describe_instance_patches(aws: Aws, caller: Caller, request: Request) -> Reply:
     machine = aws.fleet.find(caller.location, request["InstanceId"])
     if machine is None:
         raise Refusal("InvalidInstanceId", f"Instance {request['InstanceId']} is not valid for {caller.account}")
@@ -71,7 +68,7 @@ def describe_instance_patches(aws: Aws, caller: Caller, request: Request) -> Ans
     return {"Patches": list(shown), **token}
 
 
-def list_resource_compliance_summaries(aws: Aws, caller: Caller, request: Request) -> Answer:
+def list_resource_compliance_summaries(aws: Aws, caller: Caller, request: Request) -> Reply:
     """One item per node and compliance type."""
     told = [item for machine in aws.reported(caller.location) for item in _summaries(machine)]
     for wanted in request.get("Filters", []):
@@ -83,7 +80,7 @@ def list_resource_compliance_summaries(aws: Aws, caller: Caller, request: Reques
     return {"ResourceComplianceSummaryItems": list(shown), **token}
 
 
-OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
+OPERATIONS: dict[str, Operation] = {
     "DescribeInstanceInformation": describe_instance_information,
     "ListTagsForResource": list_tags_for_resource,
     "DescribeInstancePatchStates": describe_instance_patch_states,
@@ -94,7 +91,7 @@ OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
 _SUMMARY_FILTERS = ("ComplianceType", "ResourceType", "ResourceId", "Status", "OverallSeverity")
 
 
-def _information(aws: Aws, machine: Machine) -> Answer:
+def _information(aws: Aws, machine: Machine) -> Reply:
     now = aws.clock.now()
     told = {
         "InstanceId": machine.node.id,
@@ -123,7 +120,7 @@ def _last_ping(machine: Machine, now: datetime) -> datetime:
     return machine.since
 
 
-def _information_filter(aws: Aws, caller: Caller, key: str) -> Callable[[Answer], Any]:
+def _information_filter(aws: Aws, caller: Caller, key: str) -> Callable[[Reply], Any]:
     plain = {
         "InstanceIds": "InstanceId",
         "PingStatus": "PingStatus",
@@ -141,28 +138,28 @@ def _information_filter(aws: Aws, caller: Caller, key: str) -> Callable[[Answer]
     raise Refusal("InvalidFilterKey", f"The filter key {key} is not valid")
 
 
-def _node_tags(aws: Aws, caller: Caller, name: str) -> list[Answer] | None:
+def _node_tags(aws: Aws, caller: Caller, name: str) -> list[Reply] | None:
     machine = aws.fleet.find(caller.location, name)
     return tag_list(machine.tags) if machine and machine.hybrid else None
 
 
-def _automation_tags(aws: Aws, caller: Caller, name: str) -> list[Answer] | None:
+def _automation_tags(aws: Aws, caller: Caller, name: str) -> list[Reply] | None:
     found = [one for one in aws.automations.known(caller.location) if one.id == name]
     return [dict(tag) for tag in found[0].tags] if found else None
 
 
-def _opsitem_tags(aws: Aws, caller: Caller, name: str) -> list[Answer] | None:
+def _opsitem_tags(aws: Aws, caller: Caller, name: str) -> list[Reply] | None:
     return [dict(tag) for tag in aws.opsitems.find(caller.location, name).tags]
 
 
 _TAGGED = {"ManagedInstance": _node_tags, "Automation": _automation_tags, "OpsItem": _opsitem_tags}
 
 
-def tag_list(tags: Mapping[str, str]) -> list[Answer]:
+def tag_list(tags: Mapping[str, str]) -> list[Reply]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _patch_state(machine: Machine) -> Answer:
+def _patch_state(machine: Machine) -> Reply:
     report = machine.report
     assert report is not None, f"{machine.node} was never scanned"
     counts = Counter(_counted_as(entry.patch) for entry in report.noncompliant)
@@ -199,7 +196,7 @@ def _counted_as(patch: Patch) -> str:
     return "security" if "Security" in patch.classification else "other"
 
 
-def _patch(entry: Entry) -> Answer:
+def _patch(entry: Entry) -> Reply:
     told = {
         "Title": entry.patch.title,
         "KBId": entry.patch.id,
@@ -218,7 +215,7 @@ def _bare(text: str) -> str:
     return text.replace("_", "").casefold()
 
 
-def _summaries(machine: Machine) -> list[Answer]:
+def _summaries(machine: Machine) -> list[Reply]:
     report = machine.report
     assert report is not None, f"{machine.node} was never scanned"
     compliant = len(report.entries) - len(report.noncompliant)
@@ -239,11 +236,11 @@ def _summaries(machine: Machine) -> list[Answer]:
     return [association, patch]
 
 
-def _execution(report: Report) -> Answer:
+def _execution(report: Report) -> Reply:
     return {"ExecutionId": report.snapshot} if report.snapshot else {}
 
 
-def _summary(machine: Machine, kind: str, at: datetime, compliant: bool, worst: str) -> Answer:
+def _summary(machine: Machine, kind: str, at: datetime, compliant: bool, worst: str) -> Reply:
     return {
         "ComplianceType": kind,
         "ResourceType": "ManagedInstance",
@@ -254,5 +251,5 @@ def _summary(machine: Machine, kind: str, at: datetime, compliant: bool, worst: 
     }
 
 
-def _by_severity(counts: Mapping[str, int]) -> Answer:
+def _by_severity(counts: Mapping[str, int]) -> Reply:
     return {f"{name.title()}Count": counts.get(name, 0) for name in SEVERITIES}

@@ -7,15 +7,10 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_Operations.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
-from patchwarden.simulator.aws import Aws, Caller
+from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request
 from patchwarden.simulator.refusals import Refusal
-
-Request = Mapping[str, Any]
-Answer = dict[str, Any]
 
 SECRET = "simulated-and-worth-nothing"
 
@@ -24,7 +19,7 @@ _KEY = re.compile(r"A[KS]IA(\d{12})SIMU")
 _TOKEN = re.compile(r"simulated/(\d+)/([\w+=,.@-]+)/([\w+=,.@-]+)")
 
 
-def assume_role(aws: Aws, caller: Caller, request: Request) -> Answer:
+def assume_role(aws: Aws, caller: Caller, request: Request) -> Reply:
     role = _ROLE.fullmatch(request["RoleArn"])
     account = role[1] if role else ""
     if role is None or account not in aws.accounts or (account, "sts") in aws.denied:
@@ -46,11 +41,11 @@ def assume_role(aws: Aws, caller: Caller, request: Request) -> Answer:
     }
 
 
-def get_caller_identity(aws: Aws, caller: Caller, request: Request) -> Answer:
+def get_caller_identity(aws: Aws, caller: Caller, request: Request) -> Reply:
     return {"UserId": f"AROA{caller.account}SIMU", "Account": caller.account, "Arn": caller.arn}
 
 
-OPERATIONS: dict[str, Callable[[Aws, Caller, Request], Answer]] = {
+OPERATIONS: dict[str, Operation] = {
     "AssumeRole": assume_role,
     "GetCallerIdentity": get_caller_identity,
 }

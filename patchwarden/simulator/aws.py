@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from chalicelib.core.nodes import Location, Node
+from chalicelib.core.nodes import Location
 from patchwarden.simulator.automations import Automations
 from patchwarden.simulator.clock import VirtualClock
 from patchwarden.simulator.compliance import Compliance
@@ -48,6 +49,12 @@ class Snapshot:
     tags: tuple[tuple[str, str], ...] = ()
 
 
+Request = Mapping[str, Any]
+Reply = dict[str, Any]
+Operation = Callable[["Aws", Caller, Request], Reply]
+"""What serves one API operation: who asks for what, in botocore's names, and what it is told; a Refusal otherwise."""
+
+
 class Aws:
     """The simulated AWS. `denied` holds (account, service) that refuse every call but the runbooks' own.
 
@@ -73,10 +80,6 @@ class Aws:
         self.down: set[Location] = set()
         for machine in fleet.machines.values():
             self.compliance.remember(machine)
-
-    def machine(self, node: Node) -> Machine:
-        """The machine behind a node; KeyError if the fleet has none."""
-        return self.fleet.machines[node]
 
     def deny(self, account: str, *services: str) -> None:
         """Refuse calls in an account, to all services but sts unless some are named; sts: the role is not lent."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,18 @@ from patchwarden.simulator.refusals import Refusal
 
 
 def page(
-    operation: str, items: Sequence[Any], request: Mapping[str, Any], *, most: int, limit: str = "MaxResults"
-) -> tuple[Sequence[Any], dict[str, str]]:
+    operation: str, items: Sequence[Any], request: Mapping[str, Any], *, most: int, limit: str = "MaxResults",
+    wrong: str = "InvalidNextToken",
+) -> tuple[Sequence[Any], dict[str, str]]:  # fmt: skip
     """The page that is asked for, and the `NextToken` member for the next one, if there is one.
 
-    `most` is the size of a page if the request sets none under the name `limit`.
+    `most` is the size of a page if the request sets none under the name `limit`; `wrong` is the code under which a token
+    that is none is refused.
     """
-    start = _offset(operation, request.get("NextToken"))
+    try:
+        start = _offset(operation, request.get("NextToken"))
+    except ValueError as error:
+        raise Refusal(wrong, "The specified token is not valid.") from error
     end = start + (request.get(limit) or most)
     return items[start:end], {"NextToken": _token(operation, end)} if end < len(items) else {}
 
@@ -27,16 +31,10 @@ def _token(operation: str, offset: int) -> str:
 
 
 def _offset(operation: str, token: str | None) -> int:
+    """Where the page starts; ValueError for a token that is none."""
     if not token:
         return 0
-    try:
-        name, _, offset = base64.urlsafe_b64decode(token).decode().partition("/")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise _invalid() from error
-    if name != operation or not offset.isdigit():
-        raise _invalid()
+    name, _, offset = base64.urlsafe_b64decode(token).decode().partition("/")
+    if name != operation:
+        raise ValueError(f"a token of {name}")
     return int(offset)
-
-
-def _invalid() -> Refusal:
-    return Refusal("InvalidNextToken", "The specified token is not valid.")

@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
 from patchwarden.simulator import api_actions, api_config, api_ec2, api_nodes, api_sts
-from patchwarden.simulator.aws import Aws, Caller
+from patchwarden.simulator.aws import Aws, Caller, Operation, Reply
 from patchwarden.simulator.protocols import PROTOCOLS, Answer, service_model
 from patchwarden.simulator.refusals import NotServed, Refusal, WrongAnswer, invalid, throttled
 from patchwarden.simulator.shapes import violations
@@ -27,7 +27,7 @@ Fault = Callable[[str, str, Phase], None]
 What it raises takes the place of the answer: an exception of botocore's, as a broken line would, or a Refusal.
 """
 
-SERVICES: dict[str, Mapping[str, Callable[[Aws, Caller, Mapping[str, Any]], dict[str, Any]]]] = {
+SERVICES: dict[str, Mapping[str, Operation]] = {
     "ssm": {**api_nodes.OPERATIONS, **api_actions.OPERATIONS},
     "config": api_config.OPERATIONS,
     "ec2": api_ec2.OPERATIONS,
@@ -82,7 +82,7 @@ class Wire:
         except Refusal as refusal:
             return protocol.refusal(refusal, self._request_id())
 
-    def _do(self, service: str, operation: str, caller: Caller, body: bytes) -> dict[str, Any]:
+    def _do(self, service: str, operation: str, caller: Caller, body: bytes) -> Reply:
         self.fault(service, operation, "before")
         model = service_model(service).operation_model(operation)
         request = PROTOCOLS[service].parameters(operation, body)

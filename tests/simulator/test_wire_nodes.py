@@ -251,6 +251,7 @@ def test_config_gives_the_results_of_a_rule_and_of_all_resources(noncompliant: W
     resources = config.describe_compliance_by_resource(ComplianceTypes=["NON_COMPLIANT"], Limit=100)
     assert len(resources["ComplianceByResources"]) == 10
     assert code(config.get_compliance_details_by_config_rule, ConfigRuleName="x") == "NoSuchConfigRuleException"
+    assert code(config.describe_config_rules, NextToken="none") == "InvalidNextTokenException"
 
 
 # --- instances ------------------------------------------------------------------------------------------------------
