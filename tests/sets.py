@@ -31,7 +31,7 @@ def tag(name: str, value: str) -> dict[str, Any]:
 
 
 def policy(id: str = "all-now", *when: dict[str, Any], **given: Any) -> dict[str, Any]:
-    """A compiled policy that speaks for everything unless `when` says otherwise; `given` are fields or parts of then."""
+    """A compiled policy that speaks for everything unless `when` says otherwise; `given`: fields, or parts of then."""
     then = {name: given.pop(name) for name in list(given) if name in _THEN}
     limits = {name: given.pop(name) for name in list(given) if name in _LIMITS}
     return {

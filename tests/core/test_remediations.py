@@ -96,7 +96,12 @@ def test_any_single_damage_to_a_trail_is_found(causes: list[Cause], data: st.Dat
     at = data.draw(st.integers(0, len(lines) - 1))
     damage = data.draw(st.sampled_from(["edit", "drop", "double", "swap"]))
     if damage == "edit":
-        edits: list[dict[str, Any]] = [{"because": "y"}, {"actor": "z"}, {"evidence": {"a": 1}}, {"at": NOW - timedelta(1)}]
+        edits: list[dict[str, Any]] = [
+            {"because": "y"},
+            {"actor": "z"},
+            {"evidence": {"a": 1}},
+            {"at": NOW - timedelta(1)},
+        ]
         lines[at] = replace(lines[at], **data.draw(st.sampled_from(edits)))
     elif damage == "drop":
         del lines[at]
