@@ -15,8 +15,8 @@ def page(
 ) -> tuple[Sequence[Any], dict[str, str]]:  # fmt: skip
     """The page that is asked for, and the `NextToken` member for the next one, if there is one.
 
-    `most` is the size of a page if the request sets none under the name `limit`; `wrong` is the code for a token that is
-    none.
+    `most` is the size of a page if the request sets none under the name `limit`; `wrong` is the code under which a
+    foreign token is refused.
     """
     try:
         start = _offset(operation, request.get("NextToken"))
