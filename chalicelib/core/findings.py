@@ -46,7 +46,14 @@ class Finding:
     @property
     def key(self) -> str:
         """Equal for an exact redelivery, whatever id the event bus gave it: 16 hex digits."""
-        said = (self.source, str(self.node), self.control, str(self.compliant), format_moment(self.observed_at), self.rule)
+        said = (
+            self.source,
+            str(self.node),
+            self.control,
+            str(self.compliant),
+            format_moment(self.observed_at),
+            self.rule,
+        )
         return hashlib.sha256("|".join(map(str, said)).encode()).hexdigest()[:16]
 
 

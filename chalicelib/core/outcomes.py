@@ -29,7 +29,9 @@ def of_run(
     if installs and install is None:
         return ((Cause.FAILED, f"the execution never reached the node{f': {failure}' if failure else ''}"),)
     if install is not None and install[0] == "Terminated":
-        return ((Cause.WITHDRAWN, "the failures of others used up the error limit before the command reached the node"),)
+        return (
+            (Cause.WITHDRAWN, "the failures of others used up the error limit before the command reached the node"),
+        )
     if install is not None and install[0] != "Success":
         return ((Cause.FAILED, f"the install ended {install[0]}{f': {install[1]}' if install[1] else ''}"),)
     if not installs and not succeeded:
