@@ -16,6 +16,7 @@ from chalicelib.core.errors import Denied, PatchwardenError, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.pausing import pause, resume
 from patchwarden.policy.commands import policy
 from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node
 
@@ -191,7 +192,8 @@ def audit_verify(scope: Scope, form: str) -> None:
     sys.exit(FINDINGS if faults else 0)
 
 
-cli.add_command(policy)
+for _command in (policy, pause, resume):
+    cli.add_command(_command)
 
 
 @cli.command()
