@@ -142,93 +142,131 @@ class Condition(Shape):
     """A path into the facts, one operator, and what a missing value means."""
 
     path: Annotated[str, Field(min_length=1, description="JSONPath to a fact, such as $.node.tags.Environment")]
-    equals: Scalar = None
-    not_equals: Scalar = None
-    in_: Annotated[list[Scalar], Field(min_length=1)] | None = Field(default=None, alias="in")
-    not_in: Annotated[list[Scalar], Field(min_length=1)] | None = None
-    gt: Number = None
-    gte: Number = None
-    lt: Number = None
-    lte: Number = None
-    starts_with: Text | None = None
-    ends_with: Text | None = None
+    equals: Annotated[Scalar, Field(description="The value is this one")] = None
+    not_equals: Annotated[
+        Scalar, Field(description="The value is another one; say if_missing for a fact that may be missing")
+    ] = None
+    in_: Annotated[list[Scalar], Field(min_length=1, description="The value is one of these")] | None = Field(
+        default=None, alias="in"
+    )
+    not_in: (
+        Annotated[
+            list[Scalar],
+            Field(
+                min_length=1, description="The value is none of these; say if_missing for a fact that may be missing"
+            ),
+        ]
+        | None
+    ) = None
+    gt: Annotated[Number, Field(description="Greater, or later")] = None
+    gte: Annotated[Number, Field(description="Greater or equal, or not earlier")] = None
+    lt: Annotated[Number, Field(description="Less, or earlier")] = None
+    lte: Annotated[Number, Field(description="Less or equal, or not later")] = None
+    starts_with: Annotated[Text, Field(description="The text starts with this")] | None = None
+    ends_with: Annotated[Text, Field(description="The text ends with this")] | None = None
     glob: Annotated[Text, Field(description="* any text, ? one character, [abc] one of these")] | None = None
-    exists: Yes | None = None
-    absent: Yes | None = None
-    count: Count | None = None
-    match: Literal["any", "all"] = "any"
-    if_missing: bool = False
+    exists: Annotated[Yes, Field(description="The fact is there")] | None = None
+    absent: Annotated[Yes, Field(description="The fact is missing")] | None = None
+    count: Annotated[Count, Field(description="How many values the path finds")] | None = None
+    match: Annotated[Literal["any", "all"], Field(description="Of several values: whether one or all must hold")] = (
+        "any"
+    )
+    if_missing: Annotated[bool, Field(description="What the condition is where the fact is missing")] = False
 
 
 class When(Shape):
     """Groups of conditions, AND-ed: all of `all`, one of `any`, none of `none`."""
 
-    all: Annotated[list[Condition], Field(min_length=1)] | None = None
-    any: Annotated[list[Condition], Field(min_length=1)] | None = None
-    none: Annotated[list[Condition], Field(min_length=1)] | None = None
+    all: Annotated[list[Condition], Field(min_length=1, description="Each of these must hold")] | None = None
+    any: Annotated[list[Condition], Field(min_length=1, description="At least one of these must hold")] | None = None
+    none: Annotated[list[Condition], Field(min_length=1, description="None of these may hold")] | None = None
 
 
 class GroupLimit(Shape):
     """At most so many nodes that share a value of the tag at once."""
 
-    tag: Text
-    max: Many
+    tag: Annotated[Text, Field(description="The key of a tag", examples=["Cluster"])]
+    max: Annotated[Many, Field(description="How many nodes at once")]
 
 
 class Limits(Shape):
     """How much at once. `concurrency` and `max_errors` are a number of nodes or a share of a batch."""
 
-    concurrency: Share | None = None
-    max_errors: Share | None = None
-    max_per_hour: Many | None = None
-    per_group: GroupLimit | None = None
+    concurrency: Annotated[Share, Field(description="Nodes at once, as a number or a share of the batch")] | None = None
+    max_errors: (
+        Annotated[
+            Share,
+            Field(
+                description="Failed nodes after which an execution starts no more, as a number or a share of the batch"
+            ),
+        ]
+        | None
+    ) = None
+    max_per_hour: Annotated[Many, Field(description="Nodes in an hour")] | None = None
+    per_group: (
+        Annotated[GroupLimit, Field(description="At most so many nodes of a cluster, group or zone at once")] | None
+    ) = None
 
 
 class Document(Shape):
     """Another runbook than Patchwarden-PatchNodes; it must be allowed in _set.yaml and its version be pinned."""
 
-    name: DocumentName
-    version: Version
-    parameters: dict[str, Texts] = Field(default_factory=dict)
+    name: Annotated[DocumentName, Field(description="A name, or the ARN of a shared document")]
+    version: Annotated[Version, Field(description="The pinned version, in quotes")]
+    parameters: Annotated[dict[str, Texts], Field(description="What the runbook takes besides the nodes")] = Field(
+        default_factory=dict
+    )
 
 
 class Approved(Shape):
     """Who approved an exemption, on which day, in which ticket."""
 
-    by: Text
-    on: Day
-    ticket: Text
+    by: Annotated[Text, Field(description="Who said yes", examples=["ciso@example.com"])]
+    on: Annotated[Day, Field(description="The day")]
+    ticket: Annotated[Text, Field(description="Where it is written down", examples=["RISK-2041"])]
 
 
 class Then(Shape):
     """What the policy wants."""
 
-    action: Literal["exempt", "ticket", "observe", "approve", "remediate"]
+    action: Annotated[
+        Literal["exempt", "ticket", "observe", "approve", "remediate"],
+        Field(description="The more careful action wins within a band"),
+    ]
     severity: Annotated[int, Field(ge=1, le=4, description="Of its tickets, 1 is the worst")] = 3
     window: Annotated[str, Field(description="A window of _set.yaml; absent: now")] | None = None
     deadline: Annotated[Duration, Field(description="From the first finding on")] | None = None
-    on_deadline: Literal["ticket", "remediate"] = "ticket"
-    reboot: Literal["if-needed", "never"] = "if-needed"
-    attempts: Annotated[int, Field(ge=1, le=20)] | None = None
+    on_deadline: Annotated[
+        Literal["ticket", "remediate"], Field(description="What happens when the deadline comes before the next window")
+    ] = "ticket"
+    reboot: Annotated[
+        Literal["if-needed", "never"], Field(description="Whether a node may reboot after the installation")
+    ] = "if-needed"
+    attempts: Annotated[int, Field(ge=1, le=20, description="After so many failures it is a ticket")] | None = None
     cooldown: Annotated[Duration, Field(description="After a failed attempt; it doubles")] | None = None
     stopped: Annotated[Literal["wait", "start"], Field(description="What to do with a stopped EC2 node")] = "wait"
     snapshot: Annotated[bool, Field(description="Snapshot the root volume before")] = False
-    limits: Limits = Field(default_factory=Limits)
-    document: Document | None = None
+    limits: Annotated[Limits, Field(description="How much at once")] = Field(default_factory=Limits)
+    document: Annotated[Document, Field(description="Another runbook than ours")] | None = None
     until: Annotated[Moment, Field(description="End of an exemption")] | None = None
-    reason: Text | None = None
-    approved: Approved | None = None
+    reason: Annotated[Text, Field(description="Why a node may stay as it is")] | None = None
+    approved: Annotated[Approved, Field(description="Who approved the exemption")] | None = None
 
 
 class Expect(Shape):
     """What a test expects; what is left out is not looked at. `none` stands for no policy or window."""
 
-    action: Literal["exempt", "ticket", "observe", "approve", "remediate"]
-    policy: str | None = None
-    window: str | None = None
-    starts: Moment | None = None
-    because_contains: Text | None = None
-    shadow: str | None = None
+    action: Annotated[
+        Literal["exempt", "ticket", "observe", "approve", "remediate"],
+        Field(description="What is done with the finding"),
+    ]
+    policy: Annotated[str, Field(description="The policy that decides; none: no policy")] | None = None
+    window: Annotated[str, Field(description="The window it waits for; none: no window")] | None = None
+    starts: Annotated[Moment, Field(description="When it may start")] | None = None
+    because_contains: Annotated[Text, Field(description="A part of the sentence that the decision carries")] | None = (
+        None
+    )
+    shadow: Annotated[str, Field(description="A shadow policy that would match; none: no shadow policy")] | None = None
 
 
 class Test(Shape):
@@ -236,41 +274,60 @@ class Test(Shape):
 
     __test__ = False
 
-    name: Text
+    name: Annotated[Text, Field(description="What must hold, in words")]
     event: Annotated[str, Field(description="A fixture: the name of a file under fixtures, without its ending")]
     now: Annotated[Moment, Field(description="When it is decided; absent: the time of the finding")] | None = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    unset: list[str] = Field(default_factory=list)
-    expect: Expect
+    set: Annotated[
+        dict[str, Any],
+        Field(description="Facts to change first, by path", examples=[{"$.node.tags.Environment": "dev"}]),
+    ] = Field(default_factory=dict)
+    unset: Annotated[list[str], Field(description="Facts to take away first, by path", examples=[["$.node.tags"]])] = (
+        Field(default_factory=list)
+    )
+    expect: Annotated[Expect, Field(description="What must be decided")]
 
 
 class PolicyFile(Shape):
     """One policy: which findings it speaks for, what it wants, and its own tests."""
 
-    id: Id
-    title: Text
+    id: Annotated[Id, Field(description="Its name for ever: decisions and tests refer to it")]
+    title: Annotated[Text, Field(description="One line for people: it stands in tickets and in the trail")]
     owner: Annotated[Text, Field(description="Who answers for it: a mail address or a team")]
-    band: Literal["guardrail", "emergency", "standard", "default"] = "standard"
-    mode: Literal["enforce", "shadow", "off"] = "enforce"
+    band: Annotated[
+        Literal["guardrail", "emergency", "standard", "default"],
+        Field(description="Guardrails hold, emergencies beat windows, defaults speak last"),
+    ] = "standard"
+    mode: Annotated[
+        Literal["enforce", "shadow", "off"],
+        Field(description="shadow is judged and recorded beside the decision and never acts; off is not judged"),
+    ] = "enforce"
     priority: Annotated[int, Field(ge=-1000, le=1000, description="Decides within a band between equal actions")] = 0
-    expires: Moment | None = None
-    when: When
-    then: Then
-    tests: list[Test] = Field(default_factory=list)
+    expires: (
+        Annotated[Moment, Field(description="From then on it no longer counts; an emergency must have one")] | None
+    ) = None
+    when: Annotated[When, Field(description="Which findings it speaks for")]
+    then: Annotated[Then, Field(description="What it wants")]
+    tests: Annotated[list[Test], Field(description="What must be decided about fixtures")] = Field(default_factory=list)
 
 
 class FixtureNode(Shape):
     """A node as the facts describe it; `tags: {}` is a node without tags."""
 
-    state: Literal["pending", "running", "shutting-down", "terminated", "stopping", "stopped"] = "running"
-    ping: Literal["Online", "ConnectionLost", "Inactive"] | None = "Online"
+    state: Annotated[
+        Literal["pending", "running", "shutting-down", "terminated", "stopping", "stopped"],
+        Field(description="The state that EC2 says"),
+    ] = "running"
+    ping: (
+        Annotated[Literal["Online", "ConnectionLost", "Inactive"], Field(description="The ping status of the agent")]
+        | None
+    ) = "Online"
     platform: Literal["Windows", "Linux", "MacOS"] | None = None
     platform_name: str | None = None
     platform_version: str | None = None
     agent_version: str | None = None
     group: str | None = None
     zone: str | None = None
-    tags: dict[str, str]
+    tags: Annotated[dict[str, str], Field(description="All tags")]
 
 
 class FixtureCounts(Shape):
@@ -300,16 +357,16 @@ class FixturePatch(Shape):
 
     baseline: Text = "pb-0123456789abcdef0"
     operation: Literal["Scan", "Install"] = "Scan"
-    operation_end: Moment
+    operation_end: Annotated[Moment, Field(description="When it ended")]
     snapshot: str | None = None
-    counts: FixtureCounts
-    missing: list[FixtureMissing] | None = None
+    counts: Annotated[FixtureCounts, Field(description="How many patches are not as they should be")]
+    missing: Annotated[list[FixtureMissing], Field(description="The single patches")] | None = None
 
 
 class FixtureHistory(Shape):
     """What happened before; absent: this is the first finding."""
 
-    attempts: Annotated[int, Field(ge=0)] = 0
+    attempts: Annotated[int, Field(ge=0, description="Failed attempts so far")] = 0
     first_seen: Moment | None = None
     last_outcome: str | None = None
 
@@ -317,73 +374,95 @@ class FixtureHistory(Shape):
 class Fixture(Shape):
     """What a test starts from: a real-shaped event, and what the node's account says."""
 
-    event: dict[str, Any]
-    node: FixtureNode | None = None
-    patch: FixturePatch | None = None
-    history: FixtureHistory = Field(default_factory=FixtureHistory)
+    event: Annotated[dict[str, Any], Field(description="The event as EventBridge brings it")]
+    node: Annotated[FixtureNode, Field(description="What EC2 and Systems Manager say about the node")] | None = None
+    patch: Annotated[FixturePatch, Field(description="The state of its patches")] | None = None
+    history: Annotated[FixtureHistory, Field(description="What happened before")] = Field(
+        default_factory=FixtureHistory
+    )
 
 
 class Window(Shape):
     """When acting is allowed: AWS's six cron fields in a zone, for how long, moved by some days."""
 
-    cron: str
-    zone: str
-    duration: str
-    schedule_offset: int = 0
+    cron: Annotated[
+        str, Field(description="Minute, hour, day of month, month, day of week, year", examples=["0 2 ? * SAT *"])
+    ]
+    zone: Annotated[str, Field(description="An IANA time zone", examples=["Europe/Dublin"])]
+    duration: Annotated[str, Field(description="How long it stays open", examples=["4h"])]
+    schedule_offset: Annotated[int, Field(description="Days after the day that cron names, 0 to 6")] = 0
 
 
 class Freeze(Shape):
     """A time in which nothing starts."""
 
-    name: Text
-    from_: Moment = Field(alias="from")
-    until: Moment
-    reason: Text
+    name: Annotated[Text, Field(description="What people call it")]
+    from_: Annotated[Moment, Field(description="Its first moment")] = Field(alias="from")
+    until: Annotated[Moment, Field(description="The first moment after it")]
+    reason: Annotated[Text, Field(description="Why nothing may start")]
 
 
 class Scope(Shape):
     """The accounts and Regions in which Patchwarden acts."""
 
-    accounts: Annotated[list[str], Field(min_length=1)]
-    regions: Annotated[list[str], Field(min_length=1)]
+    accounts: Annotated[
+        list[str], Field(min_length=1, description="Account ids, in quotes", examples=[["111122223333"]])
+    ]
+    regions: Annotated[list[str], Field(min_length=1, description="Names of Regions", examples=[["eu-west-1"]])]
 
 
 class Defaults(Shape):
     """What a policy gets where it says nothing."""
 
-    attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    cooldown: Duration = timedelta(minutes=30)
-    limits: Limits = Field(default_factory=Limits)
+    attempts: Annotated[int, Field(ge=1, le=20, description="After so many failures it is a ticket")] = 3
+    cooldown: Annotated[Duration, Field(description="After a failed attempt; it doubles")] = timedelta(minutes=30)
+    limits: Annotated[Limits, Field(description="How much at once")] = Field(default_factory=Limits)
 
 
 class Ceilings(Shape):
     """What no policy may exceed."""
 
-    attempts: Annotated[int, Field(ge=1, le=20)] = 5
-    concurrency: Share = "50%"
-    max_errors: Share = "50%"
-    max_per_hour: Many = 1000
-    deadline: Duration = timedelta(days=90)
+    attempts: Annotated[int, Field(ge=1, le=20, description="The most attempts")] = 5
+    concurrency: Annotated[Share, Field(description="The most nodes at once")] = "50%"
+    max_errors: Annotated[Share, Field(description="The most failed nodes")] = "50%"
+    max_per_hour: Annotated[
+        Many, Field(description="The most nodes in an hour; a policy that names no limit gets this one")
+    ] = 1000
+    deadline: Annotated[Duration, Field(description="The longest deadline")] = timedelta(days=90)
     exemption: Annotated[Duration, Field(description="From the day of approval on")] = timedelta(days=365)
 
 
 class MinimumTests(Shape):
     """How well a policy must be tested."""
 
-    at_least: Annotated[int, Field(ge=0)] = 2
-    both_outcomes: bool = True
+    at_least: Annotated[int, Field(ge=0, description="Tests in each policy")] = 2
+    both_outcomes: Annotated[
+        bool, Field(description="Whether they must show the policy deciding and leaving alone")
+    ] = True
 
 
 class SetFile(Shape):
     """`_set.yaml`: what the organisation says once for all policies."""
 
-    scope: Scope
-    linger: Duration = timedelta(minutes=5)
-    verify_within: Duration = timedelta(hours=2)
-    executions_per_location: Annotated[int, Field(ge=1, le=100)] = 10
-    windows: dict[str, Window] = Field(default_factory=dict)
-    freezes: list[Freeze] = Field(default_factory=list)
-    documents: list[DocumentName] = Field(default_factory=list)
-    defaults: Defaults = Field(default_factory=Defaults)
-    ceilings: Ceilings = Field(default_factory=Ceilings)
-    tests: MinimumTests = Field(default_factory=MinimumTests)
+    scope: Annotated[Scope, Field(description="Where Patchwarden acts")]
+    linger: Annotated[Duration, Field(description="How long a batch waits for company")] = timedelta(minutes=5)
+    verify_within: Annotated[Duration, Field(description="How long the scan after an execution may take to arrive")] = (
+        timedelta(hours=2)
+    )
+    executions_per_location: Annotated[
+        int, Field(ge=1, le=100, description="Executions at once in one account and Region")
+    ] = 10
+    windows: Annotated[dict[str, Window], Field(description="When acting is allowed, by name")] = Field(
+        default_factory=dict
+    )
+    freezes: Annotated[list[Freeze], Field(description="Times in which nothing starts")] = Field(default_factory=list)
+    documents: Annotated[list[DocumentName], Field(description="Runbooks other than ours that a policy may name")] = (
+        Field(default_factory=list)
+    )
+    defaults: Annotated[Defaults, Field(description="What a policy gets where it says nothing")] = Field(
+        default_factory=Defaults
+    )
+    ceilings: Annotated[Ceilings, Field(description="What no policy may exceed")] = Field(default_factory=Ceilings)
+    tests: Annotated[MinimumTests, Field(description="How well a policy must be tested")] = Field(
+        default_factory=MinimumTests
+    )
