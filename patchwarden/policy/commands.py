@@ -68,3 +68,11 @@ def policy_compile(directory: Path, file: Path | None) -> None:
         return
     file.write_text(text + "\n", encoding="utf-8")
     output.note(f"wrote {file}: set {json.loads(text)['digest'][:12]}")
+
+
+@policy.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of policy files, from which editors complete and check."""
+    from patchwarden.policy.schema import schema_text
+
+    click.echo(schema_text(), nl=False)

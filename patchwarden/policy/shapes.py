@@ -108,9 +108,15 @@ def _text_schema(pattern: str, example: str) -> WithJsonSchema:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), _text_schema("^[0-9]+[smhd]$", "90m")]
-Moment = Annotated[datetime, BeforeValidator(_moment), _text_schema("^.+T.+$", "2027-03-31T00:00:00Z")]
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), _text_schema("[T ][0-9:.]+(Z|[+-][0-9:]+)$", "2027-03-31T00:00:00Z")
+]
 Day = Annotated[date, BeforeValidator(_day), _text_schema("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "2026-11-02")]
-Share = Annotated[str, BeforeValidator(_share), WithJsonSchema({"type": ["string", "integer"], "examples": ["10%"]})]
+Share = Annotated[
+    str,
+    BeforeValidator(_share),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": "^([1-9][0-9]{0,2}|[1-9][0-9]?%|100%)$", "examples": ["10%"]}),
+]
 Id = Annotated[str, BeforeValidator(_id), _text_schema("^[a-z0-9]+(-[a-z0-9]+)*$", "prod-window")]
 Scalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Number = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["number", "string"]})]
@@ -165,8 +171,8 @@ class Condition(Shape):
     starts_with: Annotated[Text, Field(description="The text starts with this")] | None = None
     ends_with: Annotated[Text, Field(description="The text ends with this")] | None = None
     glob: Annotated[Text, Field(description="* any text, ? one character, [abc] one of these")] | None = None
-    exists: Annotated[Yes, Field(description="The fact is there")] | None = None
-    absent: Annotated[Yes, Field(description="The fact is missing")] | None = None
+    exists: Annotated[Yes | None, Field(description="The fact is there")] = None
+    absent: Annotated[Yes | None, Field(description="The fact is missing")] = None
     count: Annotated[Count, Field(description="How many values the path finds")] | None = None
     match: Annotated[Literal["any", "all"], Field(description="Of several values: whether one or all must hold")] = (
         "any"
@@ -192,7 +198,7 @@ class GroupLimit(Shape):
 class Limits(Shape):
     """How much at once. `concurrency` and `max_errors` are a number of nodes or a share of a batch."""
 
-    concurrency: Annotated[Share, Field(description="Nodes at once, as a number or a share of the batch")] | None = None
+    concurrency: Annotated[Share | None, Field(description="Nodes at once, as a number or a share of the batch")] = None
     max_errors: (
         Annotated[
             Share,
@@ -235,7 +241,7 @@ class Then(Shape):
     ]
     severity: Annotated[int, Field(ge=1, le=4, description="Of its tickets, 1 is the worst")] = 3
     window: Annotated[str, Field(description="A window of _set.yaml; absent: now")] | None = None
-    deadline: Annotated[Duration, Field(description="From the first finding on")] | None = None
+    deadline: Annotated[Duration | None, Field(description="From the first finding on")] = None
     on_deadline: Annotated[
         Literal["ticket", "remediate"], Field(description="What happens when the deadline comes before the next window")
     ] = "ticket"
@@ -243,12 +249,12 @@ class Then(Shape):
         Literal["if-needed", "never"], Field(description="Whether a node may reboot after the installation")
     ] = "if-needed"
     attempts: Annotated[int, Field(ge=1, le=20, description="After so many failures it is a ticket")] | None = None
-    cooldown: Annotated[Duration, Field(description="After a failed attempt; it doubles")] | None = None
+    cooldown: Annotated[Duration | None, Field(description="After a failed attempt; it doubles")] = None
     stopped: Annotated[Literal["wait", "start"], Field(description="What to do with a stopped EC2 node")] = "wait"
     snapshot: Annotated[bool, Field(description="Snapshot the root volume before")] = False
     limits: Annotated[Limits, Field(description="How much at once")] = Field(default_factory=Limits)
     document: Annotated[Document, Field(description="Another runbook than ours")] | None = None
-    until: Annotated[Moment, Field(description="End of an exemption")] | None = None
+    until: Annotated[Moment | None, Field(description="End of an exemption")] = None
     reason: Annotated[Text, Field(description="Why a node may stay as it is")] | None = None
     approved: Annotated[Approved, Field(description="Who approved the exemption")] | None = None
 
@@ -262,7 +268,7 @@ class Expect(Shape):
     ]
     policy: Annotated[str, Field(description="The policy that decides; none: no policy")] | None = None
     window: Annotated[str, Field(description="The window it waits for; none: no window")] | None = None
-    starts: Annotated[Moment, Field(description="When it may start")] | None = None
+    starts: Annotated[Moment | None, Field(description="When it may start")] = None
     because_contains: Annotated[Text, Field(description="A part of the sentence that the decision carries")] | None = (
         None
     )
@@ -276,7 +282,7 @@ class Test(Shape):
 
     name: Annotated[Text, Field(description="What must hold, in words")]
     event: Annotated[str, Field(description="A fixture: the name of a file under fixtures, without its ending")]
-    now: Annotated[Moment, Field(description="When it is decided; absent: the time of the finding")] | None = None
+    now: Annotated[Moment | None, Field(description="When it is decided; absent: the time of the finding")] = None
     set: Annotated[
         dict[str, Any],
         Field(description="Facts to change first, by path", examples=[{"$.node.tags.Environment": "dev"}]),
@@ -302,9 +308,9 @@ class PolicyFile(Shape):
         Field(description="shadow is judged and recorded beside the decision and never acts; off is not judged"),
     ] = "enforce"
     priority: Annotated[int, Field(ge=-1000, le=1000, description="Decides within a band between equal actions")] = 0
-    expires: (
-        Annotated[Moment, Field(description="From then on it no longer counts; an emergency must have one")] | None
-    ) = None
+    expires: Annotated[
+        Moment | None, Field(description="From then on it no longer counts; an emergency must have one")
+    ] = None
     when: Annotated[When, Field(description="Which findings it speaks for")]
     then: Annotated[Then, Field(description="What it wants")]
     tests: Annotated[list[Test], Field(description="What must be decided about fixtures")] = Field(default_factory=list)

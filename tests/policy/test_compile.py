@@ -83,6 +83,12 @@ def test_the_shipped_policies_pass_their_own_tests() -> None:
     assert [result.text() for result in results if not result.passed] == []
 
 
+def test_the_set_packed_with_the_code_is_made_of_these_policies() -> None:
+    packed = SHIPPED.parent / "chalicelib" / "policies.json"
+    text, _ = compiled_text(SHIPPED)
+    assert packed.read_text() == f"{text}\n", "run `patchwarden policy compile -f chalicelib/policies.json`"
+
+
 def test_the_shipped_set_is_what_the_organisation_asked_for() -> None:
     ids = {policy["id"]: policy["then"]["action"] for policy in document(SHIPPED)["policies"]}
     assert ids == {
