@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -20,6 +21,7 @@ from chalicelib.core.findings import Control
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import Cause, Remediation, State, advance, apply
+from chalicelib.core.tickets import Deed, Errand
 from chalicelib.ports import Change
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -29,6 +31,16 @@ CASE = Remediation(Node("111122223333", "eu-west-1", "i-0123456789abcdef0"), Con
 def step(case: Remediation, cause: Cause = Cause.NOTED, take: tuple[str, ...] = ()) -> Change:
     line = advance(case, cause, because="it was said", now=NOW)
     return Change(line, apply(case, line), take=take)
+
+
+def owed(id: str) -> Errand:
+    return Errand(
+        id, CASE.id, Deed.OPEN, CASE.location, key=id, title="a person's turn", body="why", severity=3, due=NOW
+    )
+
+
+def key(pk: str, sk: str) -> dict[str, dict[str, str]]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
 @pytest.fixture
@@ -163,22 +175,31 @@ def test_keys_that_are_never_processed_are_temporary(ledger: DynamoLedger, clien
 def test_a_line_is_never_overwritten_even_if_the_head_was_removed(ledger: DynamoLedger, client: Any) -> None:
     first = step(CASE)
     ledger.append(first)
-    client.delete_item(TableName="ledger", Key={"pk": {"S": f"R#{CASE.id}"}, "sk": {"S": "HEAD"}})
+    client.delete_item(TableName="ledger", Key=key(f"R#{CASE.id}", "HEAD"))
     with pytest.raises(Stale):
         ledger.append(step(CASE, Cause.QUEUED))
     assert ledger.trail(CASE.id) == [first.line]
 
 
-def test_an_errand_that_only_the_index_still_shows_is_not_done_again(ledger: DynamoLedger, client: Any) -> None:
-    ghost = {"pk": {"S": "E#ghost"}, "sk": {"S": "ERRAND"}, "errand": {"S": "{}"}}
-    keys = [
-        {"work_pk": {"S": f"errand#{shard}"}, "work_sk": {"S": "2026-11-23T11:00:00.000Z#g"}} for shard in range(SHARDS)
+def test_an_errand_is_done_by_what_the_table_says_and_not_by_an_index_that_is_behind(
+    ledger: DynamoLedger, client: Any
+) -> None:
+    done, postponed = owed("done"), owed("postponed")
+    for index, each in enumerate((done, postponed)):
+        case = replace(CASE, node=replace(CASE.node, id=f"i-0123456789abcdef{index}"))
+        ledger.append(replace(step(case), owes=each))
+    assert ledger.errands(NOW) == [done, postponed]
+    stale = [
+        client.get_item(TableName="ledger", Key=key(f"E#{each.id}", "ERRAND"))["Item"] for each in (done, postponed)
     ]
 
     def behind(parsed: dict[str, Any], **_: Any) -> None:
-        parsed["Items"] = [{**ghost, **keys[0]}]
+        parsed["Items"] = stale
 
     client.meta.events.register("after-call.dynamodb.Query", behind)
+    assert ledger.errands(NOW) == [done, postponed]
+    client.delete_item(TableName="ledger", Key=key(f"E#{done.id}", "ERRAND"))
+    ledger.postpone(replace(postponed, due=NOW + timedelta(hours=1)))
     assert ledger.errands(NOW) == []
 
 
