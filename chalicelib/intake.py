@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,9 @@ from chalicelib.ports import Ports
 from chalicelib.record import record
 
 TRIES = 3
+
+MOST_PATCHES = 500
+"""How many single patches a line of the trail keeps."""
 
 SKEW = timedelta(hours=1)
 """How far the clock of a sender may run before ours."""
@@ -131,11 +134,19 @@ def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
 
 
 def _write(ports: Ports, found: Considered, actor: str) -> Remediation:
-    evidence = {"finding": _told(found.finding), "facts": found.facts}
+    evidence = {"finding": _told(found.finding), "facts": _kept(found.facts)}
     decision = found.decision
     return record(
         ports, found.case, decision.cause, decision.because, sets=decision.sets, evidence=evidence, actor=actor
     )
+
+
+def _kept(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts as the trail keeps them: a line must fit into one item of the ledger, 400 KB."""
+    patch = facts.get("patch", {})
+    if len(patch.get("missing", ())) <= MOST_PATCHES:
+        return facts
+    return {**facts, "patch": {**patch, "missing": patch["missing"][:MOST_PATCHES], "cut_at": MOST_PATCHES}}
 
 
 def _told(finding: Finding) -> dict[str, Any]:
@@ -162,8 +173,8 @@ def _fetch(
     proof = (finding.compliant and case.state is not State.RESOLVED) or case.state is State.REBOOT_PENDING
     if finding.control is Control.PATCH and (proof or "patch" in blocks):
         patch = ports.inventory.patch_states(here.location, [here.id]).get(here.id)
-    if patch and patch.noncompliant and "patch.missing" in blocks and not finding.compliant:
-        patch = ports.inventory.patches(here, patch)
+    if patch and "patch.missing" in blocks and not finding.compliant:
+        patch = ports.inventory.patches(here, patch) if patch.noncompliant else replace(patch, patches=())
     return node, patch
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from chalicelib.core.audit import fault
@@ -76,6 +75,8 @@ def nodes(ledger: Ledger, text: str) -> list[Node]:
 
 def near(ledger: Ledger, text: str) -> list[str]:
     """Up to three known nodes whose names are close to the text."""
+    from difflib import get_close_matches  # costs a cold start that hardly ever needs it
+
     known = {case.node.id: str(case.node) for case in ledger.all_heads()}
     return [known[name] for name in get_close_matches(text.strip().rsplit("/", 1)[-1], known, n=3, cutoff=0.6)]
 

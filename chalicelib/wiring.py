@@ -8,10 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from chalicelib import dispatch as dispatch_verb
-from chalicelib import follow as follow_verb
-from chalicelib import intake
-from chalicelib import sweep as sweep_verb
 from chalicelib.ports import Clock, Ledger, Ports
 
 PACKED = Path(__file__).with_name("policies.json")
@@ -127,21 +123,39 @@ def ledger(settings: Settings) -> Ledger:
     return DynamoLedger(settings.table)
 
 
+# Each Lambda runs one verb: the others are not imported, which a cold start would pay for.
+
+
 def receive(event: object) -> dict[str, Any]:
+    """Take one event about a node."""
+    from chalicelib import intake
+
     return intake.receive(ports(), event).to_json()
 
 
 def request(payload: object) -> dict[str, Any]:
+    """Take a request for one node."""
+    from chalicelib import intake
+
     return intake.request(ports(), payload).to_json()
 
 
 def follow(event: object) -> dict[str, Any]:
-    return follow_verb.follow(ports(), event).to_json()
+    """Take one event about an execution."""
+    from chalicelib import follow
+
+    return follow.follow(ports(), event).to_json()
 
 
 def dispatch() -> dict[str, Any]:
-    return asdict(dispatch_verb.dispatch(ports()))
+    """One round of dispatch."""
+    from chalicelib import dispatch
+
+    return asdict(dispatch.dispatch(ports()))
 
 
 def sweep() -> dict[str, Any]:
-    return asdict(sweep_verb.sweep(ports()))
+    """One sweep."""
+    from chalicelib import sweep
+
+    return asdict(sweep.sweep(ports()))

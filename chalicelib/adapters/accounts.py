@@ -10,17 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
+from botocore.session import get_session
 
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.nodes import Location
+
+if TYPE_CHECKING:
+    import boto3
 
 _LOST = (HTTPClientError, NoConnection, ResponseParserError)
 """The request or its answer did not arrive whole, so nobody knows what it did."""
@@ -102,6 +106,19 @@ class _Held:
     until: datetime
 
 
+@cache
+def botocore_session() -> Any:
+    """The one session of this process, with one set of loaded service models."""
+    return get_session()
+
+
+def _boto3() -> Any:
+    """Imported with the first call into an account: an event that needs none does not pay for it."""
+    import boto3
+
+    return boto3.Session(botocore_session=botocore_session())
+
+
 def _wall_clock() -> datetime:
     return datetime.now(UTC)
 
@@ -165,7 +182,7 @@ class Accounts:
     def _client(self, service: str, region: str | None = None) -> Any:
         """The one client for this service and Region; without a Region, that of the environment."""
         if (service, region) not in self._clients:
-            self._session = self._session or (self._open_session() if self._open_session else boto3)
+            self._session = self._session or (self._open_session() if self._open_session else _boto3())
             client = self._session.client(service, region_name=region, config=self._config)
             client.meta.events.register("before-sign", self._sign)
             self._clients[service, region] = client

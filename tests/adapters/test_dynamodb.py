@@ -230,3 +230,11 @@ def test_the_table_is_described_in_words_that_cloudformation_shares() -> None:
     assert set(TABLE) == keys
     named = {key["AttributeName"] for index in [TABLE, *TABLE["GlobalSecondaryIndexes"]] for key in index["KeySchema"]}
     assert named == {attribute["AttributeName"] for attribute in TABLE["AttributeDefinitions"]}
+
+
+def test_the_client_of_its_own_reaches_the_table() -> None:
+    with mock_aws():
+        boto3.client("dynamodb", region_name="eu-west-1").create_table(TableName="patchwarden", **TABLE)
+        ledger = DynamoLedger("patchwarden")
+        ledger.append(step(CASE))
+        assert [head.number for head in ledger.all_heads()] == [1]

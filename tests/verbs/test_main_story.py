@@ -471,6 +471,18 @@ def test_an_event_from_an_account_that_is_not_ours_starts_and_writes_nothing(wor
     assert "not in the scope" in world.notices.of("rejected")[0]["reason"]
 
 
+def test_a_line_keeps_no_more_patches_than_fit_into_the_ledger(world: World) -> None:
+    tall = {"path": "$.patch.missing", "steps": ["patch", "missing"], "operator": "count", "operand": {"gte": 600},
+            "match": "any", "if_missing": False, "line": None}  # fmt: skip
+    world.policies = policy_set(policy("many", tall))
+    many = tuple(replace(scan().patches[0], id=f"KB{number:07}") for number in range(700))  # type: ignore[index]
+    world.node(patch=scan(NOW - timedelta(hours=1), missing=700, patches=many))
+    world.say()
+    assert world.case().decision["policy"] == "many", "the decision saw them all"
+    kept = world.ledger.trail(world.case().id)[0].evidence["facts"]["patch"]
+    assert (len(kept["missing"]), kept["cut_at"]) == (500, 500)
+
+
 def test_a_finding_from_the_future_is_refused(world: World) -> None:
     world.node()
     assert world.say(at=NOW + timedelta(hours=2)).status == "ignored"
