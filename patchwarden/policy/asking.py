@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from chalicelib.core.conditions import OPERATORS, Operator, kind_of
+from chalicelib.core.conditions import OPERATORS, Operator, Takes, kind_of
 from chalicelib.core.nodes import ACCOUNT, NODE_ID, REGION
 from chalicelib.core.paths import Fault, Path, PathError, Unreadable, parse, typed
 from chalicelib.core.vocabulary import ANY_TAG, FIELDS, Field, Steps, Type
@@ -52,6 +52,9 @@ def check_condition(source: Source, where: Location, condition: dict[str, Any]) 
         return
     if path.field is not None and not rule.whole:
         _check_values(source, (*where, name), path, path.field, condition[name])
+    if rule.takes is Takes.COUNT and not _some_count(condition[name]):
+        what = f"no number of values is {_bounds(condition[name])}"
+        source.add("PW305", (*where, name), what, "write bounds that some whole number meets")
     _check_options(source, where, condition, path, rule)
 
 
@@ -82,6 +85,10 @@ def _nearest(text: str) -> str:
 
 
 def _check_values(source: Source, where: Location, path: Path, field: Field, operand: Any) -> None:
+    if not _meets_some(field, where[-1], operand):
+        what = f"none of the values of {path.text} {where[-1]} {_shown(operand)}"
+        source.add("PW305", where, what, f"its values are {', '.join(field.values) or '0 and above'}")
+        return
     several = isinstance(operand, list)
     for number, value in enumerate(operand if several else [operand]):
         hint = _never(field, value, compared=where[-1] in _EQUALITIES)
@@ -91,6 +98,30 @@ def _check_values(source: Source, where: Location, path: Path, field: Field, ope
 
 
 _EQUALITIES = ("equals", "not_equals", "in", "not_in")
+
+
+def _some_count(bounds: dict[str, int]) -> bool:
+    """Whether some number meets all bounds: if one does, then one at most one beyond a bound."""
+    test = OPERATORS["count"].make(bounds)
+    return any(test(range(number)) for bound in (0, *bounds.values()) for number in (bound, bound + 1, bound - 1))
+
+
+def _bounds(bounds: dict[str, int]) -> str:
+    return " and ".join(f"{name} {number}" for name, number in bounds.items())
+
+
+def _meets_some(field: Field, name: str | int, operand: Any) -> bool:
+    """Whether a value of the field can meet the operator, where that is known: words, or numbers from 0 on."""
+    if name in _TEXT_OPERATORS and field.values:
+        return any(map(OPERATORS[str(name)].make(operand), field.values))
+    if name in _DOWNWARDS and field.type is Type.NUMBER and isinstance(operand, int | float):
+        return bool(OPERATORS[str(name)].make(operand)(0))
+    return True
+
+
+_TEXT_OPERATORS = ("starts_with", "ends_with", "glob")
+_DOWNWARDS = ("lt", "lte")
+"""All numbers among the facts count something."""
 
 
 def _never(field: Field, value: Any, *, compared: bool) -> str:

@@ -43,6 +43,7 @@ def check_policy(source: Source, rules: shapes.SetFile | None, now: datetime | N
     _check_band(source, raw)
     _check_effect(source, raw)
     _check_exemption(source, raw, rules)
+    _check_approval(source, raw, now)
     _check_association(source, raw)
     _check_ended(source, now)
     then = piece(shapes.Then, raw)
@@ -115,6 +116,14 @@ def _check_exemption(source: Source, then: Mapping[str, Any], rules: shapes.SetF
             )
 
 
+def _check_approval(source: Source, then: Mapping[str, Any], now: datetime | None) -> None:
+    """A day to come would stretch the ceiling, which counts from the approval on."""
+    approved = piece(shapes.Approved, then.get("approved"))
+    if approved and now and approved.on > now.date():
+        what = f"{approved.on} is a day to come: nobody has approved this yet"
+        source.add("PW413", ("then", "approved", "on"), what, "write the day on which it was approved")
+
+
 _EXEMPTION = {
     "until": "add until: with day, time and zone",
     "reason": "add reason: why the node may stay as it is",
@@ -160,7 +169,7 @@ _Limited = shapes.Then | shapes.Defaults
 
 def _check_ceilings(source: Source, where: Location, asked: _Limited, ceilings: shapes.Ceilings) -> None:
     for name, value, most in _bounded(asked, ceilings):
-        if value is not None and _size(value) > _size(most):
+        if value is not None and size(value) > size(most):
             place = (*where, "limits", name) if name in shapes.Limits.model_fields else (*where, name)
             what = f"{name} {_span(value)} is above the organisation's ceiling {_span(most)}"
             source.add("PW408", place, what, f"write {_span(most)} or less, or raise it in _set.yaml")
@@ -174,7 +183,7 @@ def _bounded(asked: _Limited, ceilings: shapes.Ceilings) -> Iterator[tuple[str, 
     yield "deadline", getattr(asked, "deadline", None), ceilings.deadline
 
 
-def _size(value: int | str | timedelta) -> float:
+def size(value: int | str | timedelta) -> float:
     """Comparable within one limit: a number of nodes counts as its share of a full batch."""
     if isinstance(value, timedelta):
         return value.total_seconds()

@@ -15,7 +15,7 @@ from chalicelib.core.paths import Path as FactPath
 from chalicelib.core.policies import PolicySet
 from patchwarden.policy import shapes
 from patchwarden.policy.asking import operators, parsed
-from patchwarden.policy.check import GROUPS, check_policy, check_set
+from patchwarden.policy.check import GROUPS, check_policy, check_set, size
 from patchwarden.policy.expecting import check_tests
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.fixtures import Fixture, read_fixtures
@@ -175,18 +175,18 @@ def _then(then: shapes.Then, rules: shapes.SetFile) -> dict[str, Any]:
         "deadline": _seconds(then.deadline),
         "attempts": then.attempts or rules.defaults.attempts,
         "cooldown": _seconds(then.cooldown if then.cooldown is not None else rules.defaults.cooldown),
-        "limits": _limits(then.limits, rules.defaults.limits),
+        "limits": _limits(then.limits, rules),
         "document": then.document.model_dump() if then.document else None,
         "until": _moment(then.until),
         "approved": then.approved.model_dump(mode="json") if then.approved else None,
     }
 
 
-_LIMITS = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None}
-
-
-def _limits(limits: shapes.Limits, defaults: shapes.Limits) -> dict[str, Any]:
-    return {**_LIMITS, **defaults.model_dump(exclude_none=True), **limits.model_dump(exclude_none=True)}
+def _limits(limits: shapes.Limits, rules: shapes.SetFile) -> dict[str, Any]:
+    """Where nobody says how much, it is a tenth, and never more than the ceiling: no limit would be above any."""
+    given = {**rules.defaults.limits.model_dump(exclude_none=True), **limits.model_dump(exclude_none=True)}
+    shares = {name: min("10%", getattr(rules.ceilings, name), key=size) for name in ("concurrency", "max_errors")}
+    return {**shares, "max_per_hour": rules.ceilings.max_per_hour, "per_group": None, **given}
 
 
 def _settings(rules: shapes.SetFile) -> dict[str, Any]:

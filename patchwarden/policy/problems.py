@@ -55,6 +55,7 @@ CODES: dict[str, str] = {
     "PW410": "A parameter that a policy may not set.",
     "PW411": "A field that needs another one beside it.",
     "PW412": "A policy that has ended.",
+    "PW413": "An approval on a day to come.",
     "PW501": "A window that cannot be read.",
     "PW502": "A window that does not open within 400 days.",
     "PW503": "A freeze that ends before it begins.",

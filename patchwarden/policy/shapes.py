@@ -112,11 +112,8 @@ Moment = Annotated[
     datetime, BeforeValidator(_moment), _text_schema("[T ][0-9:.]+(Z|[+-][0-9:]+)$", "2027-03-31T00:00:00Z")
 ]
 Day = Annotated[date, BeforeValidator(_day), _text_schema("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "2026-11-02")]
-Share = Annotated[
-    str,
-    BeforeValidator(_share),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": "^([1-9][0-9]{0,2}|[1-9][0-9]?%|100%)$", "examples": ["10%"]}),
-]
+_SHARE_SCHEMA = {"type": ["string", "integer"], "pattern": "^([1-9][0-9]{0,2}|[1-9][0-9]?%|100%)$"}
+Share = Annotated[str, BeforeValidator(_share), WithJsonSchema({**_SHARE_SCHEMA, "examples": ["10%"]})]
 Id = Annotated[str, BeforeValidator(_id), _text_schema("^[a-z0-9]+(-[a-z0-9]+)*$", "prod-window")]
 Scalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Number = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["number", "string"]})]
