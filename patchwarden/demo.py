@@ -71,7 +71,7 @@ def _progress() -> Iterator[Any]:
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns) as bar:
-            task = bar.add_task("", total=(END - START).total_seconds())
+            task = bar.add_task(f"{START:%a %d %b %H:%M}", total=(END - START).total_seconds())
             yield lambda moment: bar.update(
                 task, completed=(moment - START).total_seconds(), description=f"{moment:%a %d %b %H:%M}"
             )

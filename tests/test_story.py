@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -122,3 +124,14 @@ def test_the_demo_says_the_same_twice(tmp_path: Path) -> None:
 
 def heads(story: Story) -> list[Any]:
     return list(story.ports.ledger.all_heads())
+
+
+def test_the_demo_runs_from_any_folder(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("patchwarden")
+    if not script.exists():
+        pytest.skip("the project is not installed in this environment: there is no patchwarden script")
+    ran = subprocess.run([script, "demo", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "--seed" in ran.stdout
+    code = "from patchwarden.simulator.story import _app; print(_app().app_name)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "patchwarden"

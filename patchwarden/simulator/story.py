@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from chalice.test import Client
@@ -27,6 +29,8 @@ END = START + timedelta(days=4, hours=18, minutes=30)
 """The Saturday after, when the window has closed."""
 
 WEATHER = Weather(doubled=0.15, late=0.05, disordered=0.15, dropped=0.05, noise=0.3)
+
+ROOT = Path(__file__).parents[2]
 
 MINUTE = timedelta(minutes=1)
 SWEEP = timedelta(minutes=15)
@@ -53,7 +57,7 @@ class Story:
         self.ports: Ports = wiring.build(hub, session=self.sim.session, clock=self.sim.clock, quiet=True)
         if ledger:
             self.ports = replace(self.ports, ledger=ledger())
-        self._service = Client(importlib.import_module("app").app)
+        self._service = Client(_app(), project_dir=str(ROOT))
         self._plot()
 
     def run(self) -> Iterator[datetime]:
@@ -131,6 +135,13 @@ class Story:
             self.sim.clock.at(self.sim.clock.now() + _RETRIES[tries], lambda: self._invoke(handler, event, tries + 1))
             return
         self.receipts[answer.payload.get("status", handler)] += 1
+
+
+def _app() -> Any:
+    """The service's app.py, which stands beside the packages and not in them: found from wherever one is."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module("app").app
 
 
 def telling(ledger: Ledger) -> Node | None:
