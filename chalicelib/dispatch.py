@@ -12,6 +12,7 @@ from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, cool_down
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
+from chalicelib.core.outcomes import proves
 from chalicelib.core.plans import (
     PATCH_NODES,
     PATCH_STOPPED_NODE,
@@ -137,7 +138,7 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
     if node is not None and node.gone:
         record(ports, case, Cause.GONE, f"read again before the start: the node is {node.state}", sets={"due": None})
         return True
-    if scan and scan.operation == "Scan" and scan.noncompliant == 0:
+    if scan and proves(scan, case):
         at = format_moment(scan.ended_at)
         record(ports, case, Cause.RESOLVED, f"read again before the start: the scan of {at} counts nothing missing",
                sets={"due": None, "held": None, "observed_at": at})  # fmt: skip
@@ -164,12 +165,20 @@ def _wait_for(ports: Ports, case: Remediation, held: str, because: str, span: ti
     record(ports, case, Cause.DEFERRED, because, sets={"due": due, "held": held})
 
 
-def fail(ports: Ports, case: Remediation, because: str, evidence: Mapping[str, object] | None = None) -> Remediation:
-    """A failed attempt: the cool-down doubles, and the last one goes straight to the next decision."""
+def fail(
+    ports: Ports, case: Remediation, because: str, evidence: Mapping[str, object] | None = None,
+    known: datetime | None = None,
+) -> Remediation:  # fmt: skip
+    """A failed attempt: the cool-down doubles, and the last one goes straight to the next decision.
+
+    `known` is the end of the attempt: what was observed before it is no news.
+    """
     attempts = case.attempts + 1
     first = timedelta(seconds=float(case.decision.get("cooldown") or 1800))
     cools = format_moment(ports.clock.now() + cool_down(attempts, first))
     sets = {"attempts": attempts, "cools_until": cools, "due": cools, "last_outcome": because, "held": None}
+    if known:
+        sets["observed_at"] = format_moment(known)
     head = record(ports, case, Cause.FAILED, because, sets=sets, evidence=evidence)
     return again(ports, head) if attempts >= int(case.decision.get("attempts") or 1) else head
 

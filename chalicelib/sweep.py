@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from chalicelib import ticket
 from chalicelib.core.errors import Denied, Stale, Temporary
-from chalicelib.core.findings import Finding
+from chalicelib.core.findings import Control, Finding
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
@@ -208,6 +208,8 @@ def _is_news(finding: Finding, case: Remediation | None) -> bool:
     """Whether the ledger does not know this yet. A compliant node that nobody asked about is no news."""
     if case is None:
         return not finding.compliant
+    if case.state is State.VERIFYING and finding.control is Control.ASSOCIATION:
+        return finding.compliant and (case.observed_at is None or finding.observed_at > case.observed_at)
     if case.active or (case.observed_at and finding.observed_at < case.observed_at):
         return False
     closed = case.state in (State.RESOLVED, State.GONE)

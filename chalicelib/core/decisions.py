@@ -45,11 +45,11 @@ _CLOSED = (State.RESOLVED, State.GONE)
 def _answer(
     finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
 ) -> Decision:
+    if case.state is State.VERIFYING and finding.compliant and _scanned_by(case, facts):
+        return _resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
     if finding.source not in _FRESH and case.observed_at and finding.observed_at < case.observed_at:
         known = format_moment(case.observed_at)
         return _note(f"older than what is known: observed {format_moment(finding.observed_at)}, known up to {known}")
-    if case.state is State.VERIFYING and finding.compliant and _scanned_by(case, facts):
-        return _resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
     if case.active:
         return _note(f"{_claim(finding)} while its execution is {case.state}: the outcome of that decides")
     if finding.compliant:
@@ -218,6 +218,8 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
         return _note(
             f"{finding.source} says compliant, but the {_scan(facts)} counts {_counted(facts)} patches against it"
         )
+    if case.observed_at and facts["patch"]["operation_end"] < format_moment(case.observed_at):
+        return _note(f"{finding.source} says compliant, but the {_scan(facts)} is older than what is known")
     return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from chalicelib.core.facts import PatchState
+from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
-from chalicelib.core.remediations import Cause
+from chalicelib.core.plans import snapshot_id
+from chalicelib.core.remediations import Cause, Remediation
 
 Verdicts = tuple[tuple[Cause, str], ...]
 """The causes that follow one after the other, each with its sentence."""
@@ -57,6 +59,17 @@ def newer(scan: PatchState | None, *, snapshot: str, since: datetime) -> PatchSt
     if scan is None or scan.operation != "Scan":
         return None
     return scan if scan.snapshot == snapshot or scan.ended_at >= since else None
+
+
+def proves(scan: PatchState, case: Remediation) -> bool:
+    """Whether the scan shows that the case is compliant: nothing is missing, and nothing newer is known.
+
+    The scan of the case's own batch ends a little before its execution does, and counts all the same.
+    """
+    if case.control is not Control.PATCH or scan.operation != "Scan" or scan.noncompliant:
+        return False
+    own = bool(case.batch) and scan.snapshot == snapshot_id(str(case.batch))
+    return own or case.observed_at is None or scan.ended_at >= case.observed_at
 
 
 _SUCCEEDED = (Cause.SUCCEEDED, "the install ended with success on this node; a scan must prove it")

@@ -1,0 +1,118 @@
+"""What the simulation found: races and mixed controls that once left a remediation stuck, doubled or unproved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.plans import BatchState
+from chalicelib.core.remediations import Remediation, State
+from chalicelib.dispatch import dispatch
+from chalicelib.follow import follow
+from chalicelib.intake import receive
+from chalicelib.sweep import sweep
+from tests.sets import HERE, NODE, NOW, policy, policy_set, scan
+from tests.verbs.conftest import World, execution_event, ssm_event
+
+
+class Between:
+    """A port before whose method something else happens, once."""
+
+    def __init__(self, whole: Any, method: str, first: Any) -> None:
+        self._whole, self._method, self._first = whole, method, first
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and self._first:
+            first, self._first = self._first, None
+            first()
+        return getattr(self._whole, name)
+
+
+REPAIR = {"name": "Example-Repair", "version": "1", "parameters": {}}
+
+
+def association_world() -> World:
+    """A node whose patches are complete and whose association is not, under a policy that repairs it."""
+    world = World(policies=policy_set(policy(document=REPAIR), documents=["Example-Repair"]))
+    world.node(patch=scan(NOW - timedelta(hours=1), missing=0, patches=()))
+    say_association(world, compliant=False)
+    return world
+
+
+def say_association(world: World, *, compliant: bool) -> None:
+    event = ssm_event(NODE, compliant, world.clock.now())
+    receive(world.ports, {**event, "detail": {**event["detail"], "compliance-type": "Association"}})
+
+
+def association(world: World) -> Remediation:
+    found = world.ledger.head(remediation_id(NODE, Control.ASSOCIATION))
+    assert found is not None
+    return found
+
+
+def test_a_note_in_between_leaves_nobody_running_in_a_finished_batch(world: World) -> None:
+    world.node()
+    execution = world.start()
+    world.pass_minutes(20)
+    world.scanned()
+    noisy = replace(world.ports, inventory=Between(world.inventory, "patch_states", world.say))
+    world.automations.end(HERE, execution, "Failed", at=world.clock.now())
+    follow(noisy, execution_event(NODE, execution, "Failed"))
+    assert world.causes()[-3:] == ["noted", "succeeded", "resolved"]
+    assert [batch.state for batch in world.ledger.batches_since(NOW)] == [BatchState.FINISHED]
+
+
+def test_clean_patches_neither_stop_nor_prove_the_repair_of_an_association() -> None:
+    world = association_world()
+    world.pass_minutes(5)
+    assert world.round().executions == 1
+    execution = str(association(world).execution)
+    world.pass_minutes(10)
+    world.inventory.scan(NODE, scan(world.clock.now(), missing=0, patches=()))
+    world.automations.end(HERE, execution, "Success", at=world.clock.now())
+    follow(world.ports, execution_event(NODE, execution, "Success"))
+    sweep(world.ports)
+    assert association(world).state is State.VERIFYING
+    world.pass_minutes(61)
+    sweep(world.ports)
+    assert association(world).state is State.WAITING
+    assert "not proven" in association(world).because
+
+
+def test_an_association_is_repaired_when_somebody_says_so_after_its_execution_began() -> None:
+    world = association_world()
+    world.pass_minutes(5)
+    dispatch(world.ports)
+    execution = str(association(world).execution)
+    world.pass_minutes(10)
+    say_association(world, compliant=True)
+    assert association(world).state is State.RUNNING
+    world.automations.end(HERE, execution, "Success", at=world.clock.now())
+    follow(world.ports, execution_event(NODE, execution, "Success"))
+    sweep(world.ports)
+    assert association(world).state is State.RESOLVED
+
+
+def test_a_clean_scan_from_before_the_end_of_the_execution_proves_nothing(world: World) -> None:
+    world.node()
+    execution = world.start()
+    world.pass_minutes(10)
+    by_hand = scan(world.clock.now(), missing=0, patches=())
+    world.inventory.scan(NODE, by_hand)
+    world.say(compliant=True)
+    world.pass_minutes(10)
+    world.end(execution)
+    world.pass_minutes(61)
+    sweep(world.ports)
+    assert world.causes()[-2:] == ["succeeded", "failed"]
+    world.say(compliant=True)
+    assert (
+        world.case().state is State.WAITING
+        and "is older than what is known" in world.ledger.trail(world.case().id)[-1].because
+    )
+    world.pass_minutes(31)
+    world.round()
+    world.pass_minutes(5)
+    assert world.round().executions == 1
