@@ -15,7 +15,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.remediations import Cause, Remediation, State
-from chalicelib.dispatch import members, pause_reason, start, started
+from chalicelib.dispatch import members, started
 from chalicelib.follow import settle, verify
 from chalicelib.intake import again, take
 from chalicelib.ports import Ports
@@ -24,8 +24,9 @@ from chalicelib.record import quietly
 ORPHANED = timedelta(seconds=60)
 """An intent this old has lost the invocation that wrote it."""
 
-RESTART_WITHIN = timedelta(minutes=10)
-"""An intent older than this is not started again under its token but queued anew, and so read again first."""
+ABANDONED = timedelta(minutes=25)
+"""An intent this old, which no execution carries, never started and never will: two clocks may each be ten minutes
+wrong, and a start leaves within a minute of its intent."""
 
 SILENT = timedelta(minutes=45)
 """An execution is asked about only when it has been silent for this long: events tell the rest."""
@@ -86,7 +87,10 @@ def _place(item: object) -> str:
 
 
 def _resume(ports: Ports, batch: Batch) -> int:
-    """Finish an intent whose invocation is gone: adopt its execution, start it under its own token, or queue anew."""
+    """Finish an intent whose invocation is gone: adopt its execution, or queue its members anew.
+
+    It is never started from here: another sweep may be withdrawing it at this moment, and its nodes have changed.
+    """
     age = ports.clock.now() - batch.created_at
     if batch.state is BatchState.STARTED:
         return _catch_up(ports, batch)
@@ -95,10 +99,10 @@ def _resume(ports: Ports, batch: Batch) -> int:
     found = ports.automations.find(batch)
     if found:
         started(ports, batch, found, "adopted by its tag")
-    elif age > RESTART_WITHIN:
+    elif age >= ABANDONED:
         _withdraw(ports, batch)
-    elif pause_reason(ports, ports.clock.now()) is None:
-        start(ports, batch)
+    else:
+        return 0
     return 1
 
 

@@ -34,7 +34,9 @@ _REMEDIES = {
         "ALARM: the batch's token has started something else; stop that execution before this batch goes on"
     ),
 }
-_SKEW = timedelta(minutes=5)
+_SKEW = timedelta(minutes=30)
+"""How far the clock that dated a batch may run before Systems Manager's."""
+
 _UNHURT = frozenset({"Success", "Pending", "InProgress"})
 
 

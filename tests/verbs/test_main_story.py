@@ -245,18 +245,31 @@ def test_a_ticket_that_came_too_late_is_resolved_at_once(world: World) -> None:
     assert [ticket.resolved for ticket in world.tickets.kept.values()] == [True]
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_a_start_whose_answer_was_lost_runs_exactly_once(world: World, after: bool) -> None:
+def test_a_start_whose_answer_was_lost_is_adopted(world: World) -> None:
     world.node()
     world.say()
     world.pass_minutes(5)
-    lost = Broken(world.automations, "start", Temporary("no answer"), after=after)
-    dispatch(replace(world.ports, automations=lost))
+    dispatch(replace(world.ports, automations=Broken(world.automations, "start", Temporary("no answer"), after=True)))
     assert world.case().state is State.STARTING
     world.pass_minutes(2)
     sweep(world.ports)
     assert world.case().state is State.RUNNING and len(world.automations.started) == 1
     assert world.round().started == 0
+
+
+def test_a_start_that_never_happened_is_queued_anew_when_no_clock_can_be_that_wrong(world: World) -> None:
+    world.node()
+    world.say()
+    world.pass_minutes(5)
+    dispatch(replace(world.ports, automations=Broken(world.automations, "start", Temporary("busy"))))
+    world.pass_minutes(22)
+    sweep(world.ports)
+    assert world.case().state is State.STARTING, "its start may still be on its way"
+    world.pass_minutes(4)
+    sweep(world.ports)
+    assert world.case().state is State.QUEUED and not world.automations.started
+    world.pass_minutes(5)
+    assert world.round().executions == 1 and len(world.automations.started) == 1
 
 
 def test_a_crash_between_intent_and_batch_starts_nothing_and_queues_anew(world: World) -> None:
