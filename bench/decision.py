@@ -164,7 +164,7 @@ def facts() -> dict[str, Any]:
         "detail": {"resourceId": "AWS::SSM::ManagedInstanceInventory/i-0a1b2c3d4e5f60718", "configRuleName": rule,
                    "resourceType": "AWS::SSM::PatchCompliance", "awsRegion": "eu-west-1",
                    "awsAccountId": "111122223333", "newEvaluationResult": {"complianceType": "NON_COMPLIANT"}},
-        "finding": {"control": "patch", "source": "config", "rule": rule},
+        "finding": {"node": "i-0a1b2c3d4e5f60718", "control": "patch", "source": "config", "rule": rule},
         "history": {"attempts": 0, "first_seen": "2026-11-23T11:58:02.114Z", "last_outcome": None, "state": "open"},
         "node": {"id": "i-0a1b2c3d4e5f60718", "kind": "ec2", "state": "running", "ping": "Online", "platform": "Linux",
                  "platform_name": "Red Hat Enterprise Linux", "platform_version": "9.4", "agent_version": "3.3.3050.0",
@@ -206,7 +206,7 @@ def in_ours(number: int, rule: Rule) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "id": f"p{number:05}", "title": "measured", "owner": "bench@example.com", "band": "standard", "mode": "enforce",
-        "priority": 0, "expires": None, "origin": "bench.yaml:1", "then": then,
+        "priority": 0, "expires": None, "rollout": None, "origin": "bench.yaml:1", "then": then,
         "when": {"all": [clause(*asked) for asked in rule], "any": [], "none": []},
     }  # fmt: skip
 

@@ -36,7 +36,7 @@ def policy(id: str = "all-now", *when: dict[str, Any], **given: Any) -> dict[str
     limits = {name: given.pop(name) for name in list(given) if name in _LIMITS}
     return {
         "id": id, "title": f"the policy {id}", "owner": "secops@example.com", "band": "standard", "mode": "enforce",
-        "priority": 0, "expires": None, "origin": f"{id}.yaml:1", **given,
+        "priority": 0, "expires": None, "rollout": None, "origin": f"{id}.yaml:1", **given,
         "when": {"all": list(when), "any": [], "none": []},
         "then": {**_THEN, **then, "limits": {**_LIMITS, **limits}},
     }  # fmt: skip

@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from chalicelib.core.chain import canonical
-from chalicelib.core.conditions import Condition, Truth
+from chalicelib.core.conditions import Condition, Truth, every
 from chalicelib.core.moments import format_moment
 from chalicelib.core.paths import MISSING, Unreadable
 from chalicelib.core.policies import Mode, Policy, PolicySet
 from chalicelib.core.readings import Clause, Readings
+from chalicelib.core.rollouts import NODE, Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Unknown:
 class Verdict:
     """The winner, and every enforced policy above it that could not be evaluated (all, if nobody won).
 
-    `shadows` are the shadow policies that match, in rank order: they never win.
+    `shadows` are the shadow policies that match, and those whose rollout does not reach the node, in rank order:
+    they never win.
     """
 
     winner: Policy | None
@@ -41,13 +43,26 @@ def judge(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> Verdi
     """The verdict on one finding. What is unknown never wins, and never hides behind what is known."""
     readings = Readings(facts)
     winner, unknown = None, []
-    for policy, truth in policies.enforced.standing(readings, now):
-        if truth is Truth.TRUE:
+    for policy, matches in policies.enforced.standing(readings, now):
+        reached = _reached(policy, readings)
+        if reached is Truth.FALSE:
+            continue
+        if matches is reached is Truth.TRUE:
             winner = policy
             break
         unknown.append(_doubt(policy, readings))
-    shadows = policies.shadow.standing(readings, now) if policies.shadow.policies else ()
-    return Verdict(winner, tuple(unknown), tuple(policy for policy, truth in shadows if truth is Truth.TRUE))
+    return Verdict(winner, tuple(unknown), tuple(_shadows(policies, readings, now)))
+
+
+def _shadows(policies: PolicySet, readings: Readings, now: datetime) -> Iterator[Policy]:
+    for policy, matches in policies.shadow.standing(readings, now) if policies.shadow.policies else ():
+        beside = policy.mode is Mode.SHADOW or _reached(policy, readings) is Truth.FALSE
+        if matches is Truth.TRUE and beside:
+            yield policy
+
+
+def _reached(policy: Policy, readings: Readings) -> Truth:
+    return policy.rollout.reach(policy.id, readings).truth if policy.rollout else Truth.TRUE
 
 
 def _doubt(policy: Policy, readings: Readings) -> Unknown:
@@ -55,6 +70,9 @@ def _doubt(policy: Policy, readings: Readings) -> Unknown:
         found = readings.find(clause.condition.path)
         if isinstance(found, Unreadable):
             return Unknown(policy.id, clause.condition.path.text, found.why)
+    reach = policy.rollout.reach(policy.id, readings) if policy.rollout else None
+    if reach and reach.truth is Truth.UNKNOWN:
+        return Unknown(policy.id, NODE.text, reach.why)
     raise AssertionError(f"{policy.id} is unknown without an unknown condition")
 
 
@@ -82,6 +100,11 @@ class Held:
         return self.clause.condition
 
     @property
+    def answer(self) -> str:
+        """`ok`, `no` or `unknown`: whether it speaks for the policy; under `none` the false speak for it."""
+        return "unknown" if self.truth is Truth.UNKNOWN else "no" if self.denies else "ok"
+
+    @property
     def denies(self) -> bool:
         """Whether it speaks against the policy: false where it should hold, true where none should."""
         return self.truth is (Truth.TRUE if self.group == "none" else Truth.FALSE)
@@ -98,6 +121,7 @@ class Held:
             "wanted": self.condition.operand,
             "found": _json(self.found),
             "truth": self.truth.value,
+            "answer": self.answer,
             "why": self.why,
             "line": self.clause.line,
         }
@@ -117,12 +141,16 @@ _OUTCOMES = {Truth.TRUE: "matched", Truth.FALSE: "not", Truth.UNKNOWN: "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One policy held against one finding: whether it matches, and what each condition said."""
+    """One policy held against one finding: whether it matches, and what each condition said.
+
+    `reach` is whether its rollout reaches the node: if it does not, the policy stands as a shadow.
+    """
 
     policy: Policy
     standing: Standing
     truth: Truth
     held: tuple[Held, ...]
+    reach: Reach | None = None
 
     @property
     def why(self) -> str:
@@ -131,6 +159,8 @@ class Evaluation:
             return "every condition holds"
         speaks = [held for held in self.held if held.denies] if self.truth is Truth.FALSE else []
         speaks += [held for held in self.held if held.truth is Truth.UNKNOWN]
+        if not speaks and self.truth is Truth.UNKNOWN and self.reach:
+            return f"its rollout: {self.reach.why}"
         return speaks[0].sentence() if speaks else "none of any holds"
 
     def to_json(self) -> dict[str, Any]:
@@ -144,6 +174,7 @@ class Evaluation:
             "why": self.why,
             "origin": self.policy.origin,
             "digest": self.policy.digest,
+            "rollout": {"reaches": self.reach.truth.value, "why": self.reach.why} if self.reach else None,
             "conditions": [held.to_json() for held in self.held],
         }
 
@@ -151,10 +182,17 @@ class Evaluation:
 def evaluate(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> list[Evaluation]:
     """Every policy in rank order with every condition: nothing is skipped, so that it can be explained."""
     readings = Readings(facts)
-    return [
-        Evaluation(policy, _standing(policy, now), policy.when.judge(readings), tuple(_held(policy, readings)))
-        for policy in policies.policies
-    ]
+    return [_evaluation(policy, readings, now) for policy in policies.policies]
+
+
+def _evaluation(policy: Policy, readings: Readings, now: datetime) -> Evaluation:
+    reach = policy.rollout.reach(policy.id, readings) if policy.rollout else None
+    truth, standing = policy.when.judge(readings), _standing(policy, now)
+    if reach and reach.truth is Truth.UNKNOWN:
+        truth = every((truth, reach.truth))
+    if reach and reach.truth is Truth.FALSE and standing is Standing.ENFORCED:
+        standing = Standing.SHADOW
+    return Evaluation(policy, standing, truth, tuple(_held(policy, readings)), reach)
 
 
 _STANDING = {Mode.ENFORCE: Standing.ENFORCED, Mode.SHADOW: Standing.SHADOW, Mode.OFF: Standing.OFF}

@@ -99,7 +99,12 @@ def gather(
         "region": finding.node.region,
         "time": format_moment(finding.observed_at),
         "detail": dict(finding.detail),
-        "finding": {"control": finding.control.value, "source": finding.source.value, "rule": finding.rule},
+        "finding": {
+            "node": finding.node.id,
+            "control": finding.control.value,
+            "source": finding.source.value,
+            "rule": finding.rule,
+        },
         "history": {
             "attempts": case.attempts,
             "first_seen": format_moment(case.first_seen or finding.observed_at),

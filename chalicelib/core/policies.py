@@ -16,6 +16,7 @@ from chalicelib.core.index import Index
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.paths import Path, parse, walked
 from chalicelib.core.readings import Clause, When
+from chalicelib.core.rollouts import Rollout
 from chalicelib.core.settings import Settings
 from chalicelib.core.vocabulary import render
 
@@ -168,7 +169,10 @@ _THEN: Shape = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy. It counts until `expires`; `origin` is `file:line`, `digest` that of its meaning."""
+    """One policy. It counts until `expires`; `origin` is `file:line`, `digest` that of its meaning.
+
+    With a `rollout` it is enforced for the nodes that this reaches, and a shadow for all others.
+    """
 
     id: str
     title: str
@@ -177,6 +181,7 @@ class Policy:
     mode: Mode
     priority: int
     expires: datetime | None
+    rollout: Rollout | None
     when: When
     then: Then
     origin: str
@@ -201,6 +206,7 @@ class Policy:
                 "band": Band(known["band"]),
                 "mode": Mode(known["mode"]),
                 "expires": _moment(known["expires"]),
+                "rollout": Rollout.from_json(known["rollout"]) if known["rollout"] else None,
                 "when": When(**clauses),
                 "then": Then.from_json(known["then"]),
                 "digest": digest_of_policy(known),
@@ -216,6 +222,7 @@ _POLICY: Shape = {
     "mode": str,
     "priority": int,
     "expires": (str, NONE),
+    "rollout": (dict, NONE),
     "when": dict,
     "then": dict,
     "origin": str,
@@ -300,14 +307,14 @@ class PolicySet:
             if policy.then.window is not None and policy.then.window not in settings.windows:
                 raise PolicyError(f"the policy set is malformed: {policy.id} names no window of it")
         enforced = [policy for policy in policies if policy.mode is Mode.ENFORCE]
-        shadow = [policy for policy in policies if policy.mode is Mode.SHADOW]
+        beside = [one for one in policies if one.mode is Mode.SHADOW or (one.mode is Mode.ENFORCE and one.rollout)]
         return cls(
             digest=document["digest"],
             policies=tuple(policies),
             settings=settings,
-            blocks=_blocks(enforced + shadow),
+            blocks=_blocks(enforced + beside),
             enforced=Index.of(enforced),
-            shadow=Index.of(shadow),
+            shadow=Index.of(beside),
         )
 
 

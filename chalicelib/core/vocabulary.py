@@ -91,6 +91,7 @@ _ALWAYS = (
     Field(("account",), Type.STRING, 1, "Account of the node, 12 digits", _EVENT),
     Field(("region",), Type.STRING, 1, "Region of the node", _EVENT),
     Field(("time",), Type.MOMENT, 1, "When the finding was observed", _EVENT),
+    Field(("finding", "node"), Type.STRING, 2, "Id of the node, i-… or mi-…", _EVENT),
     Field(("finding", "control"), Type.STRING, 2, "What is not met", _EVENT, values=tuple(Control)),
     Field(("finding", "source"), Type.STRING, 2, "Who says so", _EVENT, values=tuple(Source)),
     Field(("finding", "rule"), Type.STRING, 1, "Name of the Config rule, where a rule says so", _CONFIG),

@@ -46,6 +46,7 @@ def check_policy(source: Source, rules: shapes.SetFile | None, now: datetime | N
     _check_approval(source, raw, now)
     _check_association(source, raw)
     _check_ended(source, now)
+    _check_rollout(source, rules)
     then = piece(shapes.Then, raw)
     if then is not None and rules is not None:
         _check_window(source, then, rules)
@@ -152,6 +153,28 @@ def _check_ended(source: Source, now: datetime | None) -> None:
         if moment and now and moment.moment <= now:
             what = f"the policy ended at {format_moment(moment.moment)}"
             source.add("PW412", where, what, "remove the file, or have it approved again", level=Level.WARNING)
+
+
+def _check_rollout(source: Source, rules: shapes.SetFile | None) -> None:
+    """A rollout that reaches nobody by mistake would keep a policy a shadow for ever."""
+    rollout = piece(shapes.Rollout, source.data.get("rollout"))
+    if rollout is None:
+        return
+    mode = source.data.get("mode", "enforce")
+    if mode != "enforce":
+        source.add_at_key("PW414", ("rollout",), f"a rollout changes nothing with mode: {mode}", "write mode: enforce")
+    if rollout.percent == 100 and rollout.accounts is None:
+        source.add_at_key("PW414", ("rollout",), "the rollout is all nodes", "remove it, or lower percent")
+    for number, account in enumerate(rollout.accounts or ()):
+        where = ("rollout", "accounts", number)
+        if not ACCOUNT.match(account):
+            source.add("PW504", where, f"{account!r} cannot be one of accounts", _SCOPE[0][2])
+        elif rules is not None and account not in rules.scope.accounts:
+            source.add("PW414", where, f"account {account} is not in the scope of _set.yaml", _in(account, rules))
+
+
+def _in(account: str, rules: shapes.SetFile) -> str:
+    return near_or_all(account, rules.scope.accounts)
 
 
 class _Moment(shapes.Shape):

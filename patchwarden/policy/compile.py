@@ -123,6 +123,7 @@ def _policy(source: Source, policy: shapes.PolicyFile, rules: shapes.SetFile) ->
         "mode": policy.mode,
         "priority": policy.priority,
         "expires": _moment(min(ends, default=None)),
+        "rollout": policy.rollout.model_dump() if policy.rollout else None,
         "when": _when(source, policy),
         "then": _then(policy.then, rules),
         "origin": f"{source.name}:{source.at_key(('id',)).line}",

@@ -56,6 +56,7 @@ CODES: dict[str, str] = {
     "PW411": "A field that needs another one beside it.",
     "PW412": "A policy that has ended.",
     "PW413": "An approval on a day to come.",
+    "PW414": "A rollout that changes nothing, or names an account outside the scope.",
     "PW501": "A window that cannot be read.",
     "PW502": "A window that does not open within 400 days.",
     "PW503": "A freeze that ends before it begins.",
@@ -68,9 +69,15 @@ CODES: dict[str, str] = {
     "PW605": "A test that expects a policy or window that does not exist.",
     "PW606": "A test that sets or unsets what is not a fact.",
     "PW607": "A test that does not find what it expects.",
+    "PW701": "Conditions of one policy that never hold together.",
+    "PW702": "A policy that can never decide: another one always stands before it.",
+    "PW703": "Two policies of equal rank that want different things.",
+    "PW704": "A policy that no fixture and no test makes match.",
+    "PW705": "A condition that the tests never see both true and false.",
+    "PW706": "An exemption that ends within 30 days.",
 }
 """Codes are stable: one is never given a second meaning. 1 the file, 2 its shape, 3 conditions, 4 what a policy
-wants, 5 _set.yaml, 6 tests and fixtures."""
+wants, 5 _set.yaml, 6 tests and fixtures, 7 what is wrong between policies."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

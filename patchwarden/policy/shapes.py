@@ -290,6 +290,17 @@ class Test(Shape):
     expect: Annotated[Expect, Field(description="What must be decided")]
 
 
+class Rollout(Shape):
+    """For which nodes the policy is enforced already: of these accounts, this share. For all others it is a shadow."""
+
+    percent: Annotated[
+        int, Field(ge=0, le=100, description="Share of the nodes, always the same ones; more only adds some")
+    ] = 100
+    accounts: Annotated[
+        list[str] | None, Field(min_length=1, description="Only nodes of these accounts, 12 digits in quotes")
+    ] = None
+
+
 class PolicyFile(Shape):
     """One policy: which findings it speaks for, what it wants, and its own tests."""
 
@@ -308,6 +319,7 @@ class PolicyFile(Shape):
     expires: Annotated[
         Moment | None, Field(description="From then on it no longer counts; an emergency must have one")
     ] = None
+    rollout: Annotated[Rollout | None, Field(description="Enforce for some nodes first; absent: for all")] = None
     when: Annotated[When, Field(description="Which findings it speaks for")]
     then: Annotated[Then, Field(description="What it wants")]
     tests: Annotated[list[Test], Field(description="What must be decided about fixtures")] = Field(default_factory=list)

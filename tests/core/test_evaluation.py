@@ -180,6 +180,10 @@ _CONDITION = st.one_of(
 )  # fmt: skip
 _ITEM = st.fixed_dictionaries({"class": _VALUE, "severity": _VALUE})
 _ENDS = st.sampled_from([None, None, None, format_moment(NOW), format_moment(NOW + timedelta(1))])
+_ROLLOUT = st.builds(
+    lambda percent, accounts: {"percent": percent, "accounts": accounts},
+    st.sampled_from([0, 30, 60, 100]), st.sampled_from([None, [NODE.account], ["444455556666"]]),
+)  # fmt: skip
 _CONDITIONS = st.lists(_CONDITION, max_size=3)
 _FEW = st.lists(_CONDITION, max_size=1)
 
@@ -195,6 +199,7 @@ def policy_sets(draw: st.DrawFn) -> list[dict[str, Any]]:
                 mode=draw(st.sampled_from(["enforce", "enforce", "enforce", "shadow", "off"])),
                 priority=draw(st.integers(0, 2)),
                 expires=draw(_ENDS),
+                rollout=draw(st.one_of(st.none(), st.none(), _ROLLOUT)),
             ),
             "when": {"all": draw(_CONDITIONS), "any": draw(_FEW), "none": draw(_FEW)},
         }
@@ -206,6 +211,8 @@ def policy_sets(draw: st.DrawFn) -> list[dict[str, Any]]:
 def some_facts(draw: st.DrawFn) -> dict[str, Any]:
     """Facts as they come: blocks that were not fetched, tags that are missing, values of a wrong type."""
     facts: dict[str, Any] = gather(finding(), CASE)
+    if draw(st.integers(0, 4)) == 0:
+        del facts["finding"]["node"]
     facts["history"]["attempts"] = draw(st.sampled_from([0, 1, 2, "2"]))
     if draw(st.booleans()):
         facts["node"] = {"tags": draw(st.dictionaries(_TAG, st.one_of(_VALUE, st.just(3)), max_size=3))}
@@ -266,7 +273,7 @@ def test_a_doubt_above_the_winner_never_remediates_and_never_exempts(
         assert decide(finding(), CASE, facts, policies, NOW).cause is Cause.TICKETED
 
 
-@given(policy_sets(), some_facts(), st.sampled_from(["node", "patch", "history"]))
+@given(policy_sets(), some_facts(), st.sampled_from(["node", "patch", "history", "finding"]))
 def test_less_knowledge_never_turns_a_ticket_into_observe(
     listed: list[dict[str, Any]], facts: dict[str, Any], block: str
 ) -> None:
@@ -292,7 +299,9 @@ def test_each_path_is_read_at_most_once(listed: list[dict[str, Any]], facts: dic
     policies, counted = policy_set(*listed), Counted(facts)
     judge(policies, counted, NOW)
     paths = {clause.condition.path for one in policies.policies for clause in one.when.clauses()}
-    assert counted.asked <= sum(2 if path.many else 1 for path in paths)  # a search walks to its list, then searches
+    searched = sum(2 if path.many else 1 for path in paths)  # a search walks to its list, then searches
+    rolled = 2 if any(one.rollout for one in policies.policies) else 0  # which node it is, and in which account
+    assert counted.asked <= searched + rolled
 
 
 # --- cost -----------------------------------------------------------------------------------------------------------
