@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chalicelib import lookup, wiring
+from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
@@ -39,6 +41,21 @@ def form_option(command: Callable[..., Any]) -> Callable[..., Any]:
     choice = click.Choice(output.FORMATS)
     return click.option("-o", "--output", "form", type=choice, default="table", show_default=True,
                         help="How to print the data.")(command)  # fmt: skip
+
+
+def now_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--now MOMENT`, as the argument `now`: this machine's time unless another is given."""
+    return click.option("--now", callback=_moment, metavar="MOMENT",
+                        help="As if it were then, such as 2026-11-28T02:00:00Z.")(command)  # fmt: skip
+
+
+def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime:
+    if text is None:
+        return wiring.local(None).clock.now()
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise click.BadParameter("write day, time and zone, such as 2026-11-28T02:00:00Z") from error
 
 
 def one_node(ports: Ports, text: str) -> Node:

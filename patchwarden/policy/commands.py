@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from patchwarden import output
-from patchwarden.scope import FINDINGS, form_option
+from patchwarden.scope import FINDINGS, form_option, now_option
+
+if TYPE_CHECKING:
+    from patchwarden.policy.lint import Checked
 
 
 @click.group()
@@ -24,29 +29,42 @@ DIRECTORY = click.argument(
 
 @policy.command("check")
 @DIRECTORY
+@click.option("--strict", is_flag=True, help="Exit 3 for a warning too.")
+@click.option("--sarif", "report", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write what is found to this file too, as code scanning reads it.")  # fmt: skip
+@now_option
 @form_option
-def policy_check(directory: Path, form: str) -> None:
-    """Load DIRECTORY, name every problem at once, run the tests inside; exit 3 if there is one."""
-    from patchwarden.policy.compile import load_directory
-    from patchwarden.policy.testing import run_tests
+def policy_check(directory: Path, strict: bool, report: Path | None, now: datetime, form: str) -> None:
+    """Load DIRECTORY, name every problem at once, compare its policies, run the tests inside; exit 3 for an error."""
+    from patchwarden.policy.lint import check_directory
 
-    loaded = load_directory(directory)
-    problems = [problem.to_json() for problem in loaded.problems]
-    results = [] if loaded.document is None else [result for result in run_tests(directory) if not result.passed]
+    checked = check_directory(directory, now=now)
+    found = [each.to_json() for each in checked.found]
     if form != "table":
-        output.rows(
-            problems + [result.to_json() for result in results],
-            ("file", "line", "column", "code", "what", "hint"),
-            form=form,
-        )
+        output.rows(found, ("file", "line", "column", "code", "level", "what", "hint"), form=form)
     else:
-        for problem in loaded.problems:
-            click.echo(problem.text())
-        for result in results:
-            click.echo(result.text())
-    failed = len(problems) + len(results)
-    output.note(f"{failed} problems in {directory}" if failed else f"{directory}: no problems")
-    sys.exit(FINDINGS if failed else 0)
+        for each in checked.found:
+            click.echo(output.plain(each.text()))
+    if report is not None:
+        from patchwarden.policy.sarif import sarif
+
+        report.write_text(json.dumps(sarif(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    output.note(f"{directory}: {_summary(checked)}")
+    sys.exit(FINDINGS if checked.errors or (strict and found) else 0)
+
+
+def _summary(checked: Checked) -> str:
+    if not checked.results and checked.errors:
+        return f"{_number(checked.errors, 'error')}; the tests were not run"
+    warnings = len(checked.found) - checked.errors
+    parts = [_number(checked.errors, "error")] if checked.errors else []
+    parts += [_number(warnings, "warning")] if warnings else []
+    passed = len(checked.results) - len(checked.failed)
+    return f"{', '.join(parts) or 'no problems'}; {passed} of {_number(len(checked.results), 'test')} passed"
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 @policy.command("compile")
