@@ -9,7 +9,7 @@ STAGE  ?= dev
 UV     ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs package bench lock clean venv
+.PHONY: help demo test soak check docs package bench lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ docs: venv ## the pages that are drawn from tables
 
 package: venv ## build/package: one zip and one CloudFormation template (STAGE=prod)
 	@$(PY) deploy/package.py --stage $(STAGE) --out build/package
+
+soak: venv ## 50,000 seeds of faults against the whole service, on all processors (SOAK_ARGS="--seeds 0..500")
+	@$(PY) -m patchwarden simulate --seeds 0..50000 --nodes 50 --workers $$($(PY) -c 'import os; print(os.cpu_count())') \
+		--report build/soak.json $(SOAK_ARGS)
 
 bench: venv ## measurements against the budgets
 	@for script in bench/*.py; do $(PY) $$script || exit 1; done

@@ -19,6 +19,7 @@ from patchwarden import output
 from patchwarden.pausing import pause, resume
 from patchwarden.policy.commands import policy
 from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node
+from patchwarden.simulate.commands import simulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -192,7 +193,7 @@ def audit_verify(scope: Scope, form: str) -> None:
     sys.exit(FINDINGS if faults else 0)
 
 
-for _command in (policy, pause, resume):
+for _command in (policy, pause, resume, simulate):
     cli.add_command(_command)
 
 

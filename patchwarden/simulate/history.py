@@ -1,0 +1,224 @@
+"""The history: what stale readers still see of it, and the promises that are held against it as it is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from chalicelib.core.audit import fault
+from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.nodes import Node
+from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
+from chalicelib.core.tickets import Errand
+from chalicelib.ports import Change, Ledger
+from patchwarden.simulate.rules import GROUP, GROUP_MOST, REPAIR
+from patchwarden.simulate.scheduler import Scheduler
+from patchwarden.simulate.world import Machine, Run, World, WorldTickets, moment
+
+FRESH = 180.0
+"""A scan, or a termination, this many seconds older than the intent must have been seen before the start."""
+
+_OPEN = (BatchState.INTENDED, BatchState.STARTED)
+_ENDS = {State.RESOLVED, State.TICKETED, State.EXEMPT, State.OPEN, State.REBOOT_PENDING, State.WAITING, State.GONE}
+
+
+class Past:
+    """What an index of the table shows for some seconds after it was overtaken."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._heads: list[tuple[float, str, Remediation | None]] = []
+        self._batches: list[tuple[float, str, Batch | None]] = []
+        self._errands: dict[str, Errand] = {}
+        self._done: list[tuple[float, Errand]] = []
+
+    def before(self, ledger: Ledger, call: str, given: tuple[Any, ...]) -> None:
+        """Remember what a write is about to overwrite."""
+        now = self._scheduler.now
+        if call == "ledger.append":
+            change: Change = given[0]
+            self._heads.append((now, change.head.id, ledger.head(change.head.id)))
+            if change.owes:
+                self._errands[change.owes.id] = change.owes
+            if change.done in self._errands:
+                self._done.append((now, self._errands[change.done]))
+        elif call == "ledger.save_batch":
+            self._batches.append((now, given[0].id, ledger.batch(given[0].id)))
+
+    def answer(self, ledger: Ledger, call: str, lag: float, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The answer of an index as it was `lag` seconds ago."""
+        since = self._scheduler.now - lag
+        if call == "ledger.work":
+            return self._work(ledger, since, given[0], named.get("before"))
+        if call == "ledger.errands":
+            done = [errand for at, errand in self._done if at >= since]
+            return list({each.id: each for each in [*done, *ledger.errands(*given)]}.values())
+        old = _as_of(since, self._batches)
+        known = [*ledger.batches_since(datetime.min.replace(tzinfo=moment(0).tzinfo))]
+        batches = [old.get(each.id, each) for each in known]
+        if call == "ledger.open_batches":
+            return [each for each in batches if each and each.state in _OPEN]
+        return [each for each in batches if each and each.created_at >= given[0]]
+
+    def _work(
+        self, ledger: Ledger, since: float, states: Iterable[State], before: datetime | None
+    ) -> Iterable[Remediation]:
+        old, wanted = _as_of(since, self._heads), set(states)
+        cases = [old.get(case.id, case) for case in ledger.all_heads()]
+        found = [case for case in cases if case and case.state in wanted]
+        if before is not None:
+            found = [case for case in found if case.due and case.due <= before]
+        return iter(sorted(found, key=lambda case: case.turn))
+
+
+def _as_of(since: float, moved: list[tuple[float, str, Any]]) -> dict[str, Any]:
+    """What stood there then, for each that was overwritten since."""
+    old: dict[str, Any] = {}
+    for at, id, value in reversed(moved):
+        if at < since:
+            break
+        old[id] = value
+    return old
+
+
+class Watch:
+    """The checker: `wrong` is each broken promise in one sentence."""
+
+    def __init__(self, world: World, ledger: Ledger, past: Past) -> None:
+        self.world, self.ledger = world, ledger
+        self.wrong: list[str] = []
+        self._intended: dict[tuple[str, int], float] = {}
+        world.begins = self._begins
+
+    def say(self, sentence: str) -> None:
+        if sentence not in self.wrong:
+            self.wrong.append(sentence)
+
+    def after(self, call: str, given: tuple[Any, ...]) -> None:
+        """Look at a line that has just been written."""
+        if call != "ledger.append":
+            return
+        change: Change = given[0]
+        line = change.line
+        if line.cause is Cause.INTENDED:
+            self._intended.setdefault((line.remediation, line.number), self.world.now)
+        if line.cause is Cause.RESOLVED:
+            self._proved(change.head)
+
+    def _proved(self, case: Remediation) -> None:
+        machine = self.world.machines[case.node]
+        association = case.control is Control.ASSOCIATION
+        clean, work = (machine.sound, machine.repaired) if association else (machine.cleaned, machine.touched)
+        if clean < work:
+            self.say(f"unproved: {case.id} is resolved at {self._at()}, but nothing shows that it is: {case.because}")
+
+    def _begins(self, run: Run) -> None:
+        """An execution is about to start in Systems Manager's own truth."""
+        for node in run.nodes:
+            for other in self.world.active(node):
+                self.say(f"doubled: {node} is in executions {other.id} and {run.id} at {self._at()}")
+        for member in run.batch.members:
+            lines = self.ledger.trail(member.remediation)
+            line = lines[member.number - 1] if member.number <= len(lines) else None
+            if line is None or line.cause is not Cause.INTENDED or line.sets.get("batch") != run.batch.id:
+                self.say(f"unsaid: execution {run.id} starts for {member.remediation} without its intent")
+                continue
+            said = self._intended.get((member.remediation, member.number), self.world.now)
+            self._needed(run, self.world.machines[_node(run, member.node)], said)
+        stored = self.ledger.batch(run.batch.id)
+        if stored is None or {each.remediation for each in stored.members} != {
+            each.remediation for each in run.batch.members
+        }:
+            self.say(f"unsaid: execution {run.id} starts without its batch {run.batch.id}")
+        self._groups(run)
+
+    def _needed(self, run: Run, machine: Machine, said: float) -> None:
+        """Whether the start could have been known to be in vain when it was intended."""
+        if machine.ended is not None and machine.ended < said - FRESH:
+            self.say(f"blind: {machine.node} was terminated long before execution {run.id} was intended")
+        scan = machine.scan
+        if run.batch.document == REPAIR or scan is None or scan.noncompliant:
+            return
+        if machine.touched <= machine.scans[-1][0] < said - FRESH:
+            self.say(f"blind: a scan found {machine.node} clean long before execution {run.id} was intended")
+
+    def _groups(self, run: Run) -> None:
+        groups: Counter[str] = Counter()
+        for node in {node for each in (*self.world.runs.values(), run) if each.ended is None for node in each.nodes}:
+            machine = self.world.machines[node]
+            group = machine.tags.get(GROUP)
+            if group and machine.state != "terminated":
+                groups[f"{node.account}/{group}"] += 1
+        for name, count in groups.items():
+            if count > GROUP_MOST:
+                self.say(f"crowded: {count} of group {name} are in work at {self._at()}, {GROUP_MOST} may be")
+
+    def judge(self, tickets: WorldTickets) -> None:
+        """After the calm: what must hold at the end."""
+        for case in self.ledger.all_heads():
+            self._ended(case)
+            broken = fault(case, self.ledger.trail(case.id))
+            if broken:
+                self.say(f"chain: {broken}")
+            self._ticketed(case, tickets)
+        for batch in self.ledger.open_batches():
+            self.say(f"stuck: batch {batch.id} is {batch.state} at the end")
+        for errand in self.ledger.errands(moment(self.world.now + 1e7)):
+            self.say(f"owed: errand {errand.id} ({errand.deed}) was never done")
+        for machine in self.world.machines.values():
+            self._known(machine)
+        self._leases()
+
+    def _ended(self, case: Remediation) -> None:
+        if case.state not in _ENDS:
+            self.say(f"stuck: {case.id} is {case.state} at the end: {case.because}")
+        if case.state is State.WAITING and not (case.due and case.because):
+            self.say(f"stuck: {case.id} waits for no moment, or without a reason")
+        late = case.due and case.due < moment(self.world.now - 3600)
+        if case.state is State.WAITING and late:
+            self.say(f"stuck: {case.id} waits for a moment that is long over")
+
+    def _ticketed(self, case: Remediation, tickets: WorldTickets) -> None:
+        mine = [slip for slip in tickets.kept.values() if f"/{case.id}/" in slip.key]
+        opened = sum(slip.open for slip in mine)
+        if case.state is State.TICKETED and opened != 1:
+            self.say(f"tickets: {case.id} is ticketed and has {opened} open tickets")
+        if case.state in (State.RESOLVED, State.GONE, State.EXEMPT) and opened:
+            self.say(f"tickets: {case.id} is {case.state} and has {opened} open tickets")
+        if opened > 1:
+            self.say(f"tickets: {case.id} has {opened} open tickets")
+
+    def _known(self, machine: Machine) -> None:
+        """A machine that is there and non-compliant must have an open remediation; a fixed one must not stay open."""
+        if machine.state == "terminated":
+            return
+        head = self.ledger.head(remediation_id(machine.node, Control.PATCH))
+        closed = head is None or head.state in (State.RESOLVED, State.GONE)
+        if machine.scan and machine.scan.noncompliant and closed:
+            where = head.state if head else "nowhere"
+            self.say(f"lost: {machine.node} is non-compliant, and its remediation is {where}")
+        repair = self.ledger.head(remediation_id(machine.node, Control.ASSOCIATION))
+        if machine.broken and (repair is None or repair.state in (State.RESOLVED, State.GONE)):
+            self.say(f"lost: the association of {machine.node} is broken, and nobody knows")
+
+    def _leases(self) -> None:
+        names = {f"node/{node}" for node in self.world.machines}
+        names |= {
+            f"group/{machine.node.account}/{GROUP}={machine.tags[GROUP]}/{slot}"
+            for machine in self.world.machines.values() if GROUP in machine.tags for slot in range(GROUP_MOST)
+        }  # fmt: skip
+        for name in sorted(names):
+            holder = self.ledger.lease(name)
+            case = self.ledger.head(holder) if holder else None
+            if holder and (case is None or case.state not in ACTIVE):
+                self.say(f"leaked: lease {name} is still held by {holder}")
+
+    def _at(self) -> str:
+        return f"{self.world.now:.1f} s"
+
+
+def _node(run: Run, id: str) -> Node:
+    return Node(run.batch.location.account, run.batch.location.region, id)

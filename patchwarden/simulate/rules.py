@@ -1,0 +1,92 @@
+"""The policy sets that a simulated run lives under, and the one that may take their place in its middle."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from chalicelib.core.compiled import VERSION, digest_of
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.nodes import Location
+from chalicelib.core.policies import PolicySet
+
+START = parse_moment("2026-11-23T12:00:00Z")
+LOCATIONS = tuple(
+    Location(account, region) for account in ("111122223333", "444455556666") for region in ("eu-west-1", "us-east-1")
+)
+GROUP, GROUP_MOST = "Cluster", 2
+REPAIR = "Example-RepairAssociation"
+
+_THEN: dict[str, Any] = {
+    "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
+    "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
+    "until": None, "reason": None, "approved": None,
+}  # fmt: skip
+_LIMITS = {
+    "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": {"tag": GROUP, "max": GROUP_MOST},
+}  # fmt: skip
+UNTIL = format_moment(parse_moment("2026-11-23T14:30:00Z"))
+"""When the exemptions end."""
+
+_EXEMPT = {
+    "action": "exempt", "until": UNTIL, "expires": UNTIL, "reason": "a vendor's freeze",
+    "approved": {"by": "ciso@example.com", "on": "2026-11-20", "ticket": "SEC-1"},
+}  # fmt: skip
+
+
+@cache
+def first() -> PolicySet:
+    """The set of the beginning."""
+    return _set(
+        _policy("guarded", [_tag("Kind", "guarded")], band="guardrail", action="ticket"),
+        _policy("hot", [_tag("Kind", "hot")], band="emergency", expires="2027-01-01T00:00:00Z"),
+        _policy("legacy", [_tag("Kind", "legacy")], **_EXEMPT),
+        _policy("sleeping", [_tag("Kind", "sleeping")], stopped="start"),
+        _policy("plain", [_equals(["finding", "control"], "patch")], priority=-1),
+        _policy("repair", [_equals(["finding", "control"], "association")], priority=-1,
+                document={"name": REPAIR, "version": "1", "parameters": {}}),
+    )  # fmt: skip
+
+
+@cache
+def second() -> PolicySet:
+    """The set that an organisation might publish while the first one is at work."""
+    return _set(
+        _policy("guarded", [_tag("Kind", "guarded")]),
+        _policy("hot", [_tag("Kind", "hot")], action="ticket"),
+        _policy("legacy", [_tag("Kind", "legacy")]),
+        _policy("sleeping", [_tag("Kind", "sleeping")], **_EXEMPT),
+        _policy("plain", [_equals(["finding", "control"], "patch")], attempts=3, priority=-1),
+        _policy("repair", [_equals(["finding", "control"], "association")], action="ticket", priority=-1),
+    )
+
+
+def _equals(steps: list[str], value: str) -> dict[str, Any]:
+    return {"path": "$." + ".".join(steps), "steps": steps, "operator": "equals", "operand": value, "match": "any",
+            "if_missing": False, "line": None}  # fmt: skip
+
+
+def _tag(name: str, value: str) -> dict[str, Any]:
+    return _equals(["node", "tags", name], value)
+
+
+def _policy(id: str, when: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
+    then = {name: given.pop(name) for name in list(given) if name in _THEN}
+    return {
+        "id": id, "title": f"the policy {id}", "owner": "secops@example.com", "band": "standard", "mode": "enforce",
+        "priority": 0, "expires": None, "rollout": None, "origin": f"{id}.yaml:1", **given,
+        "when": {"all": when, "any": [], "none": []}, "then": {**_THEN, **then, "limits": dict(_LIMITS)},
+    }  # fmt: skip
+
+
+def _set(*policies: dict[str, Any]) -> PolicySet:
+    scope = {
+        "accounts": sorted({each.account for each in LOCATIONS}),
+        "regions": sorted({each.region for each in LOCATIONS}),
+    }
+    document: dict[str, Any] = {
+        "version": VERSION, "policies": list(policies),
+        "settings": {"linger": 300, "verify_within": 3600, "executions_per_location": 20, "freezes": [],
+                     "documents": [REPAIR], "scope": scope, "windows": {}},
+    }  # fmt: skip
+    return PolicySet.load({**document, "digest": digest_of(document)})

@@ -1,0 +1,313 @@
+"""One run: from a seed to a history, and to what the checker says of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import Any
+
+from chalicelib import wiring
+from chalicelib.core.errors import Denied, PatchwardenError, Temporary
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import State
+from chalicelib.dispatch import dispatch
+from chalicelib.follow import follow
+from chalicelib.intake import receive
+from chalicelib.ports import Ledger, Ports
+from chalicelib.sweep import sweep
+from patchwarden.simulate.faults import HOUR, PROFILES, RAISED_AFTER, RAISED_BEFORE, Fault, Killed, Profile, Weather
+from patchwarden.simulate.history import Past, Watch
+from patchwarden.simulate.rules import first, second
+from patchwarden.simulate.scheduler import Scheduler
+from patchwarden.simulate.world import World, WorldAutomations, WorldInventory, WorldTickets, moment
+
+MINUTE, SWEEP = 60.0, 900.0
+CALM = 14 * HOUR
+"""How long everything works before the end is judged; it ends earlier when nothing is left to do."""
+
+_TIMEOUTS = {"dispatch": 55.0, "sweep": 840.0}
+_RETRIES = (60.0, 120.0)
+"""https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
+
+_DEFECTS = (PatchwardenError, AssertionError, LookupError, TypeError, ValueError, AttributeError)
+"""What a verb may not raise: each of these is a broken promise of ours and not the world's."""
+
+Verb = Callable[[Ports], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the history: `at` in seconds, who, what, and what went wrong with it."""
+
+    at: float
+    who: str
+    what: str
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a run. `wrong`: each sentence is a promise that was broken."""
+
+    seed: int
+    wrong: tuple[str, ...]
+    calls: int
+    faults: Mapping[str, int]
+    executions: int
+    states: Mapping[str, int]
+    lines: int
+    hours: float
+    history: tuple[Entry, ...] = field(default=(), repr=False)
+
+
+@dataclass(slots=True)
+class Visit:
+    """One invocation of a verb: its clock's error, and when Lambda ends it."""
+
+    name: str
+    skew: float
+    ends: float
+
+
+class VisitClock:
+    """The port `Clock` of one invocation."""
+
+    def __init__(self, scheduler: Scheduler, visit: Visit) -> None:
+        self._scheduler, self._visit = scheduler, visit
+
+    def now(self) -> datetime:
+        return moment(self._scheduler.now + self._visit.skew)
+
+    def sleep(self, seconds: float) -> None:
+        self._scheduler.pause(seconds)
+
+
+class Outside:
+    """A port in which each call gives way, and may meet a fault."""
+
+    def __init__(self, call: Callable[..., Any], port: str, real: object) -> None:
+        self._call, self._port, self._real = call, port, real
+
+    def __getattr__(self, method: str) -> Any:
+        bound = partial(self._call, f"{self._port}.{method}", getattr(self._real, method))
+        self.__dict__[method] = bound
+        return bound
+
+
+class Simulated:
+    """The service and its small world under one seed. `faults`: at these calls, by number, instead of by chance."""
+
+    def __init__(
+        self, seed: int, nodes: int, profile: Profile | str = "mixed", *, faults: Mapping[int, Fault] | None = None,
+        watched: bool = False,
+    ) -> None:  # fmt: skip
+        self.seed = seed
+        chosen = PROFILES[profile] if isinstance(profile, str) else profile
+        self.random = Random(seed)
+        self.scheduler = Scheduler()
+        self.weather = Weather(chosen, self.random, faults)
+        self.world = World(self.scheduler, self.weather, nodes, self._emitted)
+        bundle = wiring.local(None)
+        self.ledger: Ledger = bundle.ledger
+        self.inventory: Any = WorldInventory(self.world)
+        self.automations: Any = WorldAutomations(self.world)
+        self.tickets: Any = WorldTickets()
+        self.sweeps = True
+        self.policies: PolicySet = first()
+        self._bundle = bundle
+        self.past = Past(self.scheduler)
+        self.watch = Watch(self.world, self.ledger, self.past)
+        self.calls = 0
+        self.met: Counter[str] = Counter()
+        self.named: list[str] = []
+        self._visits = 0
+        self._history: list[Entry] | None = [] if watched else None
+
+    def active(self) -> PolicySet:
+        """The port `PolicyStore`: the set that decides."""
+        return self.policies
+
+    def trouble(self) -> str | None:
+        return None
+
+    def play(self) -> Report:
+        """The whole run: the time in which things go wrong, the calm after it, and the judgement."""
+        grace = HOUR if self.weather.chosen is None else SWEEP
+        self.world.live()
+        self.scheduler.at(MINUTE, self._dispatch_tick)
+        self.scheduler.at(SWEEP, self._sweep_tick)
+        if self.random.random() < self.weather.profile.switches:
+            self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
+        self.scheduler.run_until(self.weather.chaos)
+        self.weather.calm, self.weather.scan_lag = True, 0.0
+        end = self.scheduler.now + CALM
+        while self.scheduler.now < end and not (self._settled() and self.scheduler.now > self.weather.chaos + grace):
+            self.scheduler.run_until(self.scheduler.now + SWEEP)
+        self.watch.judge(self.tickets)
+        return self._report()
+
+    def _report(self) -> Report:
+        cases = list(self.ledger.all_heads())
+        return Report(
+            seed=self.seed,
+            wrong=tuple(self.watch.wrong),
+            calls=self.calls,
+            faults=dict(self.met),
+            executions=len(self.world.runs),
+            states=Counter(case.state.value for case in cases),
+            lines=sum(case.number for case in cases),
+            hours=round(self.scheduler.now / HOUR, 1),
+            history=tuple(self._history or ()),
+        )
+
+    def _settled(self) -> bool:
+        """Whether nothing is left that will move by itself."""
+        moving = [State.QUEUED, State.STARTING, State.RUNNING, State.VERIFYING, State.WAITING]
+        return (
+            all(case.held == "stopped" for case in self.ledger.work(moving))
+            and not self.ledger.open_batches()
+            and not self.ledger.errands(moment(self.scheduler.now + 100 * HOUR))
+        )
+
+    def _switch(self) -> None:
+        self.policies = second()
+        self._tell("organisation", "publishes another policy set")
+
+    def _dispatch_tick(self) -> None:
+        self.scheduler.at(self.scheduler.now + (5 * MINUTE if self.weather.calm else MINUTE), self._dispatch_tick)
+        due = self.ledger.work([State.WAITING, State.EXEMPT], before=moment(self.scheduler.now + MINUTE))
+        if next(self.ledger.work([State.QUEUED]), None) or next(due, None):
+            self._scheduled("dispatch", dispatch)
+
+    def _sweep_tick(self) -> None:
+        self.scheduler.at(self.scheduler.now + SWEEP, self._sweep_tick)
+        if self.sweeps:
+            self._scheduled("sweep", sweep)
+
+    def _scheduled(self, name: str, verb: Verb) -> None:
+        """A schedule's event may come twice, and then two invocations overlap."""
+        self._invoke(name, verb)
+        if not self.weather.calm and self.random.random() < self.weather.profile.overlapping:
+            again = self.scheduler.now + 3 * self.random.random()
+            self.scheduler.at(again, lambda: self._invoke(name, verb))
+
+    def _emitted(self, kind: str, event: dict[str, Any]) -> None:
+        """An event on its way: it may be lost, late, or come twice."""
+        weather, draw = self.weather, self.random.random
+        lost = weather.status_dropped if kind == "status" else weather.dropped
+        if not weather.calm and draw() < lost:
+            self._tell("bus", f"loses the {kind} event {event['detail']}")
+            return
+        verb: Verb = partial(_take, event=event) if kind != "status" else partial(_followed, event=event)
+        name = "follow" if kind == "status" else "intake"
+        self._deliver(name, verb, 0.5 if weather.chosen is not None else 1 + 10 * draw())
+        if not weather.calm and draw() < weather.profile.doubled:
+            self._deliver(name, verb, 3600 * draw())
+
+    def _deliver(self, name: str, verb: Verb, delay: float) -> None:
+        if not self.weather.calm and self.random.random() < self.weather.profile.late:
+            delay += 1200 * self.random.random()
+        self.scheduler.at(self.scheduler.now + delay, lambda: self._invoke(name, verb))
+
+    def _invoke(self, name: str, verb: Verb, tries: int = 0) -> None:
+        self._visits += 1
+        ends = self.scheduler.now + _TIMEOUTS.get(name, 60.0)
+        visit = Visit(f"{name}-{self._visits}", self.weather.skew(), ends)
+        self.scheduler.spawn(partial(self._visit, visit, name, verb, tries))
+
+    def _visit(self, visit: Visit, name: str, verb: Verb, tries: int) -> None:
+        """One invocation from its first call to its end; Lambda comes again twice after a failure."""
+        self._tell(visit.name, f"begins, its clock is off by {visit.skew:.0f} s" if visit.skew else "begins")
+        try:
+            verb(self._ports(visit))
+        except Killed:
+            self._tell(visit.name, "was killed")
+        except (Temporary, Denied) as error:
+            self._tell(visit.name, f"fails: {error}")
+        except _DEFECTS as error:
+            self.watch.say(f"{visit.name} died of {type(error).__name__}: {error}")
+        else:
+            return
+        if tries < len(_RETRIES):
+            again = self.scheduler.now + _RETRIES[tries]
+            self.scheduler.at(again, lambda: self._invoke(name, verb, tries + 1))
+
+    def _ports(self, visit: Visit) -> Ports:
+        call = partial(self._call, visit)
+        return Ports(
+            ledger=Outside(call, "ledger", self.ledger),
+            inventory=Outside(call, "inventory", self.inventory),
+            automations=Outside(call, "automations", self.automations),
+            tickets=Outside(call, "tickets", self.tickets),
+            policies=self,
+            notices=self._bundle.notices,
+            tracing=self._bundle.tracing,
+            clock=VisitClock(self.scheduler, visit),
+        )
+
+    def _call(self, visit: Visit, call: str, real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """One outside call: give way, then let happen what the weather has for it."""
+        self.calls += 1
+        fault = self.weather.fault(self.calls, call)
+        if self.weather.chosen is not None:
+            self.named.append(call)
+        self.scheduler.pause(self.weather.latency())
+        if self.scheduler.now > visit.ends:
+            self._tell(visit.name, f"{call}: its time is over")
+            raise Killed
+        if call.startswith("tickets.") and self.scheduler.now < self.weather.outage:
+            fault = Fault.THROTTLED
+        if fault:
+            self.met[fault.value] += 1
+        if self._history is not None:
+            self._tell(visit.name, f"{call} {_short(given)}", fault.value if fault else "")
+        if fault and fault in RAISED_BEFORE:
+            raise RAISED_BEFORE[fault](f"{call}: {fault}")
+        answer = self._effect(fault, call, real, given, named)
+        if fault and fault in RAISED_AFTER:
+            raise RAISED_AFTER[fault](f"{call}: {fault}")
+        return answer
+
+    def _effect(
+        self, fault: Fault | None, call: str, real: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any:
+        if fault is Fault.STALE and call.startswith("ledger."):
+            return self.past.answer(self.ledger, call, self.weather.lag(), given, named)
+        self.world.lag = self.weather.lag() if fault is Fault.STALE else 0.0
+        self.past.before(self.ledger, call, given)
+        answer = real(*given, **named)
+        if call == "inventory.compliance":
+            answer = iter(list(answer))
+        self.world.lag = 0.0
+        self.watch.after(call, given)
+        return real(*given, **named) if fault is Fault.REPEATED else answer
+
+    def _tell(self, who: str, what: str, fault: str = "") -> None:
+        if self._history is not None:
+            self._history.append(Entry(self.scheduler.now, who, what, fault))
+
+
+def _take(ports: Ports, event: dict[str, Any]) -> object:
+    return receive(ports, event)
+
+
+def _followed(ports: Ports, event: dict[str, Any]) -> object:
+    return follow(ports, event)
+
+
+def _short(given: Iterable[Any]) -> str:
+    words = []
+    for each in given:
+        line = getattr(each, "line", None)
+        words.append(f"{line.remediation} #{line.number} {line.cause} -> {line.after}: {line.because}" if line
+                     else str(getattr(each, "id", each))[:120])  # fmt: skip
+    return ", ".join(words)
+
+
+def replay(seed: int, nodes: int, profile: str = "mixed") -> Report:
+    """The run of a seed with its history."""
+    return Simulated(seed, nodes, profile, watched=True).play()

@@ -1,0 +1,40 @@
+"""The scheduler: virtual time, and invocations that give way to each other at every outside call."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from greenlet import getcurrent, greenlet
+
+Action = Callable[[], object]
+
+
+class Scheduler:
+    """Actions in order of their moment, in seconds from the start; equal moments in the order they were given."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._coming: list[tuple[float, int, Action]] = []
+        self._given = 0
+        self._hub = getcurrent()
+
+    def at(self, moment: float, action: Action) -> None:
+        self._given += 1
+        heapq.heappush(self._coming, (max(moment, self.now), self._given, action))
+
+    def spawn(self, work: Action) -> None:
+        """Begin the work now; it runs until it pauses."""
+        self.at(self.now, greenlet(work, parent=self._hub).switch)
+
+    def pause(self, seconds: float) -> None:
+        """Give way: whoever calls goes on so many seconds later."""
+        self.at(self.now + seconds, getcurrent().switch)
+        self._hub.switch()
+
+    def run_until(self, end: float) -> None:
+        coming = self._coming
+        while coming and coming[0][0] <= end:
+            self.now, _, action = heapq.heappop(coming)
+            action()
+        self.now = end

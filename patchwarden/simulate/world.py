@@ -1,0 +1,402 @@
+"""The small world: machines with their own truth, and the three ports that look at them."""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, TypeVar
+
+from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.findings import Control, Finding, Source
+from chalicelib.core.nodes import Location, Node
+from chalicelib.core.plans import Batch
+from chalicelib.core.tickets import Errand
+from chalicelib.ports import Execution, Invocation
+from patchwarden.simulate.faults import Weather
+from patchwarden.simulate.rules import GROUP, LOCATIONS, REPAIR, START
+from patchwarden.simulate.scheduler import Scheduler
+
+_NAMESPACE = uuid.UUID("3a3a40f8-5a51-5f55-8a4e-6f3e0c8a3b10")
+_Known = TypeVar("_Known")
+
+KINDS = ("plain",) * 6 + ("hot", "legacy", "guarded", "sleeping")
+TEMPERS = ("well",) * 6 + ("fails", "fails once", "lies", "reboots", "unscanned")
+"""What an install does to a machine. `lies`: it reports success and installs nothing."""
+
+_PATCH = Patch("KB5035849", "2026-11 Cumulative Update", "SecurityUpdates", "Critical", "Missing")
+
+
+def moment(seconds: float) -> datetime:
+    """The UTC moment so many seconds after the start."""
+    return START + timedelta(seconds=round(seconds, 3))
+
+
+@dataclass(slots=True)
+class Machine:
+    """One node and its truth. `cleaned`: when a scan last found nothing; `touched`: when an install last ended.
+
+    `broken`: its association is non-compliant, as it was seen at `seen`; `sound`: when it was last seen compliant;
+    `repaired`: when the last execution that repairs it began.
+    """
+
+    node: Node
+    temper: str
+    tags: dict[str, str]
+    missing: int = 0
+    pending: int = 0
+    state: str = "running"
+    ping: str | None = "Online"
+    cleaned: float = -1.0
+    touched: float = -2.0
+    broken: bool | None = None
+    seen: float = 0.0
+    sound: float = -1.0
+    repaired: float = -2.0
+    ended: float | None = None
+    scans: list[tuple[float, PatchState]] = field(default_factory=list)
+    states: list[tuple[float, NodeState]] = field(default_factory=list)
+
+    @property
+    def reachable(self) -> bool:
+        return self.state == "running" and self.ping == "Online"
+
+    @property
+    def scan(self) -> PatchState | None:
+        return self.scans[-1][1] if self.scans else None
+
+    def describe(self, now: float) -> None:
+        """Remember how the machine looks from now on."""
+        known = NodeState(self.node.id, "ec2", self.state, self.ping, "Linux", tags=self.tags)
+        self.states.append((now, known))
+
+
+@dataclass(slots=True)
+class Run:
+    """An execution in the truth of Systems Manager."""
+
+    batch: Batch
+    id: str
+    nodes: tuple[Node, ...]
+    began: float
+    ended: float | None = None
+    failed: bool = False
+    installs: dict[str, Invocation] = field(default_factory=dict)
+
+
+class World:
+    """The machines, what happens to them, and what Systems Manager knows. `emit` takes an event and its kind."""
+
+    def __init__(
+        self, scheduler: Scheduler, weather: Weather, nodes: int, emit: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self.scheduler, self.weather, self.random = scheduler, weather, weather.random
+        self.emit = emit
+        self.lag = 0.0
+        self.runs: dict[str, Run] = {}
+        self.begins: Callable[[Run], None] = lambda run: None
+        self.machines = {machine.node: machine for machine in _machines(self.random, nodes)}
+
+    @property
+    def now(self) -> float:
+        return self.scheduler.now
+
+    def active(self, node: Node) -> list[Run]:
+        """The executions that work on the node at this moment."""
+        return [run for run in self.runs.values() if run.ended is None and node in run.nodes]
+
+    def live(self) -> None:
+        """Let every machine turn non-compliant within minutes, and let its share of trouble come."""
+        for machine in self.machines.values():
+            machine.describe(-1e6)
+            if self.weather.chosen is not None:
+                self._patches_come(machine)
+                continue
+            when = self.random.uniform(0, 900)
+            self.scheduler.at(when, lambda each=machine: self._patches_come(each))  # type: ignore[misc]
+            if self.random.random() < 0.3:
+                near = when + self.random.uniform(-60, 60)
+                self.scheduler.at(near, lambda each=machine: self._breaks(each))  # type: ignore[misc]
+            if self.random.random() < self.weather.profile.troubles:
+                trouble = self.random.choice(_TROUBLES)
+                later = self.random.uniform(60, self.weather.profile.chaos)
+                self.scheduler.at(later, lambda each=machine, what=trouble: what(self, each))  # type: ignore[misc]
+
+    def look(self, machine: Machine, snapshot: str | None = None) -> None:
+        """Scan the machine."""
+        if not machine.reachable:
+            return
+        state = PatchState(
+            machine.node.id, "pb-0123456789abcdef0", "Scan", moment(self.now), snapshot, missing=machine.missing,
+            pending_reboot=machine.pending, patches=(_PATCH,) * machine.missing,
+        )  # fmt: skip
+        before = machine.scan
+        machine.scans.append((self.now, state))
+        if not state.noncompliant:
+            machine.cleaned = self.now
+        if before is None or bool(before.noncompliant) != bool(state.noncompliant):
+            self.emit("compliance", _compliance_event(machine.node, "Patch", not state.noncompliant, self.now))
+
+    def _patches_come(self, machine: Machine) -> None:
+        machine.missing += 1
+        self.look(machine)
+
+    def _breaks(self, machine: Machine) -> None:
+        machine.broken, machine.seen = True, self.now
+        self.emit("compliance", _compliance_event(machine.node, "Association", False, self.now))
+
+    def mended(self, machine: Machine) -> None:
+        """Its association ran and is compliant now."""
+        if machine.broken:
+            machine.broken, machine.seen, machine.sound = False, self.now, self.now
+            self.emit("compliance", _compliance_event(machine.node, "Association", True, self.now))
+
+    def start(self, batch: Batch, id: str) -> None:
+        given = batch.parameters.get("NodeIds") or batch.parameters["NodeId"]
+        nodes = tuple(Node(batch.location.account, batch.location.region, each) for each in given)
+        run = Run(batch, id, nodes, self.now)
+        self.begins(run)
+        self.runs[id] = run
+        takes = self.random.choice((120, 300, 600, 1200, 5400)) + self.random.random()
+        self.scheduler.at(self.now + takes, lambda: self._end(run))
+
+    def _end(self, run: Run) -> None:
+        for node in run.nodes:
+            machine = self.machines[node]
+            if run.batch.document == REPAIR:
+                self._repair(run, machine)
+            else:
+                run.installs[node.id] = self._install(run, machine)
+        run.failed = run.failed or any(not each.succeeded for each in run.installs.values())
+        run.ended = self.now
+        self.emit("status", _status_event(run))
+
+    def _repair(self, run: Run, machine: Machine) -> None:
+        machine.repaired = run.began
+        if machine.reachable and machine.temper != "lies" and machine.temper != "fails":
+            self.mended(machine)
+        run.failed = run.failed or machine.temper == "fails"
+
+    def _install(self, run: Run, machine: Machine) -> Invocation:
+        id = machine.node.id
+        starts = machine.state == "stopped" and "NodeId" in run.batch.parameters
+        if not (machine.reachable or starts):
+            return Invocation(id, "Undeliverable")
+        machine.touched = self.now
+        if machine.temper == "fails once":
+            machine.temper = "well"
+            return self._after(run, machine, Invocation(id, "Failed", "exit status 1"))
+        if machine.temper == "fails":
+            return self._after(run, machine, Invocation(id, "Failed", "exit status 1"))
+        if machine.temper != "lies":
+            machine.missing, machine.pending = 0, int(machine.temper == "reboots")
+        if machine.temper == "unscanned":
+            return Invocation(id, "Success")
+        return self._after(run, machine, Invocation(id, "Success"))
+
+    def _after(self, run: Run, machine: Machine, said: Invocation) -> Invocation:
+        """The scan at the end of the runbook; a stopped machine runs for as long as that takes."""
+        stopped, machine.state, machine.ping = (machine.state, machine.ping), "running", "Online"
+        self.look(machine, run.batch.snapshot)
+        machine.state, machine.ping = stopped
+        return said
+
+
+def _machines(random: Random, count: int) -> Iterator[Machine]:
+    for number in range(count):
+        place = LOCATIONS[number % len(LOCATIONS)]
+        tags = {"Kind": random.choice(KINDS)}
+        if random.random() < 0.15:
+            tags[GROUP] = f"c{number % 3}"
+        yield Machine(Node(place.account, place.region, f"i-{number:017x}"), random.choice(TEMPERS), tags)
+
+
+def _terminated(world: World, machine: Machine) -> None:
+    machine.state, machine.ping, machine.ended = "terminated", None, world.now
+    machine.describe(world.now)
+    world.emit("node", _node_event(machine.node, "terminated", world.now))
+
+
+def _stopped(world: World, machine: Machine) -> None:
+    if machine.state != "running":
+        return
+    machine.state, machine.ping = "stopped", "ConnectionLost"
+    machine.describe(world.now)
+    world.emit("node", _node_event(machine.node, "stopped", world.now))
+    world.scheduler.at(world.now + world.random.uniform(600, 7200), lambda: _runs_again(world, machine))
+
+
+def _unreachable(world: World, machine: Machine) -> None:
+    machine.ping = "ConnectionLost"
+    machine.describe(world.now)
+    world.scheduler.at(world.now + world.random.uniform(600, 7200), lambda: _runs_again(world, machine))
+
+
+def _runs_again(world: World, machine: Machine) -> None:
+    if machine.state == "terminated":
+        return
+    machine.state, machine.ping = "running", "Online"
+    machine.pending = 0
+    machine.describe(world.now)
+    world.look(machine)
+
+
+def _fixed_by_hand(world: World, machine: Machine) -> None:
+    if machine.reachable:
+        machine.missing = machine.pending = 0
+        world.look(machine)
+        world.mended(machine)
+
+
+def _patches_again(world: World, machine: Machine) -> None:
+    machine.missing += 1
+    world.look(machine)
+
+
+_TROUBLES = (_terminated, _stopped, _unreachable, _fixed_by_hand, _fixed_by_hand, _patches_again)
+
+
+class WorldInventory:
+    """The port `Inventory`: the machines as they looked some seconds ago."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
+        lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id.startswith("i-")}
+        return lost | self._seen(location, ids, lambda machine: machine.states, 0.0)
+
+    def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
+        found = self._seen(location, ids, lambda machine: machine.scans, self._world.weather.scan_lag)
+        return {id: replace(state, patches=None) for id, state in found.items()}
+
+    def patches(self, node: Node, state: PatchState) -> PatchState:
+        return replace(state, patches=(_PATCH,) * state.missing)
+
+    def compliance(self, location: Location) -> Iterator[Finding]:
+        for node, machine in self._world.machines.items():
+            if node.location != location or machine.state == "terminated":
+                continue
+            if machine.scan:
+                compliant = machine.scan.noncompliant == 0
+                yield Finding(node, Control.PATCH, compliant, machine.scan.ended_at, Source.SWEEP)
+            if machine.broken is not None:
+                yield Finding(node, Control.ASSOCIATION, not machine.broken, moment(machine.seen), Source.SWEEP)
+
+    def _seen(
+        self, location: Location, ids: Sequence[str], told: Callable[[Machine], list[tuple[float, _Known]]], lag: float
+    ) -> dict[str, _Known]:
+        then = self._world.now - max(lag, self._world.lag)
+        found = {}
+        for id in ids:
+            machine = self._world.machines.get(Node(location.account, location.region, id))
+            history = told(machine) if machine else []
+            place = bisect_right(history, then, key=lambda entry: entry[0])
+            if place:
+                found[id] = history[place - 1][1]
+        return found
+
+
+class WorldAutomations:
+    """The port `Automations`: it remembers a token as long as the weather says, and finds a tag a little late."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tokens: dict[str, tuple[float, str]] = {}
+
+    def start(self, batch: Batch) -> str:
+        world, kept = self._world, self._world.weather.token_kept
+        known = self._tokens.get(batch.token)
+        if known and (kept is None or world.now - known[0] < kept):
+            return known[1]
+        id = str(uuid.uuid5(_NAMESPACE, f"{batch.id}/{len(world.runs)}"))
+        self._tokens[batch.token] = world.now, id
+        world.start(batch, id)
+        return id
+
+    def find(self, batch: Batch) -> str | None:
+        seen = self._world.now - max(self._world.weather.tag_lag, self._world.lag)
+        runs = self._world.runs.values()
+        return next((run.id for run in runs if run.batch.id == batch.id and run.began <= seen), None)
+
+    def execution(self, location: Location, execution: str) -> Execution | None:
+        run = self._world.runs.get(execution)
+        if run is None or run.batch.location != location:
+            return None
+        if run.ended is None:
+            return Execution(run.id, "InProgress", ended=False, batch=run.batch.id)
+        steps = {"InstallPatches": run.id} if run.installs else {}
+        status = "Failed" if run.failed else "Success"
+        return Execution(run.id, status, True, run.batch.id, moment(run.ended), steps)
+
+    def invocations(self, location: Location, command: str) -> dict[str, Invocation]:
+        return dict(self._world.runs[command].installs)
+
+    def stop(self, location: Location, execution: str) -> None:
+        run = self._world.runs.get(execution)
+        if run and run.ended is None:
+            run.ended, run.failed = self._world.now, True
+
+
+@dataclass(slots=True)
+class Slip:
+    """A ticket: its key, which holds the remediation's id, and whether it is open."""
+
+    id: str
+    key: str
+    open: bool = True
+
+
+class WorldTickets:
+    """The port `Tickets`: atomic by key, as OpsCenter is."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Slip] = {}
+
+    def open(self, errand: Errand) -> str:
+        for slip in self.kept.values():
+            if slip.key == errand.key and slip.open:
+                return slip.id
+        slip = Slip(f"oi-{len(self.kept) + 1:012x}", errand.key)
+        self.kept[slip.id] = slip
+        return slip.id
+
+    def update(self, errand: Errand) -> None:
+        pass
+
+    def resolve(self, errand: Errand) -> None:
+        slip = self.kept.get(errand.ticket or "")
+        if slip:
+            slip.open = False
+
+
+def _compliance_event(node: Node, control: str, compliant: bool, now: float) -> dict[str, Any]:
+    arn = f"arn:aws:ssm:{node.region}:{node.account}:managed-instance/{node.id}"
+    said = {"resource-type": "managed-instance", "resource-id": node.id, "compliance-type": control,
+            "compliance-status": "compliant" if compliant else "non_compliant", "severity": "critical"}  # fmt: skip
+    return _event("aws.ssm", "Configuration Compliance State Change", node.location, now, said, arn)
+
+
+def _status_event(run: Run) -> dict[str, Any]:
+    said = {"ExecutionId": run.id, "Definition": run.batch.document, "DefinitionVersion": 1.0,
+            "Status": "Failed" if run.failed else "Success"}  # fmt: skip
+    kind = "EC2 Automation Execution Status-change Notification"
+    return _event("aws.ssm", kind, run.batch.location, run.ended or 0.0, said)
+
+
+def _node_event(node: Node, state: str, now: float) -> dict[str, Any]:
+    said = {"instance-id": node.id, "state": state}
+    return _event("aws.ec2", "EC2 Instance State-change Notification", node.location, now, said)
+
+
+def _event(
+    source: str, kind: str, location: Location, now: float, detail: dict[str, Any], *resources: str
+) -> dict[str, Any]:
+    return {
+        "version": "0", "id": "0", "detail-type": kind, "source": source, "account": location.account,
+        "region": location.region, "time": f"{moment(now):%Y-%m-%dT%H:%M:%SZ}", "resources": list(resources),
+        "detail": detail,
+    }  # fmt: skip
