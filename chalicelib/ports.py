@@ -14,6 +14,7 @@ from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import PolicySet
+from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 
@@ -127,6 +128,21 @@ class Ledger(Protocol):
     def set_pause(self, pause: Pause | None) -> None:
         """Pause all new starts, or resume."""
 
+    def active_policies(self) -> Publication | None:
+        """The publication in force, strongly consistent; None: nothing was ever published."""
+
+    def publish(self, publication: Publication) -> None:
+        """Write the line and put its set in force, or neither. Stale if it does not follow from the one in force.
+
+        A publication that is in the trail already was written before its answer was lost: that is success.
+        """
+
+    def publications(self) -> list[Publication]:
+        """Every publication, first to last."""
+
+    def mark(self, name: str) -> bool:
+        """Remember that `name` was done, for ever; whether this call was the first to do so."""
+
 
 class Inventory(Protocol):
     """The nodes as their own accounts describe them now."""
@@ -204,7 +220,20 @@ class Tickets(Protocol):
 
 class PolicyStore(Protocol):
     def active(self) -> PolicySet:
-        """The set in force; PolicyError if there is none that loads."""
+        """The set that decides; PolicyError if there is none that loads."""
+
+    def trouble(self) -> str | None:
+        """Why the set that was published last does not decide, as of the last look; None: it does."""
+
+
+class Shelf(Protocol):
+    """Where compiled sets lie, each under its digest."""
+
+    def put(self, digest: str, text: bytes) -> None:
+        """Lay the document there; the same one may lie there already."""
+
+    def get(self, digest: str) -> bytes:
+        """The document as it lies there, not yet checked; PolicyError if there is none."""
 
 
 class Notices(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chalicelib.ports import Clock, Ledger, Ports
+from chalicelib.ports import Clock, Ledger, Notices, PolicyStore, Ports, Shelf
 
 PACKED = Path(__file__).with_name("policies.json")
 """The compiled policy set that ships with the code."""
@@ -16,7 +16,10 @@ PACKED = Path(__file__).with_name("policies.json")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a deployment chooses. `sqlite` is the embedded ledger's file; without it the ledger is the table."""
+    """What a deployment chooses. `sqlite` is the embedded ledger's file; without it the ledger is the table.
+
+    Published sets lie in `policy_bucket`, or beside the embedded ledger; `policies` is what decides without any.
+    """
 
     table: str = "patchwarden"
     sqlite: str | None = None
@@ -24,10 +27,11 @@ class Settings:
     external_id: str | None = None
     hub_account: str | None = None
     policies: str = str(PACKED)
+    policy_bucket: str | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """PATCHWARDEN_TABLE, _SQLITE, _ROLE, _EXTERNAL_ID, _HUB_ACCOUNT and _POLICIES; all optional."""
+        """PATCHWARDEN_TABLE, _SQLITE, _ROLE, _EXTERNAL_ID, _HUB_ACCOUNT, _POLICIES, _POLICY_BUCKET; all optional."""
         given = {name: os.environ.get(f"PATCHWARDEN_{name.upper()}") for name in cls.__slots__}
         return cls(**{name: value for name, value in given.items() if value})
 
@@ -57,22 +61,22 @@ def local(sqlite: str | None) -> Ports:
     from chalicelib.adapters.clock import SystemClock
     from chalicelib.adapters.memory import MemoryLedger
     from chalicelib.adapters.notices import Silent
-    from chalicelib.adapters.policy_store import Packed
     from chalicelib.adapters.recorded import Nothing, RecordedInventory
     from chalicelib.adapters.sqlite import SqliteLedger
     from chalicelib.adapters.tracing import Untraced
 
-    settings = Settings.from_environment()
+    settings = replace(Settings.from_environment(), sqlite=sqlite, policy_bucket=None)
     kept = SqliteLedger(Path(sqlite)) if sqlite else MemoryLedger()
+    clock, silent = SystemClock(), Silent()
     return Ports(
         ledger=kept,
         inventory=RecordedInventory(kept),
         automations=Nothing(),
         tickets=Nothing(),
-        policies=Packed(Path(settings.policies)),
-        notices=Silent(),
+        policies=policies(settings, kept, clock, silent),
+        notices=silent,
         tracing=Untraced(),
-        clock=SystemClock(),
+        clock=clock,
     )
 
 
@@ -88,7 +92,6 @@ def build(
     from chalicelib.adapters.inventory import AwsInventory
     from chalicelib.adapters.notices import JsonNotices, Silent
     from chalicelib.adapters.opscenter import OpsCenter
-    from chalicelib.adapters.policy_store import Packed
     from chalicelib.adapters.systems_manager import SystemsManager
     from chalicelib.adapters.tracing import XRay
 
@@ -100,13 +103,14 @@ def build(
         session=session,
         now=clock.now,
     )
+    kept, notices = ledger(settings), Silent() if quiet else JsonNotices(clock)
     return Ports(
-        ledger=ledger(settings),
+        ledger=kept,
         inventory=AwsInventory(accounts),
         automations=SystemsManager(accounts),
         tickets=OpsCenter(accounts),
-        policies=Packed(Path(settings.policies)),
-        notices=Silent() if quiet else JsonNotices(clock),
+        policies=policies(settings, kept, clock, notices),
+        notices=notices,
         tracing=XRay(),
         clock=clock,
     )
@@ -121,6 +125,23 @@ def ledger(settings: Settings) -> Ledger:
     from chalicelib.adapters.dynamodb import DynamoLedger
 
     return DynamoLedger(settings.table)
+
+
+def shelf(settings: Settings) -> Shelf | None:
+    """Where published sets lie; None: nothing can be published here."""
+    from chalicelib.adapters.policy_store import Bucket, Folder
+
+    if settings.sqlite:
+        return Folder(Path(settings.sqlite).with_suffix(".policies"))
+    return Bucket(settings.policy_bucket) if settings.policy_bucket else None
+
+
+def policies(settings: Settings, kept: Ledger, clock: Clock, notices: Notices) -> PolicyStore:
+    """What decides: the published set where there may be one, else the packed one."""
+    from chalicelib.adapters.policy_store import Packed, Published
+
+    packed, lying = Packed(Path(settings.policies)), shelf(settings)
+    return Published(kept, lying, packed, clock=clock, notices=notices) if lying else packed
 
 
 # Each Lambda runs one verb: the others are not imported, which a cold start would pay for.

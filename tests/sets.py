@@ -44,6 +44,11 @@ def policy(id: str = "all-now", *when: dict[str, Any], **given: Any) -> dict[str
 
 def policy_set(*policies: dict[str, Any], **settings: Any) -> PolicySet:
     """A loaded set; windows: `saturday` is open on Saturdays from 02:00 to 06:00 UTC."""
+    return PolicySet.load(policy_document(*policies, **settings))
+
+
+def policy_document(*policies: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """The same set as the compiled document that it is loaded from."""
     document: dict[str, Any] = {
         "version": VERSION,
         "settings": {
@@ -53,7 +58,7 @@ def policy_set(*policies: dict[str, Any], **settings: Any) -> PolicySet:
         },
         "policies": list(policies) or [policy()],
     }  # fmt: skip
-    return PolicySet.load({**document, "digest": digest_of(document)})
+    return {**document, "digest": digest_of(document)}
 
 
 def finding(compliant: bool = False, at: datetime = NOW, source: Source = Source.SSM, node: Node = NODE) -> Finding:

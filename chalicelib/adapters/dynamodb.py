@@ -10,6 +10,9 @@ X#<location>#<execution>  BATCH          which batch an execution serves
 OPEN#<shard>              <time>#<batch> a batch that has not ended
 BATCHES#<shard>           <time>#<batch> every batch
 PAUSE                     PAUSE          the switch that stops all starts
+POLICIES                  P#<number>     a line of the trail of policy sets
+POLICIES                  ACTIVE         the last of them, whose set is in force
+M#<name>                  MARK           something that is done once
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from chalicelib.core.errors import Stale, Temporary
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Pause
@@ -211,6 +215,30 @@ class DynamoLedger:
         else:
             self._ask("delete_item", TableName=self._table, Key=_item("PAUSE", "PAUSE"))
 
+    def active_policies(self) -> Publication | None:
+        item = self._get("POLICIES", "ACTIVE")
+        return _publication(item) if item else None
+
+    def publish(self, publication: Publication) -> None:
+        line = {"line_hash": publication.hash, "line": canonical(publication.to_json())}
+        first = publication.number == 1
+        before = {} if first else {"previous": {"S": publication.previous}}
+        lost = self._transact([
+            self._put(_item("POLICIES", _publication_key(publication.number), **line), "attribute_not_exists(pk)"),
+            self._put(_item("POLICIES", "ACTIVE", **line),
+                      "attribute_not_exists(pk)" if first else "line_hash = :previous", **before),
+        ])  # fmt: skip
+        if lost:
+            stored = self._get("POLICIES", _publication_key(publication.number))
+            if not stored or stored["line_hash"]["S"] != publication.hash:
+                raise Stale(f"publication {publication.number} is too late: another set was published")
+
+    def publications(self) -> list[Publication]:
+        return [_publication(item) for item in self._query("pk = :pk AND begins_with(sk, :sk)", pk="POLICIES", sk="P#")]
+
+    def mark(self, name: str) -> bool:
+        return not self._transact([self._put(_item(f"M#{name}", "MARK"), "attribute_not_exists(pk)")])
+
     def _put(self, item: Item, condition: str | None = None, **values: Any) -> dict[str, Any]:
         return {"Put": {"TableName": self._table, "Item": item, **_on(condition, values)}}
 
@@ -349,6 +377,14 @@ def _transition(item: Item) -> Transition:
 
 def _errand(item: Item) -> Errand:
     return Errand.from_json(json.loads(item["errand"]["S"]))
+
+
+def _publication(item: Item) -> Publication:
+    return Publication.from_json(json.loads(item["line"]["S"]))
+
+
+def _publication_key(number: int) -> str:
+    return f"P#{number:010}"
 
 
 def _batch(item: Item) -> Batch:

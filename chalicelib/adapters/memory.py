@@ -12,6 +12,7 @@ from chalicelib.core.errors import Stale
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Pause
@@ -32,6 +33,8 @@ class MemoryLedger:
         self._batches: dict[str, Batch] = {}
         self._served: dict[tuple[Location, str], str] = {}
         self._pause: Pause | None = None
+        self._publications: list[Publication] = []
+        self._marks: set[str] = set()
 
     def head(self, remediation: str) -> Remediation | None:
         return self._heads.get(remediation)
@@ -125,6 +128,25 @@ class MemoryLedger:
 
     def set_pause(self, pause: Pause | None) -> None:
         self._pause = Pause.from_json(pause.to_json()) if pause else None
+
+    def active_policies(self) -> Publication | None:
+        return self._publications[-1] if self._publications else None
+
+    def publish(self, publication: Publication) -> None:
+        if publication in self._publications:
+            return
+        last = self.active_policies()
+        if publication.previous != (last.hash if last else GENESIS):
+            raise Stale(f"publication {publication.number} is too late: another set was published")
+        self._publications.append(publication)
+
+    def publications(self) -> list[Publication]:
+        return list(self._publications)
+
+    def mark(self, name: str) -> bool:
+        first = name not in self._marks
+        self._marks.add(name)
+        return first
 
 
 class MemoryClock:

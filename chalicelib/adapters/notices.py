@@ -21,12 +21,27 @@ DEEPEST = 4
 REDACTED = "[redacted]"
 
 LEVELS = dict.fromkeys(
-    ("rejected", "degraded", "start_unanswered", "unknown_status", "errand_postponed", "errand_without_remediation"),
+    (
+        "rejected",
+        "degraded",
+        "start_unanswered",
+        "unknown_status",
+        "errand_postponed",
+        "errand_without_remediation",
+        "policies_refused",
+        "no_policies",
+        "exemption_ends",
+    ),
     "WARN",
 )
 """Notices that somebody should look at; every other one is INFO."""
 
-METRICS = {"rejected": ("Rejected", "kind"), "transition": ("Transitions", "cause")}
+METRICS = {
+    "rejected": ("Rejected", "kind"),
+    "transition": ("Transitions", "cause"),
+    "policies_refused": ("PoliciesRefused", "decides"),
+    "no_policies": ("NoPolicies", "verb"),
+}
 """What is counted: the notice, its metric, and the field that splits the count."""
 
 _DIMENSION = re.compile(r"[a-z0-9_-]{1,40}\Z")

@@ -16,6 +16,7 @@ from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Pause
@@ -52,6 +53,12 @@ CREATE TABLE IF NOT EXISTS executions (
     location TEXT NOT NULL, execution TEXT NOT NULL, batch TEXT NOT NULL, PRIMARY KEY (location, execution)
 );
 CREATE TABLE IF NOT EXISTS switches (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS publications (
+    number INTEGER NOT NULL PRIMARY KEY,
+    hash   TEXT    NOT NULL,
+    line   TEXT    NOT NULL        -- canonical JSON
+);
+CREATE TABLE IF NOT EXISTS marks (name TEXT NOT NULL PRIMARY KEY);
 """
 PATIENCE = 20.0
 """Seconds that a writer waits for its turn before it is Temporary."""
@@ -228,6 +235,31 @@ class SqliteLedger:
             connection.execute("DELETE FROM switches WHERE name = 'pause'")
             if pause:
                 connection.execute("INSERT INTO switches VALUES ('pause', ?)", (canonical(pause.to_json()),))
+
+    def active_policies(self) -> Publication | None:
+        text = self._one("SELECT line FROM publications WHERE number = (SELECT value FROM switches WHERE name = ?)",
+                         "policies")  # fmt: skip
+        return Publication.from_json(json.loads(text)) if text else None
+
+    def publish(self, publication: Publication) -> None:
+        text = canonical(publication.to_json())
+        with self._writing() as connection:
+            if self._one("SELECT line FROM publications WHERE number = ?", publication.number) == text:
+                return
+            last = self.active_policies()
+            if (publication.number, publication.previous) != ((last.number + 1, last.hash) if last else (1, GENESIS)):
+                raise Stale(f"publication {publication.number} is too late: another set was published")
+            connection.execute("INSERT INTO publications VALUES (?, ?, ?)",
+                               (publication.number, publication.hash, text))  # fmt: skip
+            connection.execute("REPLACE INTO switches VALUES ('policies', ?)", (str(publication.number),))
+
+    def publications(self) -> list[Publication]:
+        rows = self._read("SELECT line FROM publications ORDER BY number")
+        return [Publication.from_json(json.loads(text)) for (text,) in rows]
+
+    def mark(self, name: str) -> bool:
+        with self._writing() as connection:
+            return connection.execute("INSERT OR IGNORE INTO marks VALUES (?)", (name,)).rowcount == 1
 
 
 def _connect(path: Path) -> sqlite3.Connection:

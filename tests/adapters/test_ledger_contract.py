@@ -26,6 +26,7 @@ from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch, BatchState, Member
+from chalicelib.core.publications import Act, fault, publication
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State, advance, apply, replay
 from chalicelib.core.tickets import Deed, Errand, errand
 from chalicelib.ports import Change, Ledger, Pause
@@ -460,6 +461,66 @@ class TestPause:
         for _ in range(2):
             ledger.set_pause(None)
         assert ledger.pause() is None
+
+
+class TestPublications:
+    def test_nothing_is_in_force_before_the_first_publication(self, ledger: Ledger) -> None:
+        assert ledger.active_policies() is None
+        assert ledger.publications() == []
+
+    def test_the_last_publication_is_in_force_and_all_of_them_are_kept(self, ledger: Ledger) -> None:
+        first = publication(
+            None, Act.PUBLISHED, "a" * 64, by="ops", because="begin", now=NOW, summary={"from": {"x": 1}}
+        )
+        ledger.publish(first)
+        second = publication(first, Act.PUBLISHED, "b" * 64, by="sec", because="Zürich", now=NOW, revision="c0ffee")
+        ledger.publish(second)
+        back = publication(second, Act.ROLLED_BACK, "a" * 64, by="ops", because="too many tickets", now=NOW)
+        ledger.publish(back)
+        assert ledger.active_policies() == back
+        assert ledger.publications() == [first, second, back]
+        assert fault(ledger.active_policies(), ledger.publications()) is None
+
+    def test_of_two_who_publish_at_once_one_is_stale(self, ledger: Ledger) -> None:
+        last = None
+        for number in (1, 2):
+            mine = publication(last, Act.PUBLISHED, "a" * 64, by="me", because="", now=NOW)
+            yours = publication(last, Act.PUBLISHED, "b" * 64, by="you", because="", now=NOW)
+            ledger.publish(mine)
+            with pytest.raises(Stale, match=f"publication {number} is too late: another set was published"):
+                ledger.publish(yours)
+            assert ledger.active_policies() == mine
+            assert len(ledger.publications()) == number
+            last = mine
+
+    def test_a_publication_cannot_leave_a_gap(self, ledger: Ledger) -> None:
+        first = publication(None, Act.PUBLISHED, "a" * 64, by="ops", because="", now=NOW)
+        second = publication(first, Act.PUBLISHED, "b" * 64, by="ops", because="", now=NOW)
+        with pytest.raises(Stale):
+            ledger.publish(second)
+        ledger.publish(first)
+        with pytest.raises(Stale):
+            ledger.publish(publication(second, Act.PUBLISHED, "c" * 64, by="ops", because="", now=NOW))
+
+    def test_a_publication_whose_answer_was_lost_may_be_repeated(self, ledger: Ledger) -> None:
+        first = publication(None, Act.PUBLISHED, "a" * 64, by="ops", because="", now=NOW)
+        second = publication(first, Act.PUBLISHED, "b" * 64, by="ops", because="", now=NOW)
+        for each in (first, first, second, second, first):
+            ledger.publish(each)
+        assert ledger.active_policies() == second
+        assert ledger.publications() == [first, second]
+
+
+class TestMarks:
+    def test_only_the_first_who_marks_a_name_is_told_so(self, ledger: Ledger) -> None:
+        assert [ledger.mark(name) for name in ("a", "a", "b", "a", "a/b", "b")] == [
+            True,
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]
 
 
 class Twins(RuleBasedStateMachine):

@@ -313,6 +313,16 @@ def test_a_transition_is_counted_by_its_cause(cause: Cause) -> None:
     assert (line["Transitions"], line["cause"]) == (1, cause.value)
 
 
+@pytest.mark.parametrize(
+    ("what", "metric", "split"),
+    [("policies_refused", "PoliciesRefused", "decides"), ("no_policies", "NoPolicies", "verb")],
+)
+def test_trouble_with_the_policies_is_counted_and_told_as_a_warning(what: str, metric: str, split: str) -> None:
+    line = said(what, because="it does not load", **{split: "kept"})
+    check_embedded_metric(line)
+    assert (line["level"], line[metric], line[split]) == ("WARN", 1, "kept")
+
+
 @pytest.mark.parametrize("kind", ["", None, "x" * 2_000, "Any Text", "two\nlines", {"a": 1}, 5.5])
 def test_nobody_s_text_becomes_a_metric_of_its_own(kind: object) -> None:
     line = said("rejected", kind=kind)
@@ -321,7 +331,7 @@ def test_nobody_s_text_becomes_a_metric_of_its_own(kind: object) -> None:
 
 
 def test_nothing_else_is_counted() -> None:
-    assert METRICS.keys() == {"rejected", "transition"}
+    assert METRICS.keys() == {"rejected", "transition", "policies_refused", "no_policies"}
     assert "_aws" not in said("execution", batch="b-1")
 
 
