@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
 from chalicelib.core.decisions import closed
 from chalicelib.core.errors import Denied, Stale, Temporary
@@ -42,47 +43,74 @@ SETTLES = timedelta(minutes=5)
 """When a node that was stopping or starting is looked at again."""
 
 
+Result = TypeVar("Result")
+
+
+class _AtPlace(Protocol):
+    @property
+    def location(self) -> Location: ...
+
+
+Placed = TypeVar("Placed", bound=_AtPlace)
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round did: counts of remediations, and of executions started."""
+    """What one round did: counts of remediations and of executions; `degraded`: places that did not answer."""
 
     woken: int = 0
     started: int = 0
     executions: int = 0
     held: int = 0
     paused: str | None = None
+    degraded: tuple[str, ...] = ()
 
 
 def dispatch(ports: Ports) -> Round:
     """One round: wake what is due, group what is queued, start what the guards admit."""
     with ports.tracing.verb("dispatch"):
         begun = ports.clock.now()
-        woken = wake(ports, begun)
+        degraded: list[str] = []
+        woken = wake(ports, begun, degraded)
         paused = pause_reason(ports, begun)
         if paused:
             ports.notices.say("paused", because=paused)
-            return Round(woken=woken, paused=paused)
+            return Round(woken=woken, paused=paused, degraded=_names(degraded))
         settings = ports.policies.active().settings
-        queued = [_in_time(ports, case, begun) for case in ports.ledger.work([State.QUEUED])]
-        waiting = [case for case in queued if case.state is State.QUEUED]
+        in_time = each(ports, ports.ledger.work([State.QUEUED]), lambda case: _in_time(ports, case, begun), degraded)
+        waiting = [case for case in in_time if case.state is State.QUEUED]
         leaving = groups(waiting, now=begun, linger=settings.linger)
         room = Room.of(ports.ledger.work(ACTIVE), ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
                        settings.executions_per_location)  # fmt: skip
         admitted, held = admit(leaving, room, begun)
-        for each in held:
-            _hold(ports, each)
-        batches = [batch for each in admitted for batch in prepare(ports, each)]
+        for one in held:
+            _hold(ports, one)
+        batches = [batch for some in each(ports, admitted, lambda one: prepare(ports, one), degraded) for batch in some]
         started = [batch for batch in _paced(ports, batches, begun) if batch.execution]
         members = sum(len(batch.members) for batch in started)
-        return Round(woken=woken, started=members, executions=len(started), held=len(held))
+        return Round(woken, members, len(started), len(held), degraded=_names(degraded))
 
 
-def wake(ports: Ports, now: datetime) -> int:
+def wake(ports: Ports, now: datetime, degraded: list[str]) -> int:
     """Ask again for everything whose next moment has come; how many were asked."""
     due = list(ports.ledger.work([State.WAITING, State.EXEMPT], before=now))
-    for case in due:
-        again(ports, case)
-    return len(due)
+    return len(each(ports, due, lambda case: again(ports, case), degraded))
+
+
+def each(ports: Ports, items: Iterable[Placed], one: Callable[[Placed], Result], degraded: list[str]) -> list[Result]:
+    """What `one` made of each. A place that is busy or refuses is named and left for later; the others go on."""
+    made: list[Result] = []
+    for item in items:
+        try:
+            made.append(one(item))
+        except (Temporary, Denied) as error:
+            degraded.append(str(item.location))
+            ports.notices.say("degraded", place=str(item.location), because=str(error))
+    return made
+
+
+def _names(degraded: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(degraded)))
 
 
 def pause_reason(ports: Ports, now: datetime) -> str | None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeVar
 
 from chalicelib import ticket
-from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.errors import Stale
 from chalicelib.core.findings import Control, Finding
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.remediations import Cause, Remediation, State
-from chalicelib.dispatch import members, started
+from chalicelib.dispatch import each, members, started
 from chalicelib.follow import settle, verify
 from chalicelib.intake import again, take
 from chalicelib.ports import Ports
@@ -32,8 +30,6 @@ SILENT = timedelta(minutes=45)
 """An execution is asked about only when it has been silent for this long: events tell the rest."""
 
 PAGE = 100
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +49,33 @@ def sweep(ports: Ports) -> Swept:
     with ports.tracing.verb("sweep"):
         degraded: list[str] = []
         settings = ports.policies.active().settings
-        resumed = _each(ports, degraded, ports.ledger.open_batches(), _resume)
+        open_batches = ports.ledger.open_batches()
+        resumed = sum(each(ports, open_batches, lambda batch: _resume(ports, batch), degraded))
         _strays(ports)
-        settled = _each(ports, degraded, ports.ledger.open_batches(), _settle_silent)
-        verified = sum(_each(ports, degraded, [found], lambda p, item: verify(p, *item, settings.verify_within))
-                       for found in _verifying(ports).items())  # fmt: skip
+        open_batches = ports.ledger.open_batches()
+        settled = sum(each(ports, open_batches, lambda batch: _settle_silent(ports, batch), degraded))
+        verified = sum(
+            each(
+                ports,
+                _verifying(ports),
+                lambda at: verify(ports, at.location, at.cases, settings.verify_within),
+                degraded,
+            )
+        )
         errands = _errands(ports)
-        missed = _each(ports, degraded, settings.locations, _fleet)
+        missed = sum(each(ports, map(_Place, settings.locations), lambda at: _fleet(ports, at.location), degraded))
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
         ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
                           errands=errands, degraded=list(swept.degraded))  # fmt: skip
         return swept
 
 
-def _each(ports: Ports, degraded: list[str], items: Iterable[T], one: Callable[[Ports, T], int]) -> int:
-    """Do each; a place that is busy or refuses is named and left to the next sweep, the others go on."""
-    count = 0
-    for item in items:
-        try:
-            count += one(ports, item)
-        except (Temporary, Denied) as error:
-            place = _place(item)
-            degraded.append(place)
-            ports.notices.say("degraded", place=place, because=str(error))
-    return count
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A location, and the remediations there that are asked about together."""
 
-
-def _place(item: object) -> str:
-    """Where an item of the sweep lives, for the list of places that did not answer."""
-    if isinstance(item, Batch):
-        return str(item.location)
-    return str(item[0] if isinstance(item, tuple) else item)
+    location: Location
+    cases: list[Remediation] = field(default_factory=list)
 
 
 def _resume(ports: Ports, batch: Batch) -> int:
@@ -160,11 +152,11 @@ def _settle_silent(ports: Ports, batch: Batch) -> int:
     return settle(ports, batch)
 
 
-def _verifying(ports: Ports) -> dict[Location, list[Remediation]]:
+def _verifying(ports: Ports) -> list[_Place]:
     waiting: dict[Location, list[Remediation]] = defaultdict(list)
     for case in ports.ledger.work([State.VERIFYING]):
         waiting[case.location].append(case)
-    return waiting
+    return [_Place(location, cases) for location, cases in waiting.items()]
 
 
 def _errands(ports: Ports) -> int:

@@ -538,6 +538,29 @@ def test_the_sweep_goes_on_past_a_place_that_does_not_answer(world: World) -> No
     assert sweep(world.ports).missed == 1
 
 
+def test_a_round_of_dispatch_goes_on_past_an_account_that_does_not_answer(world: World) -> None:
+    member = Node("444455556666", "eu-west-1", OTHER.id)
+    for node in (NODE, member):
+        world.node(node)
+        world.say(node)
+    world.pass_minutes(5)
+    broken = Broken(world.inventory, "patch_states", Denied("AccessDenied"))
+    found = dispatch(replace(world.ports, inventory=broken))
+    assert (found.executions, found.degraded) == (1, ("111122223333/eu-west-1",))
+    assert {world.case(NODE).state, world.case(member).state} == {State.QUEUED, State.RUNNING}
+    assert world.round().executions == 1
+
+
+def test_waking_goes_on_past_an_account_that_does_not_answer(world: World) -> None:
+    world.policies = policy_set(policy("late", tag("Environment", "dev"), window="saturday"))
+    for node in (NODE, OTHER):
+        world.node(node)
+        world.say(node)
+    world.clock.move(timedelta(days=4, hours=14))
+    found = dispatch(replace(world.ports, inventory=Broken(world.inventory, "nodes", Temporary("busy"))))
+    assert (found.woken, found.started) == (1, 1)
+
+
 def test_fifty_nodes_share_one_execution(world: World) -> None:
     for number in range(50):
         node = world.node(Node(HERE.account, HERE.region, f"i-{number:017d}"))
