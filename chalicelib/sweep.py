@@ -54,13 +54,9 @@ def sweep(ports: Ports) -> Swept:
         _strays(ports)
         open_batches = ports.ledger.open_batches()
         settled = sum(each(ports, open_batches, lambda batch: _settle_silent(ports, batch), degraded))
+        within = settings.verify_within
         verified = sum(
-            each(
-                ports,
-                _verifying(ports),
-                lambda at: verify(ports, at.location, at.cases, settings.verify_within),
-                degraded,
-            )
+            each(ports, _verifying(ports), lambda at: verify(ports, at.location, at.cases, within), degraded)
         )
         errands = _errands(ports)
         missed = sum(each(ports, map(_Place, settings.locations), lambda at: _fleet(ports, at.location), degraded))
@@ -162,12 +158,12 @@ def _verifying(ports: Ports) -> list[_Place]:
 def _errands(ports: Ports) -> int:
     """Errands that were left behind; one for a remediation that is not there is a defect and is said so."""
     owed = ports.ledger.errands(ports.clock.now())
-    for each in owed:
-        case = ports.ledger.head(each.remediation)
+    for one in owed:
+        case = ports.ledger.head(one.remediation)
         if case is None:
-            ports.notices.say("errand_without_remediation", remediation=each.remediation)
+            ports.notices.say("errand_without_remediation", remediation=one.remediation)
             continue
-        ticket.run(ports, each, case)
+        ticket.run(ports, one, case)
     return len(owed)
 
 
