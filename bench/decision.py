@@ -192,7 +192,7 @@ def loaded(rules: list[Rule]) -> PolicySet:
             "linger": 300, "verify_within": 7200, "executions_per_location": 10, "freezes": [], "documents": [],
             "scope": {"accounts": ["111122223333"], "regions": ["eu-west-1"]}, "windows": {},
         },
-        "policies": [in_ours(number, rule) for number, rule in enumerate(rules)],
+        "policies": [in_ours(number, rule) for number, rule in enumerate(rules)], "schedules": [],
     }  # fmt: skip
     return PolicySet.load({**document, "digest": digest_of(document)})
 

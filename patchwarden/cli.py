@@ -18,6 +18,7 @@ from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.pausing import pause, resume
 from patchwarden.policy.commands import policy
+from patchwarden.policy.schedule_commands import schedule
 from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node
 from patchwarden.simulate.commands import simulate
 
@@ -193,7 +194,7 @@ def audit_verify(scope: Scope, form: str) -> None:
     sys.exit(FINDINGS if faults else 0)
 
 
-for _command in (policy, pause, resume, simulate):
+for _command in (policy, schedule, pause, resume, simulate):
     cli.add_command(_command)
 
 

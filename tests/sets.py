@@ -56,7 +56,7 @@ def policy_document(*policies: dict[str, Any], **settings: Any) -> dict[str, Any
             "scope": {"accounts": ["111122223333", "444455556666"], "regions": ["eu-west-1", "us-east-1"]},
             "windows": {"saturday": SATURDAY}, **settings,
         },
-        "policies": list(policies) or [policy()],
+        "policies": list(policies) or [policy()], "schedules": [],
     }  # fmt: skip
     return {**document, "digest": digest_of(document)}
 

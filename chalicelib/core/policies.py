@@ -17,6 +17,7 @@ from chalicelib.core.moments import parse_moment
 from chalicelib.core.paths import Path, parse, walked
 from chalicelib.core.readings import Clause, When
 from chalicelib.core.rollouts import Rollout
+from chalicelib.core.schedules import Schedule
 from chalicelib.core.settings import Settings
 from chalicelib.core.vocabulary import render
 
@@ -270,10 +271,11 @@ _CLAUSE: Shape = {
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies in rank order, and the settings. `blocks` are those of the facts that some path touches."""
+    """Policies in rank order, schedules, settings. `blocks` are those of the facts that some path touches."""
 
     digest: str
     policies: tuple[Policy, ...]
+    schedules: tuple[Schedule, ...]
     settings: Settings
     blocks: frozenset[str]
     enforced: Index[Policy] = field(repr=False, compare=False)
@@ -311,6 +313,7 @@ class PolicySet:
         return cls(
             digest=document["digest"],
             policies=tuple(policies),
+            schedules=_schedules(document["schedules"]),
             settings=settings,
             blocks=_blocks(enforced + beside),
             enforced=Index.of(enforced),
@@ -318,7 +321,14 @@ class PolicySet:
         )
 
 
-_SET: Shape = {"version": int, "digest": str, "settings": dict, "policies": list}
+_SET: Shape = {"version": int, "digest": str, "settings": dict, "policies": list, "schedules": list}
+
+
+def _schedules(values: list[object]) -> tuple[Schedule, ...]:
+    schedules = tuple(map(Schedule.from_json, values))
+    if len({schedule.id for schedule in schedules}) < len(schedules):
+        raise PolicyError("the policy set is malformed: two schedules have the same id")
+    return schedules
 
 
 def _blocks(policies: list[Policy]) -> frozenset[str]:

@@ -20,6 +20,7 @@ from patchwarden.policy.expecting import check_tests
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.fixtures import Fixture, read_fixtures
 from patchwarden.policy.problems import Level, Problem
+from patchwarden.policy.schedule_files import Schedules, compiled_schedule, read_schedules
 from patchwarden.policy.source import Mark, Source, read
 
 SET = "_set.yaml"
@@ -43,6 +44,7 @@ class Directory:
     rules: shapes.SetFile | None
     policies: dict[str, tuple[Source, shapes.PolicyFile]]
     fixtures: dict[str, Fixture | None]
+    schedules: Schedules
     problems: list[Problem]
 
     @property
@@ -81,8 +83,9 @@ def read_directory(path: Path, *, now: datetime | None = None) -> Directory:
             source.add("PW208", ("id",), f"the id {name!r} is already that of {first[name].name}", "give it another")
         elif policy is not None:
             policies[policy.id] = source, policy
-    problems = [problem for source in (setting, *sources, *read_all) for problem in source.problems]
-    return Directory(rules, policies, fixtures, sorted(problems))
+    schedules, planned = read_schedules(path / "schedules", rules, now)
+    problems = [problem for source in (setting, *sources, *read_all, *planned) for problem in source.problems]
+    return Directory(rules, policies, fixtures, schedules, sorted(problems))
 
 
 def _rules(source: Source, now: datetime | None) -> shapes.SetFile | None:
@@ -107,7 +110,13 @@ def compiled(directory: Directory) -> dict[str, Any]:
     """The document of a sound directory, ordered by id: neither names nor order of files change its policies."""
     assert directory.rules is not None, "a directory without rules has a problem that says so"
     policies = [_policy(*directory.policies[name], directory.rules) for name in sorted(directory.policies)]
-    document = {"version": VERSION, "settings": _settings(directory.rules), "policies": policies}
+    schedules = [compiled_schedule(*directory.schedules[name], directory.rules) for name in sorted(directory.schedules)]
+    document = {
+        "version": VERSION,
+        "settings": _settings(directory.rules),
+        "policies": policies,
+        "schedules": schedules,
+    }
     document["digest"] = digest_of(document)
     PolicySet.load(document)
     return document

@@ -35,7 +35,7 @@ CODES: dict[str, str] = {
     "PW205": "A condition without an operator, or with several.",
     "PW206": "A duration that cannot be read.",
     "PW207": "A moment or day that cannot be read, or has no zone.",
-    "PW208": "Two policies with the same id.",
+    "PW208": "Two policies, or two schedules, with the same id.",
     "PW301": "A path that is not JSONPath.",
     "PW302": "A path that is JSONPath, but not within the safe profile.",
     "PW303": "A path to a fact that does not exist.",
@@ -48,7 +48,7 @@ CODES: dict[str, str] = {
     "PW403": "An emergency that does not expire.",
     "PW404": "An exemption without until, reason or approval.",
     "PW405": "An exemption longer than the organisation allows.",
-    "PW406": "A field that has no effect with this action.",
+    "PW406": "A field that has no effect with this action or operation.",
     "PW407": "A window that _set.yaml does not define.",
     "PW408": "A limit above the organisation's ceiling.",
     "PW409": "A document that _set.yaml does not allow.",
@@ -57,10 +57,10 @@ CODES: dict[str, str] = {
     "PW412": "A policy that has ended.",
     "PW413": "An approval on a day to come.",
     "PW414": "A rollout that changes nothing, or names an account outside the scope.",
-    "PW501": "A window that cannot be read.",
-    "PW502": "A window that does not open within 400 days.",
+    "PW501": "A window, or the calendar of a schedule, that cannot be read.",
+    "PW502": "A window that does not open, or a schedule that does not run, within 400 days.",
     "PW503": "A freeze that ends before it begins.",
-    "PW504": "An account or Region that is not well formed.",
+    "PW504": "An account, unit or Region that is not well formed.",
     "PW505": "A directory without a usable _set.yaml.",
     "PW601": "Fewer tests than the organisation asks for.",
     "PW602": "Tests that show only one outcome.",
@@ -69,6 +69,10 @@ CODES: dict[str, str] = {
     "PW605": "A test that expects a policy or window that does not exist.",
     "PW606": "A test that sets or unsets what is not a fact.",
     "PW607": "A test that does not find what it expects.",
+    "PW801": "A target that names none, or several, of all, tag and resource_group.",
+    "PW802": "An account or Region of a schedule outside the scope of _set.yaml.",
+    "PW803": "An exclusion that has no effect, or leaves nothing.",
+    "PW804": "An override list that _set.yaml does not allow.",
     "PW701": "Conditions of one policy that never hold together.",
     "PW702": "A policy that can never decide: another one always stands before it.",
     "PW703": "Two policies of equal rank that want different things.",
@@ -77,7 +81,7 @@ CODES: dict[str, str] = {
     "PW706": "An exemption that ends within 30 days.",
 }
 """Codes are stable: one is never given a second meaning. 1 the file, 2 its shape, 3 conditions, 4 what a policy
-wants, 5 _set.yaml, 6 tests and fixtures, 7 what is wrong between policies."""
+wants, 5 _set.yaml, 6 tests and fixtures, 7 what is wrong between policies, 8 schedules."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

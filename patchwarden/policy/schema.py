@@ -8,9 +8,10 @@ from typing import Any
 from chalicelib.core.conditions import OPERATORS
 from chalicelib.core.vocabulary import ANY_TAG, FIELDS, Field
 from patchwarden.policy import shapes
+from patchwarden.policy.schedule_files import ScheduleFile
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-_OTHERS = (shapes.SetFile, shapes.Fixture)
+_OTHERS = (shapes.SetFile, shapes.Fixture, ScheduleFile)
 """What else lies in the directory; a file names its part, such as policy.schema.json#/definitions/SetFile."""
 
 _CRITICAL = "$.patch.missing[?@.class == 'Security' && @.severity == 'Critical']"
@@ -18,7 +19,7 @@ _TAG = "$.node.tags.Environment"
 
 
 def policy_schema() -> dict[str, Any]:
-    """A draft-07 schema: a policy at the top, `_set.yaml` and fixtures among its definitions."""
+    """A draft-07 schema: a policy at the top, `_set.yaml`, fixtures and schedules among its definitions."""
     definitions: dict[str, Any] = {}
     for model in (shapes.PolicyFile, *_OTHERS):
         made = model.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")

@@ -99,6 +99,12 @@ def _document(value: object) -> str:
     raise _wrong("PW203", f"{value!r} cannot be the name of a document", "write its name, or the ARN of a shared one")
 
 
+def _override_list(value: object) -> str:
+    if isinstance(value, str) and re.match(r"s3://[^/\s]+/\S+\Z", value) and _parameter(value):
+        return value
+    raise _wrong("PW203", f"{value!r} is no list of patches in a bucket", "write s3://bucket/key, at most 512 long")
+
+
 def _parameter(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 512
 
@@ -123,6 +129,9 @@ Texts = Annotated[
 ]
 Version = Annotated[str, BeforeValidator(_version), _text_schema("^[1-9][0-9]*$", "3")]
 DocumentName = Annotated[str, BeforeValidator(_document), _text_schema("^[a-zA-Z0-9_.:/-]{3,128}$", "Example-Repair")]
+OverrideList = Annotated[
+    str, BeforeValidator(_override_list), _text_schema("^s3://[^/]+/.+$", "s3://example-patch-lists/2026-11.yaml")
+]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Many = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -474,6 +483,9 @@ class SetFile(Shape):
     documents: Annotated[list[DocumentName], Field(description="Runbooks other than ours that a policy may name")] = (
         Field(default_factory=list)
     )
+    override_lists: Annotated[
+        list[OverrideList], Field(description="Lists of patches that a schedule may install instead of the baseline's")
+    ] = Field(default_factory=list)
     defaults: Annotated[Defaults, Field(description="What a policy gets where it says nothing")] = Field(
         default_factory=Defaults
     )

@@ -85,7 +85,7 @@ def _set(*policies: dict[str, Any]) -> PolicySet:
         "regions": sorted({each.region for each in LOCATIONS}),
     }
     document: dict[str, Any] = {
-        "version": VERSION, "policies": list(policies),
+        "version": VERSION, "policies": list(policies), "schedules": [],
         "settings": {"linger": 300, "verify_within": 3600, "executions_per_location": 20, "freezes": [],
                      "documents": [REPAIR], "scope": scope, "windows": {}},
     }  # fmt: skip

@@ -163,7 +163,8 @@ def widen(inside: Any, key: Any) -> None:
         inside[key]["unheard"] = "of"
 
 
-FREE = ("operand", "parameters", "accounts", "regions", "windows", "documents", "policies", "freezes", "all", "steps")
+FREE = ("operand", "parameters", "accounts", "regions", "windows", "documents", "policies", "freezes", "all", "steps",
+        "schedules", "exclude", "units", "values")  # fmt: skip
 """Maps and lists whose keys are the author's: one entry less or more is another set, not a malformed one."""
 
 
@@ -249,9 +250,9 @@ _JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(["settings", "policies"]), _JSON)
+@given(st.sampled_from(["settings", "policies", "schedules"]), _JSON)
 def test_whatever_stands_in_a_part_it_loads_or_is_a_policy_error(name: str, value: Any) -> None:
-    good: dict[str, Any] = {"version": 1, "settings": {}, "policies": []}
+    good: dict[str, Any] = {"version": 1, "settings": {}, "policies": [], "schedules": []}
     with pytest.raises(PolicyError):
         PolicySet.load(sealed({**good, name: value}))
 
@@ -266,7 +267,7 @@ def test_whatever_stands_in_a_part_it_loads_or_is_a_policy_error(name: str, valu
 ])  # fmt: skip
 def test_jsonpath_is_imported_only_if_a_path_of_the_set_searches(path: str, steps: Any, loaded: bool) -> None:
     clause = {**tag("App", "web"), "path": path, "steps": steps}
-    document = {"version": 1, "settings": SETTINGS, "policies": [policy("a", clause)]}
+    document = {"version": 1, "settings": SETTINGS, "policies": [policy("a", clause)], "schedules": []}
     code = (
         "import json, sys; from chalicelib.core.policies import PolicySet; PolicySet.load(json.loads(sys.argv[1]));"
         "print('jsonpath_ng' in sys.modules, 'yaml' in sys.modules, 'pydantic' in sys.modules)"

@@ -35,7 +35,9 @@ def place(directory: Path, broken: Path) -> Path:
     rules = SET.replace("AT_LEAST", "2" if strict else "0").replace("BOTH", str(strict).lower())
     (directory / "_set.yaml").write_text(rules)
     shutil.copy(FIXTURE, directory / "fixtures" / "prod-linux.yaml")
-    target = {"set": "_set.yaml", "fixture": "fixtures/broken.yaml"}.get(role, "tested.yaml")
+    (directory / "schedules").mkdir()
+    places = {"set": "_set.yaml", "fixture": "fixtures/broken.yaml", "schedule": "schedules/broken.yaml"}
+    target = places.get(role, "tested.yaml")
     shutil.copy(broken, directory / target)
     return directory / target
 
