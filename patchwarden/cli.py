@@ -17,6 +17,7 @@ from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.pausing import pause, resume
+from patchwarden.policy import explain_commands  # noqa: F401  (joins the group)
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
 from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node
@@ -109,17 +110,18 @@ def explain(scope: Scope, node: str | None, event: Path | None, live: bool, form
 
 
 def _explain_event(ports: Ports, path: Path, form: str) -> None:
+    from patchwarden import telling
     from patchwarden.explaining import explain_event
+    from patchwarden.policy.explain_commands import read_event
 
-    try:
-        event = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise click.ClickException(f"{path} is not JSON: {error}") from error
-    answer = explain_event(ports, event)
-    if form in ("json", "jsonl"):
-        click.echo(json.dumps(answer, indent=2 if form == "json" else None, sort_keys=True))
+    answer = explain_event(ports, read_event(path))
+    if form == "table":
+        telling.show(answer)
         return
-    output.rows([_flat(answer)], ("node", "control", "compliant", "action", "policy", "because"), form=form)
+    output.rows([_flat(answer) if form == "csv" else answer], _EXPLAINED, form=form, whole=answer)
+
+
+_EXPLAINED = ("node", "control", "compliant", "action", "policy", "because")
 
 
 def _flat(answer: dict[str, Any]) -> dict[str, Any]:
@@ -147,13 +149,17 @@ def _explain_node(ports: Ports, node: Node, form: str) -> None:
 
 
 def _print_case(case: dict[str, Any]) -> None:
+    from patchwarden import telling
+
     show = output.console()
     show.print(f"[bold]{escape(case['id'])}[/]  {case['state']} since {case['since']}")
     show.print(f"  {escape(output.plain(case['because']))}")
     if case["due"]:
         show.print(f"  next moment: {case['due']}")
-    output.table(case["policies"], ("policy", "band", "action", "outcome", "why"))
     output.table(case["steps"], ("number", "at", "cause", "after", "because"))
+    if case.get("finding"):
+        show.print("Asked again now, on the newest facts:")
+        telling.show(case)
 
 
 @cli.group()

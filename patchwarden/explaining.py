@@ -1,112 +1,203 @@
-"""Explaining: why a node is where it is, and what would be done with an event. It only reads."""
+"""Explaining: what was, is or would be decided about a finding, and what each policy said to it. It only reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from chalicelib import lookup
 from chalicelib.core.conditions import Truth
-from chalicelib.core.evaluation import Evaluation, evaluate
+from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.evaluation import Evaluation, Standing, Verdict, evaluate, judge
 from chalicelib.core.events import Ignored, parse
-from chalicelib.core.findings import Control, Finding, remediation_id
+from chalicelib.core.findings import Control, Finding, Source, remediation_id
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
-from chalicelib.core.remediations import Remediation
+from chalicelib.core.policies import Policy, PolicySet
+from chalicelib.core.remediations import Remediation, State
 from chalicelib.intake import consider
 from chalicelib.ports import Ports
+from patchwarden.policy.past import PastDecision, newest
+
+Told = dict[str, Any]
+"""An explanation in JSON types."""
 
 
-def explain_event(ports: Ports, event: object) -> dict[str, Any]:
-    """`finding` or None, `ignored_because` or None, `decision` or None: what intake would make of the event now."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that a decision is made from."""
+
+    finding: Finding
+    case: Remediation
+    facts: Mapping[str, Any]
+    policies: PolicySet
+    now: datetime
+
+
+def explain(asked: Question) -> Told:
+    """`finding`, `ignored_because` (None), `decision` with its `policies` in rank order, `now` and `set`."""
+    made = decide(asked.finding, asked.case, asked.facts, asked.policies, asked.now)
+    return {**_asked(asked), "ignored_because": None, "decision": _decision(asked, made)}
+
+
+def explain_event(
+    ports: Ports, event: object, *, policies: PolicySet | None = None, now: datetime | None = None
+) -> Told:
+    """What intake would make of the event; `finding` None: it is none, `ignored_because` says why nothing is done."""
+    ports = replace(
+        ports,
+        policies=_These(policies) if policies else ports.policies,
+        clock=_Then(now) if now else ports.clock,
+    )
     said = parse(event)
     if not isinstance(said, Finding):
         reason = said.reason if isinstance(said, Ignored) else f"no finding but a {type(said).__name__}"
         return {"finding": None, "ignored_because": reason, "decision": None}
-    told = {
+    active = ports.policies.active()
+    if said.node.location not in active.settings.locations:
+        reason = f"{said.node.location} is not in the scope of _set.yaml"
+        return {"finding": _finding(said), "ignored_because": reason, "decision": None}
+    case = ports.ledger.head(said.remediation) or Remediation(said.node, said.control)
+    found = consider(ports, said, case)
+    return explain(Question(said, case, found.facts, active, ports.clock.now()))
+
+
+def explain_node(ports: Ports, node: Node, *, policies: PolicySet | None = None, now: datetime | None = None) -> Told:
+    """Each remediation of the node: where it stands, what would be decided on the newest facts, and its steps."""
+    heads = (ports.ledger.head(remediation_id(node, control)) for control in Control)
+    chosen, moment = policies or ports.policies.active(), now or ports.clock.now()
+    return {"node": str(node), "remediations": [_case(ports, case, chosen, moment) for case in heads if case]}
+
+
+def explain_past(past: PastDecision, policies: PolicySet, now: datetime | None = None) -> Told:
+    """What these policies say to what a past decision was made from, beside what was `recorded` then."""
+    told = explain(Question(past.finding, past.case, past.facts, policies, now or past.line.at))
+    made = past.line.sets.get("decision", {})
+    recorded = {"id": past.id, "at": format_moment(past.line.at), "cause": past.line.cause.value,
+                "because": past.line.because, "policy": made.get("policy"), "action": made.get("action"),
+                "due": past.line.sets.get("due"), "set": made.get("set_digest")}  # fmt: skip
+    same = all(recorded[name] == told["decision"][name] for name in ("cause", "policy", "action"))
+    return {**told, "recorded": {**recorded, "same": same}}
+
+
+class _These:
+    """A policy store that holds one given set."""
+
+    def __init__(self, policies: PolicySet) -> None:
+        self._policies = policies
+
+    def active(self) -> PolicySet:
+        return self._policies
+
+    def trouble(self) -> None:
+        return None
+
+
+class _Then:
+    """A clock that stands still."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody waits for an explanation")
+
+
+def _case(ports: Ports, case: Remediation, policies: PolicySet, now: datetime) -> Told:
+    steps = [{"number": line.number, "at": format_moment(line.at), "cause": line.cause.value, "after": line.after.value,
+              "because": line.because} for line in ports.ledger.trail(case.id)]  # fmt: skip
+    past = newest(ports.ledger, case.node, case.control)
+    if past is None:
+        return {**lookup.summary(case), "decision": None, "policies": [], "steps": steps}
+    detail = past.facts["detail"]
+    finding = Finding(case.node, case.control, False, case.observed_at or now, Source.AGAIN, detail=detail)
+    asked = Question(finding, case, past.facts, policies, now)
+    closed = case.state in (State.RESOLVED, State.GONE)
+    told = {**_asked(asked), "decision": None, "policies": _policies(asked)} if closed else explain(asked)
+    listed = told.get("policies") or told["decision"]["policies"]
+    return {**lookup.summary(case), **told, "policies": listed, "steps": steps}
+
+
+def _asked(asked: Question) -> Told:
+    return {"finding": _finding(asked.finding), "now": format_moment(asked.now), "set": asked.policies.digest}
+
+
+def _finding(said: Finding) -> Told:
+    return {
         "account": said.node.account,
         "region": said.node.region,
         "node": said.node.id,
         "control": said.control.value,
         "compliant": said.compliant,
         "observed_at": format_moment(said.observed_at),
-    }
-    if said.node.location not in ports.policies.active().settings.locations:
-        return {
-            "finding": told,
-            "ignored_because": f"{said.node.location} is not in the scope of _set.yaml",
-            "decision": None,
-        }
-    case = ports.ledger.head(said.remediation) or Remediation(said.node, said.control)
-    found = consider(ports, said, case)
-    made = found.decision.sets.get("decision", {})
-    decision = {"cause": found.decision.cause.value, "because": found.decision.because, "action": made.get("action"),
-                "policy": made.get("policy"), "window": made.get("window"), "starts": found.decision.sets.get("due"),
-                "policies": _policies(ports, found.facts)}  # fmt: skip
-    return {"finding": told, "ignored_because": None, "decision": decision}
-
-
-def explain_node(ports: Ports, node: Node) -> dict[str, Any]:
-    """Each remediation of the node: where it stands, what each policy said of the newest facts, and its steps."""
-    heads = (ports.ledger.head(remediation_id(node, control)) for control in Control)
-    return {"node": str(node), "remediations": [_case(ports, case) for case in heads if case]}
-
-
-def _case(ports: Ports, case: Remediation) -> dict[str, Any]:
-    lines = ports.ledger.trail(case.id)
-    facts = next((line.evidence["facts"] for line in reversed(lines) if line.evidence.get("facts")), None)
-    steps = [{"number": line.number, "at": format_moment(line.at), "cause": line.cause.value, "after": line.after.value,
-              "because": line.because} for line in lines]  # fmt: skip
-    return {**lookup.summary(case), "policies": _policies(ports, facts) if facts else [], "steps": steps}
-
-
-def _policies(ports: Ports, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_told(each) for each in evaluate(ports.policies.active(), facts, ports.clock.now())]
-
-
-def _told(each: Evaluation) -> dict[str, Any]:
-    """One policy's evaluation in JSON types: `why` names the first condition that decided."""
-    policy = each.policy
-    held = [
-        {
-            "group": one.group,
-            "path": one.condition.path.text,
-            "operator": one.condition.operator,
-            "wanted": one.condition.operand,
-            "found": one.found,
-            "truth": one.truth.name.lower(),
-            "why": one.why,
-            "line": one.clause.line,
-        }
-        for one in each.held
-    ]
-    return {
-        "policy": policy.id,
-        "band": policy.band.value,
-        "action": policy.then.action.value,
-        "standing": each.standing.value,
-        "outcome": _OUTCOME[each.truth],
-        "origin": policy.origin,
-        "why": next((_sentence(one) for one in held if _against(one)), _KEPT[each.truth]),
-        "conditions": held,
+        "source": said.source.value,
     }
 
 
-_OUTCOME = {Truth.TRUE: "matches", Truth.FALSE: "no", Truth.UNKNOWN: "unknown"}
+def _decision(asked: Question, decision: Decision) -> Told:
+    """`starts` is the moment that this decision sets, `next` the one that holds after it."""
+    made, due = decision.sets.get("decision", {}), asked.case.due
+    starts = decision.sets.get("due")
+    kept = format_moment(due) if due and "due" not in decision.sets else None
+    return {"cause": decision.cause.value, "because": decision.because, "action": made.get("action"),
+            "policy": made.get("policy"), "window": made.get("window"), "starts": starts, "next": starts or kept,
+            "policies": _policies(asked)}  # fmt: skip
 
 
-_KEPT = {
-    Truth.TRUE: "every condition holds",
-    Truth.FALSE: "none of its any-conditions holds",
-    Truth.UNKNOWN: "its any-conditions cannot be evaluated",
+def _policies(asked: Question) -> list[Told]:
+    """Each policy's evaluation, with its `result` and `because`: why it won, or why it did not."""
+    verdict = judge(asked.policies, asked.facts, asked.now)
+    held = evaluate(asked.policies, asked.facts, asked.now)
+    matching = sum(one.truth is Truth.TRUE and one.standing is Standing.ENFORCED for one in held)
+    return [{**one.to_json(), **_result(one, verdict, matching)} for one in held]
+
+
+def _result(one: Evaluation, verdict: Verdict, matching: int) -> Told:
+    policy, winner = one.policy, verdict.winner
+    if one.standing is Standing.OFF:
+        return _is("off", "mode: off, so it is not judged")
+    if one.standing is Standing.ENDED:
+        assert policy.expires is not None, "only a policy that expires can have ended"
+        return _is("ended", f"it ended at {format_moment(policy.expires)}")
+    if one.truth is Truth.FALSE:
+        return _is("no", one.why)
+    if one.standing is Standing.SHADOW:
+        why = one.reach.why if one.reach else "mode: shadow"
+        return _is("shadow", f"{'it matches' if one.truth is Truth.TRUE else one.why}, but never decides here: {why}")
+    if one.truth is Truth.UNKNOWN:
+        above = any(doubt.policy == policy.id for doubt in verdict.unknown)
+        return _is("unknown", f"{one.why}{_DOUBT[above]}")
+    assert winner is not None, "an enforced policy that matches has a winner at or above it"
+    if policy.id != winner.id:
+        return _is("lost", _ahead(winner, policy))
+    if verdict.unknown:
+        return _is("held", f"it would win, but {verdict.unknown[0].policy} above it could not be evaluated")
+    reach = f"; {one.reach.why}" if one.reach else ""
+    return _is("won", ("the only one that matches" if matching == 1 else f"the first of {matching} that match") + reach)
+
+
+_DOUBT = {
+    True: "; it may match, so a person decides",
+    False: "; it ranks below the winner, so it raises no doubt",
 }
 
 
-def _against(one: Mapping[str, Any]) -> bool:
-    """Whether this condition alone keeps the policy from matching."""
-    return one["group"] != "any" and str(one["truth"]) != ("false" if one["group"] == "none" else "true")
+def _is(result: str, because: str) -> Told:
+    return {"result": result, "because": because}
 
 
-def _sentence(one: Mapping[str, Any]) -> str:
-    found = one["why"] or f"found {one['found']!r}"
-    return f"{one['group']}: {one['path']} {one['operator']} {one['wanted']!r}: {found}"
+def _ahead(winner: Policy, other: Policy) -> str:
+    """By which part of its rank the winner stands above another policy that matches."""
+    mine, yours = winner.rank, other.rank
+    if mine[0] != yours[0]:
+        return f"{winner.id} is in band {winner.band}, which stands above {other.band}"
+    if mine[1] != yours[1]:
+        return f"{winner.id} is more careful: {winner.then.action} goes before {other.then.action}"
+    if mine[2] != yours[2]:
+        return f"{winner.id} has priority {winner.priority} against {other.priority}"
+    return f"{winner.id} comes first by its id: all else is equal"

@@ -50,8 +50,13 @@ def now_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime:
+    return moment(context, option, text) or wiring.local(None).clock.now()
+
+
+def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    """What an option says as a moment; as a callback of click."""
     if text is None:
-        return wiring.local(None).clock.now()
+        return None
     try:
         return parse_moment(text)
     except ValueError as error:

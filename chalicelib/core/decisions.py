@@ -251,6 +251,8 @@ def _settled(decision: Decision, case: Remediation) -> Decision:
     if not same or (case.state is State.WAITING and due != (format_moment(case.due) if case.due else None)):
         return decision
     kept = {name: value for name, value in decision.sets.items() if name not in ("decision", "plan", "due", "held")}
+    if made.get("shadows", []) != case.decision.get("shadows", []):
+        kept["decision"] = {**case.decision, "shadows": made["shadows"]}
     return Decision(Cause.NOTED, f"still {case.state}: {decision.because}", kept)
 
 
