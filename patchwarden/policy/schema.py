@@ -94,7 +94,11 @@ def _paths() -> list[dict[str, Any]]:
     named = [field for field in FIELDS.values() if "[" not in field.path and ANY_TAG not in field.steps]
     searched = [field.path for field in FIELDS.values() if "[" in field.path]
     return [
-        {"enum": [field.path for field in named], "enumDescriptions": [_said(field) for field in named]},
+        {
+            "enum": [field.path for field in named],
+            "enumDescriptions": [_said(field) for field in named],
+            "errorMessage": "No fact is called this: complete $. for all of them.",
+        },
         {"pattern": r"^\$\.node\.tags\.[A-Za-z_]", "examples": [_TAG]},
         {"pattern": r"^\$.*\[", "examples": [_CRITICAL, *searched]},
     ]
