@@ -34,9 +34,14 @@ Line = tuple[str, str]
 
 def show(told: Mapping[str, Any], *, verbose: bool = False) -> None:
     """Print an explanation to standard output."""
+    say(lines(told, verbose=verbose))
+
+
+def say(said: Iterable[Line]) -> None:
+    """Print lines to standard output, as wide as the terminal is."""
     console = output.console()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for word, line in laid_out(lines(told, verbose=verbose), width):
+    for word, line in laid_out(said, width):
         console.print(Text.assemble((word, _STYLES.get(word.strip(), "bold")), line), soft_wrap=True)
 
 

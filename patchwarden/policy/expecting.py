@@ -44,6 +44,9 @@ def _check_expected(
         name = getattr(test.expect, field)
         if name is not None and name not in (shapes.NOBODY, *ids):
             source.add("PW605", (*where, field), f"there is no policy {name!r}", near(name, ids))
+    for place, name in enumerate(test.expect.also_matched or ()):
+        if name not in ids:
+            source.add("PW605", (*where, "also_matched", place), f"there is no policy {name!r}", near(name, ids))
     window = test.expect.window
     if rules is not None and window is not None and window not in (shapes.NOBODY, *rules.windows):
         source.add("PW605", (*where, "window"), f"there is no window {window!r}", near(window, rules.windows))

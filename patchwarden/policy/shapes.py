@@ -56,10 +56,14 @@ def _share(value: object) -> str:
     return text
 
 
+def is_id(text: str) -> bool:
+    """Whether a policy may be called so."""
+    return re.match(ID, text) is not None and len(text) <= 64 and text != NOBODY
+
+
 def _id(value: object) -> str:
-    text = str(value)
-    if re.match(ID, text) and len(text) <= 64 and text != NOBODY:
-        return text
+    if is_id(str(value)):
+        return str(value)
     raise _wrong("PW203", f"{value!r} cannot be an id", "write small letters, digits and single hyphens: prod-window")
 
 
@@ -278,6 +282,12 @@ class Expect(Shape):
     because_contains: Annotated[Text, Field(description="A part of the sentence that the decision carries")] | None = (
         None
     )
+    also_matched: (
+        Annotated[
+            list[str], Field(description="Policies that match too, although another one decides; [] asks for none")
+        ]
+        | None
+    ) = None
     shadow: Annotated[str, Field(description="A shadow policy that would match; none: no shadow policy")] | None = None
 
 

@@ -8,10 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from chalicelib.core.conditions import Truth
 from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.evaluation import Standing, evaluate
 from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause
+from patchwarden.explaining import Question, Told, explain
 from patchwarden.policy import shapes
 from patchwarden.policy.compile import Directory, compiled, read_directory
 from patchwarden.policy.fixtures import Fixture, situation
@@ -20,7 +23,10 @@ from patchwarden.policy.source import Mark, Source
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One test: what was wanted and found where they differ, and the sentence of the decision."""
+    """One test: what was wanted and found where they differ, and the sentence of the decision.
+
+    `question` is what was decided about, None where it could not be put together.
+    """
 
     policy: str
     name: str
@@ -29,6 +35,13 @@ class Result:
     column: int
     differences: tuple[str, ...]
     because: str
+    event: str = ""
+    question: Question | None = None
+
+    @property
+    def trace(self) -> list[Told]:
+        """Each policy with its conditions, as `explain` tells them; worked out when it is asked for."""
+        return list(explain(self.question)["decision"]["policies"]) if self.question else []
 
     @property
     def passed(self) -> bool:
@@ -80,18 +93,31 @@ def _run(
     try:
         found = situation(fixture, test.set, test.unset)
     except LookupError:
-        return _result(
-            source, mark, policy, test, ("set or unset names an item that the list does not have",), "nothing decided"
-        )
-    now = test.now or found.finding.observed_at
-    decision = decide(found.finding, found.case, found.facts, policies, now)
-    return _result(source, mark, policy, test, tuple(_differences(test.expect, decision)), decision.because)
+        wrong = "set or unset names an item that the list does not have"
+        return Result(policy, test.name, *_place(source, mark), (wrong,), "nothing decided", test.event)
+    asked = Question(found.finding, found.case, found.facts, policies, test.now or found.finding.observed_at)
+    decision = decide(asked.finding, asked.case, asked.facts, asked.policies, asked.now)
+    differences = (*_differences(test.expect, decision), *_beside(test.expect, decision, asked))
+    return Result(policy, test.name, *_place(source, mark), differences, decision.because, test.event, asked)
 
 
-def _result(
-    source: Source, mark: Mark, policy: str, test: shapes.Test, differences: tuple[str, ...], because: str
-) -> Result:
-    return Result(policy, test.name, source.shown, mark.line, mark.column, differences, because)
+def _place(source: Source, mark: Mark) -> tuple[str, int, int]:
+    return source.shown, mark.line, mark.column
+
+
+def _beside(expect: shapes.Expect, decision: Decision, asked: Question) -> Iterator[str]:
+    """What else was to match: each policy named must, and with [] nobody may."""
+    if expect.also_matched is None:
+        return
+    winner = decision.sets.get("decision", {}).get("policy")
+    found = [
+        one.policy.id
+        for one in evaluate(asked.policies, asked.facts, asked.now)
+        if one.truth is Truth.TRUE and one.standing is Standing.ENFORCED and one.policy.id != winner
+    ]
+    if not set(expect.also_matched) <= set(found) or (found and not expect.also_matched):
+        wanted = ", ".join(expect.also_matched) or shapes.NOBODY
+        yield f"also_matched wanted {wanted}, found {', '.join(found) or shapes.NOBODY}"
 
 
 def _differences(expect: shapes.Expect, decision: Decision) -> Iterator[str]:
