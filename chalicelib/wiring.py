@@ -47,6 +47,13 @@ def ports() -> Ports:
     return _ports
 
 
+def clock() -> Clock:
+    """The clock of this machine, for what needs nothing else."""
+    from chalicelib.adapters.clock import SystemClock
+
+    return SystemClock()
+
+
 def use(bundle: Ports | None) -> None:
     """Serve from this bundle from now on; None: build anew when asked."""
     global _ports

@@ -50,7 +50,7 @@ def now_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime:
-    return moment(context, option, text) or wiring.local(None).clock.now()
+    return moment(context, option, text) or wiring.clock().now()
 
 
 def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def _patch(finding: Finding, shape: shapes.Fixture) -> PatchState | None:
     )
 
 
+@lru_cache(maxsize=4096)
 def steps_of(text: str) -> tuple[str | int, ...] | None:
     """The steps of a path to a fact or to a block of facts; None if there is no such fact."""
     try:
