@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +32,8 @@ def record(
     """
     now = ports.clock.now()
     changes = {**(sets or {}), **({"leases": list(take)} if take else {})}
+    if cause is Cause.EXEMPTED and case.ticket:
+        changes["ticket"] = None
     line = advance(case, cause, because=because, now=now, actor=actor, sets=changes, evidence=evidence)
     given = case.leases if case.active and not apply(case, line).active else ()
     if given:
@@ -38,7 +41,7 @@ def record(
             case, cause, because=because, now=now, actor=actor, sets={**changes, "leases": []}, evidence=evidence
         )
     head = apply(case, line)
-    owes = _owed(head, cause, because, now)
+    owes = _owed(case, head, cause, because, now)
     ports.ledger.append(Change(line, head, take=take, give=given, owes=owes))
     _say(ports, case, head, cause, because)
     return ticket.run(ports, owes, head) if owes else head
@@ -61,10 +64,12 @@ def _say(ports: Ports, case: Remediation, head: Remediation, cause: Cause, becau
     )  # fmt: skip
 
 
-def _owed(head: Remediation, cause: Cause, because: str, now: datetime) -> Errand | None:
+def _owed(before: Remediation, head: Remediation, cause: Cause, because: str, now: datetime) -> Errand | None:
+    """An exempt case forgets the ticket that is resolved with it: if a person's turn comes again, another is opened."""
     if cause is Cause.TICKETED:
         deed = Deed.UPDATE if head.ticket else Deed.OPEN
         return errand(head, deed, number=head.number, because=because, now=now)
-    if cause in (Cause.RESOLVED, Cause.GONE, Cause.EXEMPTED) and head.ticket:
-        return errand(head, Deed.RESOLVE, number=head.number, because=because, now=now)
+    if cause in (Cause.RESOLVED, Cause.GONE, Cause.EXEMPTED) and before.ticket:
+        owes = errand(head, Deed.RESOLVE, number=head.number, because=because, now=now)
+        return replace(owes, ticket=before.ticket)
     return None

@@ -10,6 +10,7 @@ from chalicelib.core.remediations import Cause, Remediation, State, advance, app
 from chalicelib.core.tickets import Deed, Errand, errand
 from chalicelib.ports import Change, Ports
 
+TRIES = 3
 _NOT_TICKETED = (State.RESOLVED, State.GONE, State.EXEMPT)
 
 
@@ -29,32 +30,58 @@ def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
 
 def _later(ports: Ports, owed: Errand, case: Remediation, why: str) -> Remediation:
     wait = min(timedelta(minutes=1) * 2 ** min(owed.tries, 6), timedelta(hours=1))
-    ports.ledger.postpone(replace(owed, due=ports.clock.now() + wait, tries=owed.tries + 1))
+    try:
+        ports.ledger.postpone(replace(owed, due=ports.clock.now() + wait, tries=owed.tries + 1))
+    except Stale:
+        return case
     ports.notices.say("errand_postponed", remediation=owed.remediation, deed=owed.deed.value, because=why)
     return case
 
 
 def _done(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
-    """Note it; a ticket that was opened for a case that has ended meanwhile is resolved in the next breath."""
-    for _ in range(3):
-        sets = {"ticket": owed.ticket} if owed.deed is Deed.OPEN else {}
-        now = ports.clock.now()
-        line = advance(case, Cause.NOTED, because=f"ticket {owed.ticket}: {_WORDS[owed.deed]}", now=now, sets=sets,
-                       evidence={"ticket": owed.ticket, "deed": owed.deed.value})  # fmt: skip
-        head = apply(case, line)
-        late = owed.deed is Deed.OPEN and head.state in _NOT_TICKETED
-        owes = errand(head, Deed.RESOLVE, number=head.number, because=head.because, now=now) if late else None
+    """Note it; a ticket that came too late for its case or its episode is resolved in the next breath."""
+    for _ in range(TRIES):
+        late = owed.deed is Deed.OPEN and (case.state in _NOT_TICKETED or not owed.key.endswith(f"/{case.episode}"))
+        head, change = _noted(ports, owed, case, _WORDS[owed.deed], closes=late)
         try:
-            ports.ledger.append(Change(line, head, owes=owes, done=owed.id))
+            ports.ledger.append(replace(change, done=owed.id))
         except Stale:
             newer = ports.ledger.head(case.id)
-            if newer is None or newer.hash == case.hash:
+            if newer is None:
                 return case
+            if newer.hash == case.hash:
+                return _stray(ports, owed, case)
             case = newer
             continue
         ports.notices.say("ticket", remediation=case.id, ticket=owed.ticket, deed=owed.deed.value)
-        return run(ports, owes, head) if owes else head
+        return run(ports, change.owes, head) if change.owes else head
     return case
+
+
+def _stray(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
+    """Another run of the errand was first. If it has closed its ticket already, ours is a second one: close it too."""
+    for _ in range(TRIES):
+        if owed.deed is not Deed.OPEN or case.ticket == owed.ticket:
+            return case
+        head, change = _noted(ports, owed, case, "opened once more", closes=True)
+        try:
+            ports.ledger.append(change)
+        except Stale:
+            case = ports.ledger.head(case.id) or case
+            continue
+        return run(ports, change.owes, head) if change.owes else head
+    return case
+
+
+def _noted(ports: Ports, owed: Errand, case: Remediation, word: str, *, closes: bool) -> tuple[Remediation, Change]:
+    """The line about the ticket; with `closes` the case does not take it for its own, and owes its end."""
+    now = ports.clock.now()
+    sets = {"ticket": owed.ticket} if owed.deed is Deed.OPEN and not closes else {}
+    line = advance(case, Cause.NOTED, because=f"ticket {owed.ticket}: {word}", now=now, sets=sets,
+                   evidence={"ticket": owed.ticket, "deed": owed.deed.value})  # fmt: skip
+    head = apply(case, line)
+    closing = errand(head, Deed.RESOLVE, number=head.number, because=head.because, now=now)
+    return head, Change(line, head, owes=replace(closing, ticket=owed.ticket) if closes else None)
 
 
 _WORDS = {Deed.OPEN: "opened", Deed.UPDATE: "updated", Deed.RESOLVE: "resolved"}

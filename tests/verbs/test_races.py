@@ -6,15 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from chalicelib import ticket
+from chalicelib.core.errors import Temporary
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.plans import BatchState
 from chalicelib.core.remediations import Remediation, State
+from chalicelib.core.tickets import Errand
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive
 from chalicelib.sweep import sweep
 from tests.sets import HERE, NODE, NOW, policy, policy_set, scan
-from tests.verbs.conftest import World, execution_event, ssm_event
+from tests.verbs.conftest import Broken, World, execution_event, node_event, ssm_event
 
 
 class Between:
@@ -116,3 +119,68 @@ def test_a_clean_scan_from_before_the_end_of_the_execution_proves_nothing(world:
     world.round()
     world.pass_minutes(5)
     assert world.round().executions == 1
+
+
+def opening(world: World) -> Errand:
+    """A ticket is owed, and the ticket system does not answer."""
+    world.policies = policy_set(policy(action="ticket"))
+    world.node()
+    down = replace(world.ports, tickets=Broken(world.tickets, "open", Temporary("down")))
+    receive(down, ssm_event(NODE, compliant=False, at=world.clock.now()))
+    (owed,) = world.ledger.errands(world.clock.now() + timedelta(hours=1))
+    return owed
+
+
+def test_two_runs_of_one_errand_leave_no_second_ticket_behind(world: World) -> None:
+    owed = opening(world)
+    before = world.case()
+    world.node(state="terminated", ping=None)
+    receive(world.ports, node_event(NODE, "terminated", world.clock.now()))
+    world.pass_minutes(15)
+    sweep(world.ports)
+    ticket.run(world.ports, owed, before)
+    assert [each.resolved for each in world.tickets.kept.values()] == [True, True]
+    assert world.case().state is State.GONE
+    assert world.ledger.errands(world.clock.now() + timedelta(days=9)) == []
+
+
+def test_a_late_run_of_an_errand_that_is_done_stops_nobody(world: World) -> None:
+    owed = opening(world)
+    before = world.case()
+    world.pass_minutes(15)
+    sweep(world.ports)
+    down = replace(world.ports, tickets=Broken(world.tickets, "open", Temporary("down")))
+    assert ticket.run(down, owed, before) == before
+    assert ticket.run(world.ports, owed, before).ticket == "oi-000000000001"
+    assert [each.resolved for each in world.tickets.kept.values()] == [False]
+
+
+def test_a_ticket_from_an_earlier_episode_is_not_taken_for_the_new_one(world: World) -> None:
+    owed = opening(world)
+    world.pass_minutes(1)
+    world.inventory.scan(NODE, scan(world.clock.now(), missing=0, patches=()))
+    world.say(compliant=True)
+    world.pass_minutes(1)
+    world.inventory.scan(NODE, scan(world.clock.now()))
+    world.say()
+    assert (world.case().episode, world.case().ticket) == (1, "oi-000000000001")
+    ticket.run(world.ports, owed, world.case())
+    assert world.case().ticket == "oi-000000000001"
+    assert [each.resolved for each in world.tickets.kept.values()] == [False, True]
+
+
+def test_a_persons_turn_after_an_exemption_has_an_open_ticket(world: World) -> None:
+    world.policies = policy_set(policy(action="ticket"))
+    world.node()
+    world.say()
+    until = "2026-11-23T13:00:00Z"
+    world.policies = policy_set(policy("spare", action="exempt", reason="x", until=until, expires=until,
+                                       approved={"by": "a", "on": "b", "ticket": "c"}),
+                                policy(action="ticket"))  # fmt: skip
+    world.pass_minutes(1)
+    world.say()
+    assert (world.case().state, world.case().ticket) == (State.EXEMPT, None)
+    world.pass_minutes(60)
+    world.round()
+    assert world.case().state is State.TICKETED
+    assert [each.resolved for each in world.tickets.kept.values()] == [True, False]
