@@ -303,8 +303,11 @@ def _short(given: Iterable[Any]) -> str:
     words = []
     for each in given:
         line = getattr(each, "line", None)
-        words.append(f"{line.remediation} #{line.number} {line.cause} -> {line.after}: {line.because}" if line
-                     else str(getattr(each, "id", each))[:120])  # fmt: skip
+        words.append(
+            f"{line.remediation} #{line.number} {line.cause} -> {line.after}: {line.because}"
+            if line
+            else str(sorted(each) if isinstance(each, set | frozenset) else getattr(each, "id", each))[:120]
+        )
     return ", ".join(words)
 
 

@@ -148,6 +148,13 @@ class World:
         machine.broken, machine.seen = True, self.now
         self.emit("compliance", _compliance_event(machine.node, "Association", False, self.now))
 
+    def fix(self, machine: Machine) -> None:
+        """Somebody patches and repairs it by hand, and scans it."""
+        if machine.reachable:
+            machine.missing = machine.pending = 0
+            self.look(machine)
+            self.mended(machine)
+
     def mended(self, machine: Machine) -> None:
         """Its association ran and is compliant now."""
         if machine.broken:
@@ -244,19 +251,12 @@ def _runs_again(world: World, machine: Machine) -> None:
     world.look(machine)
 
 
-def _fixed_by_hand(world: World, machine: Machine) -> None:
-    if machine.reachable:
-        machine.missing = machine.pending = 0
-        world.look(machine)
-        world.mended(machine)
-
-
 def _patches_again(world: World, machine: Machine) -> None:
     machine.missing += 1
     world.look(machine)
 
 
-_TROUBLES = (_terminated, _stopped, _unreachable, _fixed_by_hand, _fixed_by_hand, _patches_again)
+_TROUBLES = (_terminated, _stopped, _unreachable, World.fix, World.fix, _patches_again)
 
 
 class WorldInventory:

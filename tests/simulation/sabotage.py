@@ -1,0 +1,98 @@
+"""Sabotage: the service with one of its safeguards taken out, from the outside, by a port that lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chalicelib.core.errors import Stale
+from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import Batch
+from chalicelib.ports import Change, Ports
+from patchwarden.simulate.run import Simulated, Visit
+
+
+class Instead:
+    """A port of which one method is another one."""
+
+    def __init__(self, whole: Any, **methods: Callable[..., Any]) -> None:
+        self._whole = whole
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
+def without_token(run: Simulated) -> None:
+    """Systems Manager forgets each token at once, and a client's own retry starts another execution."""
+    whole = run.automations
+
+    def start(batch: Batch) -> str:
+        whole._tokens.clear()
+        return str(whole.start(batch))
+
+    run.automations = Instead(whole, start=start)
+
+
+def without_condition(run: Simulated) -> None:
+    """Who lost a race writes all the same."""
+    whole: Any = run.ledger
+
+    def append(change: Change) -> None:
+        try:
+            whole.append(change)
+        except Stale:
+            whole._trails.setdefault(change.line.remediation, []).append(change.line)
+            whole._replace_head(change.head)
+
+    run.ledger = Instead(whole, append=append)  # type: ignore[assignment]
+
+
+def without_sweep(run: Simulated) -> None:
+    run.sweeps = False
+
+
+def without_look_up(run: Simulated) -> None:
+    """No execution is ever found by its tag."""
+    run.automations = Instead(run.automations, find=lambda batch: None)
+
+
+def without_lease(run: Simulated) -> None:
+    """A line takes and gives back no lease."""
+    whole = run.ledger
+    run.ledger = Instead(whole, append=lambda change: whole.append(replace(change, take=(), give=())))  # type: ignore[assignment]
+
+
+def without_reading_again(run: Simulated) -> None:
+    """The dispatcher believes that every node is as it was when it was queued."""
+    real = run._ports
+
+    def ports(visit: Visit) -> Ports:
+        bundle = real(visit)
+        if not visit.name.startswith("dispatch"):
+            return bundle
+        blind = Instead(bundle.inventory, nodes=_all_online, patch_states=_never_scanned)
+        return replace(bundle, inventory=blind)
+
+    run._ports = ports  # type: ignore[method-assign]
+
+
+def _all_online(location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
+    return {id: NodeState(id, "ec2", "running", "Online", "Linux", tags={}) for id in ids}
+
+
+def _never_scanned(location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
+    return {}
+
+
+SABOTAGE: Mapping[str, tuple[Callable[[Simulated], None], set[str]]] = {
+    "token": (without_token, {"doubled"}),
+    "append condition": (without_condition, {"chain"}),
+    "sweep": (without_sweep, {"stuck", "lost", "owed"}),
+    "tag look-up": (without_look_up, {"doubled"}),
+    "node lease": (without_lease, {"doubled"}),
+    "re-read before the start": (without_reading_again, {"blind"}),
+}
+"""Each safeguard: how it is taken out, and which promises must then be seen to break."""
