@@ -13,7 +13,7 @@ SCHEMA = Path("docs/policy.schema.json")
 EXAMPLE = "example-node"
 
 _POLICY = """\
-{schema}# A starter: say what is empty and change what does not fit, until `patchwarden policy check` finds nothing wrong.
+{schema}# A starter: say what is empty, and change what does not fit, until `patchwarden policy check` is content.
 id: {id}
 title:                      # one line for people: it stands in tickets and in the trail
 owner:                      # who answers for it: a mail address or a team
