@@ -50,10 +50,11 @@ def node(account: str, region: str, node: str) -> dict[str, Any]:
 
 @routes.route("/health", authorizer=_IAM)
 def health() -> dict[str, Any]:
-    """Whether the ledger answers, whether starts are paused, and which policy set decides."""
-    ports = wiring.ports()
-    pause = ports.ledger.pause()
-    return {"ledger": "ok", "paused": pause.reason if pause else None, "policies": ports.policies.active().digest}
+    """Whether the ledger answers, whether starts are paused, and which policy set decides.
+
+    `policies` None: no set loads, and nothing starts. `policy_trouble`: why the published set does not decide, or None.
+    """
+    return lookup.health(wiring.ports())
 
 
 def _state(text: str | None) -> State | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from chalicelib.core.decisions import closed
-from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, cool_down
 from chalicelib.core.moments import format_moment
@@ -26,7 +26,7 @@ from chalicelib.core.plans import (
     parameters,
 )
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
-from chalicelib.intake import again
+from chalicelib.intake import again, in_force
 from chalicelib.ports import Ports
 from chalicelib.record import quietly, record
 
@@ -67,16 +67,22 @@ class Round:
 
 
 def dispatch(ports: Ports) -> Round:
-    """One round: wake what is due, group what is queued, start what the guards admit."""
+    """One round: wake what is due, group what is queued, start what the guards admit.
+
+    Without a policy set it does nothing: what waits and what is exempt stays so until one loads.
+    """
     with ports.tracing.verb("dispatch"):
         begun = ports.clock.now()
+        policies = in_force(ports)
+        if isinstance(policies, PolicyError):
+            return Round(paused=f"no policy set loads: {policies}")
         degraded: list[str] = []
         woken = wake(ports, begun, degraded)
         paused = pause_reason(ports, begun)
         if paused:
             ports.notices.say("paused", because=paused)
             return Round(woken=woken, paused=paused, degraded=_names(degraded))
-        settings = ports.policies.active().settings
+        settings = policies.settings
         in_time = each(ports, ports.ledger.work([State.QUEUED]), lambda case: _in_time(ports, case, begun), degraded)
         waiting = [case for case in in_time if case.state is State.QUEUED]
         leaving = groups(waiting, now=begun, linger=settings.linger)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib.core.errors import Stale, Temporary
+from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.facts import PatchState, patch_block
 from chalicelib.core.findings import Control
@@ -15,7 +15,7 @@ from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
 from chalicelib.core.plans import Batch, BatchState, snapshot_id
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.dispatch import fail, members, started
-from chalicelib.intake import TRIES, Receipt
+from chalicelib.intake import TRIES, Receipt, in_force
 from chalicelib.ports import Execution, Invocation, Ports
 from chalicelib.record import record
 
@@ -41,7 +41,10 @@ def follow(ports: Ports, event: object) -> Receipt:
 
 def batch_of(ports: Ports, location: Location, execution: str) -> Batch | None:
     """The batch an execution serves; one whose start was never written down is adopted by its BatchId."""
-    if location not in ports.policies.active().settings.locations:
+    policies = in_force(ports)
+    if isinstance(policies, PolicyError):
+        return ports.ledger.batch_of(location, execution)
+    if location not in policies.settings.locations:
         return None
     batch = ports.ledger.batch_of(location, execution)
     if batch:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from chalicelib.core.decisions import Decision, decide
-from chalicelib.core.errors import Stale, Temporary
+from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.events import Ignored, NodeUpdate, parse
 from chalicelib.core.facts import NodeState, PatchState, gather
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
@@ -127,10 +127,20 @@ def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate
 
 def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
     """What would be decided now; reads only."""
-    policies = ports.policies.active()
-    node, patch = _fetch(ports, finding, case, policies)
+    policies = in_force(ports)
+    blocks = frozenset[str]() if isinstance(policies, PolicyError) else policies.blocks
+    node, patch = _fetch(ports, finding, case, blocks)
     facts = gather(finding, case, node, patch)
     return Considered(finding, case, facts, decide(finding, case, facts, policies, ports.clock.now()))
+
+
+def in_force(ports: Ports) -> PolicySet | PolicyError:
+    """The set that decides, or why there is none: then nothing starts, and what is found is a person's turn."""
+    try:
+        return ports.policies.active()
+    except PolicyError as error:
+        ports.notices.say("no_policies", because=str(error), verb="intake")
+        return error
 
 
 def _write(ports: Ports, found: Considered, actor: str) -> Remediation:
@@ -161,12 +171,12 @@ def _told(finding: Finding) -> dict[str, Any]:
 
 
 def _fetch(
-    ports: Ports, finding: Finding, case: Remediation, policies: PolicySet
+    ports: Ports, finding: Finding, case: Remediation, blocks: frozenset[str]
 ) -> tuple[NodeState | None, PatchState | None]:
     """Only the blocks that some policy looks at, or that this finding needs as its proof."""
     if case.active and not (case.state is State.VERIFYING and finding.compliant):
         return None, None
-    here, blocks = finding.node, policies.blocks
+    here = finding.node
     node = patch = None
     if "node" in blocks and not finding.compliant:
         node = ports.inventory.nodes(here.location, [here.id]).get(here.id)
@@ -217,7 +227,8 @@ def _node_line(ports: Ports, case: Remediation, update: NodeUpdate, now: NodeSta
 
 
 def _foreign(ports: Ports, node: Node) -> str | None:
-    if node.location in ports.policies.active().settings.locations:
+    policies = in_force(ports)
+    if isinstance(policies, PolicyError) or node.location in policies.settings.locations:
         return None
     return f"{node.location} is not in the scope of _set.yaml: add account and Region there if it is ours"
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
+from chalicelib.core.errors import PolicyError
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
-from chalicelib.ports import Ledger
+from chalicelib.ports import Ledger, Ports
 
 MOST = 200
 """The largest page."""
@@ -102,6 +104,17 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def health(ports: Ports) -> dict[str, Any]:
+    """What the service itself is like: the ledger that answers, the pause, and the policy set that decides."""
+    pause = ports.ledger.pause()
+    try:
+        digest, trouble = ports.policies.active().digest, None
+    except PolicyError as error:
+        digest, trouble = None, f"no policy set loads: {error}"
+    return {"ledger": "ok", "paused": pause.reason if pause else None, "policies": digest,
+            "policy_trouble": trouble or ports.policies.trouble()}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What `audit verify` found."""
@@ -112,9 +125,11 @@ class Verified:
 
 
 def verify(ledger: Ledger, cases: Iterator[Remediation] | list[Remediation]) -> Verified:
-    """Check chain, order and completeness of each trail against its head."""
-    count = lines = 0
-    faults: list[str] = []
+    """Check chain, order and completeness of each trail against its head, and of the trail of policy sets."""
+    published = ledger.publications()
+    found = fault_of_publications(ledger.active_policies(), published)
+    faults = [found] if found else []
+    count, lines = 0, len(published)
     for case in cases:
         told = ledger.trail(case.id)
         found = fault(case, told)

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chalicelib import ticket
-from chalicelib.core.errors import Stale
+from chalicelib.core.decisions import unruled
+from chalicelib.core.errors import PolicyError, Stale
+from chalicelib.core.exemptions import reminders
 from chalicelib.core.findings import Control, Finding
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
+from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.dispatch import each, members, started
 from chalicelib.follow import settle, verify
-from chalicelib.intake import again, take
+from chalicelib.intake import again, in_force, take
 from chalicelib.ports import Ports
 from chalicelib.record import quietly
 
@@ -28,6 +31,9 @@ wrong, and a start leaves within a minute of its intent."""
 
 SILENT = timedelta(minutes=45)
 """An execution is asked about only when it has been silent for this long: events tell the rest."""
+
+VERIFY_WITHIN = timedelta(hours=2)
+"""How long a scan may take to arrive while no policy set says so."""
 
 PAGE = 100
 
@@ -45,21 +51,28 @@ class Swept:
 
 
 def sweep(ports: Ports) -> Swept:
-    """One pass over the ledger's loose ends and the compliance of the whole fleet; safe to run twice."""
+    """One pass over the ledger's loose ends and the compliance of the whole fleet; safe to run twice.
+
+    Without a policy set, which says what the fleet is, it follows only what has begun.
+    """
     with ports.tracing.verb("sweep"):
         degraded: list[str] = []
-        settings = ports.policies.active().settings
+        policies = in_force(ports)
+        settings = None if isinstance(policies, PolicyError) else policies.settings
         open_batches = ports.ledger.open_batches()
         resumed = sum(each(ports, open_batches, lambda batch: _resume(ports, batch), degraded))
         _strays(ports)
         open_batches = ports.ledger.open_batches()
         settled = sum(each(ports, open_batches, lambda batch: _settle_silent(ports, batch), degraded))
-        within = settings.verify_within
+        within = settings.verify_within if settings else VERIFY_WITHIN
         verified = sum(
             each(ports, _verifying(ports), lambda at: verify(ports, at.location, at.cases, within), degraded)
         )
         errands = _errands(ports)
-        missed = sum(each(ports, map(_Place, settings.locations), lambda at: _fleet(ports, at.location), degraded))
+        places = map(_Place, settings.locations if settings else ())
+        missed = sum(each(ports, places, lambda at: _fleet(ports, at.location), degraded))
+        if isinstance(policies, PolicySet):
+            _remind(ports, policies)
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
         ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
                           errands=errands, degraded=list(swept.degraded))  # fmt: skip
@@ -167,6 +180,14 @@ def _errands(ports: Ports) -> int:
     return len(owed)
 
 
+def _remind(ports: Ports, policies: PolicySet) -> None:
+    """Say once that an exemption ends in 30 days, and once that it ends in 7."""
+    for reminder in reminders(policies, ports.clock.now()):
+        if ports.ledger.mark(reminder.name):
+            ports.notices.say("exemption_ends", policy=reminder.policy.id, owner=reminder.policy.owner,
+                              ends=reminder.ends, days=reminder.days, because=reminder.because)  # fmt: skip
+
+
 def _fleet(ports: Ports, location: Location) -> int:
     """Hold the compliance of one location against the ledger; findings that are news go through intake."""
     missed = 0
@@ -187,7 +208,7 @@ def _compare(ports: Ports, page: list[Finding]) -> int:
         case = heads.get(finding.remediation)
         if _is_news(finding, case):
             missed += take(ports, finding).status == "decided"
-        elif case and case.state in _ASKED and case.decision.get("set_digest") != digest:
+        elif case and (case.state in _ASKED or unruled(case)) and case.decision.get("set_digest") != digest:
             again(ports, case)
     return missed
 

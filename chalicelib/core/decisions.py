@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from chalicelib.core.errors import PolicyError
 from chalicelib.core.evaluation import Verdict, judge
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.moments import format_moment, parse_moment
@@ -29,9 +30,12 @@ class Decision:
 
 
 def decide(
-    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
+    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet | PolicyError, now: datetime
 ) -> Decision:
-    """The decision, with the finding's own news (`observed_at`, a new episode) among the fields it sets."""
+    """The decision, with the finding's own news (`observed_at`, a new episode) among the fields it sets.
+
+    Without a policy set, but with the reason why there is none, what a policy should decide is a person's turn.
+    """
     answer = _answer(finding, case, facts, policies, now)
     news = {} if finding.source in _FRESH else _news(finding, case)
     if answer.cause not in (Cause.NOTED, Cause.RESOLVED, Cause.GONE) and case.state in _CLOSED:
@@ -43,7 +47,7 @@ _CLOSED = (State.RESOLVED, State.GONE)
 
 
 def _answer(
-    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
+    finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet | PolicyError, now: datetime
 ) -> Decision:
     if case.state is State.VERIFYING and finding.compliant and _scanned_by(case, facts):
         return _resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
@@ -60,6 +64,9 @@ def _answer(
         return _resolved(f"the {_scan(facts)} is newer than the finding and counts nothing missing", facts)
     if case.state is State.REBOOT_PENDING and _only_reboot(facts):
         return _note("still waits for its reboot: every approved patch is installed")
+    if isinstance(policies, PolicyError):
+        owned = case.state is State.TICKETED and finding.source is not Source.REQUEST
+        return _owned(case) if owned else _ticket(f"no policy set loads: {policies}", _UNRULED)
     return _by_policy(finding, case, facts, policies, now)
 
 
@@ -69,6 +76,14 @@ def closed(case: Remediation, now: datetime) -> bool:
     return bool(closes) and parse_moment(str(closes)) <= now
 
 
+_UNRULED: Mapping[str, Any] = {"policy": None, "set_digest": None, "shadows": [], "unknown": []}
+
+
+def unruled(case: Remediation) -> bool:
+    """Whether its ticket only says that no policy set loaded: then it is decided anew once there is one."""
+    return case.state is State.TICKETED and case.decision.get("set_digest", "") is None
+
+
 def _by_policy(
     finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet, now: datetime
 ) -> Decision:
@@ -76,16 +91,18 @@ def _by_policy(
     winner = verdict.winner
     asked = finding.source is Source.REQUEST
     made = _made(winner, verdict, policies, facts)
-    if winner and winner.then.action == "exempt" and not verdict.unknown:
-        until = _exempt_until(winner)
-        because = f"{winner.id}: exempt until {until}: {winner.then.reason}"
-        return Decision(Cause.EXEMPTED, because, {"decision": made, "due": until})
-    if case.state is State.TICKETED and not asked:
-        return _note(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
+    exposed = None if verdict.against is None or asked else verdict.against
+    if winner and winner.then.action == "exempt" and not verdict.unknown and not exposed:
+        return _exempted(winner, made)
+    if case.state is State.TICKETED and not asked and not unruled(case):
+        return _owned(case)
     if verdict.unknown:
         doubt = verdict.unknown[0]
         return _ticket(f"policy {doubt.policy} could not be evaluated: {doubt.why} at {doubt.path}",
                        {**made, "policy": doubt.policy})  # fmt: skip
+    if winner and exposed:
+        urgent, exemption = (exposed, winner) if winner.then.action == "exempt" else (winner, exposed)
+        return _ticket(_exposed(urgent, exemption), _made(urgent, verdict, policies, facts))
     if winner is None:
         return Decision(Cause.OBSERVED, "no policy speaks for it: only observed", {"decision": made, "due": None})
     if case.attempts >= winner.then.attempts and case.state not in _CLOSED and not asked:
@@ -108,9 +125,19 @@ def _by_policy(
     return _when(winner, case, facts, policies, made, now)
 
 
-def _exempt_until(policy: Policy) -> str | None:
-    ends = [moment for moment in (policy.expires, policy.then.until) if moment]
-    return format_moment(min(ends)) if ends else None
+def _exempted(policy: Policy, made: Mapping[str, Any]) -> Decision:
+    until = format_moment(policy.ends) if policy.ends else None
+    return Decision(
+        Cause.EXEMPTED, f"{policy.id}: exempt until {until}: {policy.then.reason}", {"decision": made, "due": until}
+    )
+
+
+def _exposed(urgent: Policy, exemption: Policy) -> str:
+    """An exemption was weighed against known risks: whether it stands against a new one, a person decides."""
+    return (
+        f"exempt node exposed: {urgent.id} is an emergency ({urgent.title}), "
+        f"and {exemption.id} exempts the node: {exemption.then.reason}"
+    )
 
 
 def _when(
@@ -254,6 +281,10 @@ def _settled(decision: Decision, case: Remediation) -> Decision:
     if made.get("shadows", []) != case.decision.get("shadows", []):
         kept["decision"] = {**case.decision, "shadows": made["shadows"]}
     return Decision(Cause.NOTED, f"still {case.state}: {decision.because}", kept)
+
+
+def _owned(case: Remediation) -> Decision:
+    return _note(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
 
 
 def _note(because: str) -> Decision:

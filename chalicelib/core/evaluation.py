@@ -12,7 +12,7 @@ from chalicelib.core.chain import canonical
 from chalicelib.core.conditions import Condition, Truth, every
 from chalicelib.core.moments import format_moment
 from chalicelib.core.paths import MISSING, Unreadable
-from chalicelib.core.policies import Mode, Policy, PolicySet
+from chalicelib.core.policies import Action, Band, Mode, Policy, PolicySet
 from chalicelib.core.readings import Clause, Readings
 from chalicelib.core.rollouts import NODE, Reach
 
@@ -31,19 +31,22 @@ class Verdict:
     """The winner, and every enforced policy above it that could not be evaluated (all, if nobody won).
 
     `shadows` are the shadow policies that match, and those whose rollout does not reach the node, in rank order:
-    they never win.
+    they never win. `against` is the exemption that a winning emergency meets, or the emergency that a winning
+    exemption meets; it matches too, or could not be evaluated.
     """
 
     winner: Policy | None
     unknown: tuple[Unknown, ...]
     shadows: tuple[Policy, ...]
+    against: Policy | None = None
 
 
 def judge(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> Verdict:
     """The verdict on one finding. What is unknown never wins, and never hides behind what is known."""
     readings = Readings(facts)
     winner, unknown = None, []
-    for policy, matches in policies.enforced.standing(readings, now):
+    standing = policies.enforced.standing(readings, now)
+    for policy, matches in standing:
         reached = _reached(policy, readings)
         if reached is Truth.FALSE:
             continue
@@ -51,7 +54,28 @@ def judge(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> Verdi
             winner = policy
             break
         unknown.append(_doubt(policy, readings))
-    return Verdict(winner, tuple(unknown), tuple(_shadows(policies, readings, now)))
+    against = _against(winner, standing, readings) if winner and winner.band in _CONTESTED else None
+    return Verdict(winner, tuple(unknown), tuple(_shadows(policies, readings, now)), against)
+
+
+_CONTESTED = (Band.GUARDRAIL, Band.EMERGENCY)
+"""Below these an exemption and an emergency may still meet; in the weaker bands an emergency would have won."""
+
+
+def _against(winner: Policy, weaker: Iterator[tuple[Policy, Truth]], readings: Readings) -> Policy | None:
+    for policy, _ in weaker:
+        pair = (winner, policy)
+        if any(map(_urges, pair)) and any(map(_exempts, pair)) and _reached(policy, readings) is not Truth.FALSE:
+            return policy
+    return None
+
+
+def _exempts(policy: Policy) -> bool:
+    return policy.then.action is Action.EXEMPT
+
+
+def _urges(policy: Policy) -> bool:
+    return policy.band is Band.EMERGENCY and not _exempts(policy)
 
 
 def _shadows(policies: PolicySet, readings: Readings, now: datetime) -> Iterator[Policy]:

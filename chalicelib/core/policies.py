@@ -193,8 +193,16 @@ class Policy:
         """Its place among the policies that match together, the lowest wins: never the order of files."""
         return _BANDS[self.band], _ACTIONS[self.then.action], -self.priority, self.id
 
+    @property
+    def ends(self) -> datetime | None:
+        """The first moment at which it counts no more: its own end or its exemption's, whichever is earlier."""
+        expires, until = self.expires, self.then.until
+        return min(expires, until) if expires and until else expires or until
+
     def ended(self, now: datetime) -> bool:
-        return self.expires is not None and self.expires <= now
+        """The one place that says whether a policy or an exemption still counts."""
+        ends = self.ends
+        return ends is not None and ends <= now
 
     @classmethod
     def from_json(cls, value: object, shared: Shared) -> Policy:
