@@ -23,7 +23,7 @@ _ACTING = frozenset({
     "action", "severity", "window", "deadline", "on_deadline", "reboot", "attempts", "cooldown", "stopped", "snapshot",
     "limits", "document",
 })  # fmt: skip
-_EFFECTIVE: dict[str, frozenset[str]] = {
+EFFECTIVE: dict[str, frozenset[str]] = {
     "remediate": _ACTING,
     "approve": _ACTING,
     "ticket": frozenset({"action", "severity"}),
@@ -91,7 +91,7 @@ def _check_band(source: Source, then: Mapping[str, Any]) -> None:
 
 
 def _check_effect(source: Source, then: Mapping[str, Any]) -> None:
-    effective = _EFFECTIVE.get(str(then.get("action")))
+    effective = EFFECTIVE.get(str(then.get("action")))
     for name in then if effective else ():
         if name in shapes.Then.model_fields and name not in (effective or ()):
             what = f"{name} has no effect with action: {then['action']}"
@@ -111,7 +111,7 @@ def _check_exemption(source: Source, then: Mapping[str, Any], rules: shapes.SetF
         approved = datetime.combine(found.approved.on, time(), UTC)
         latest = approved + rules.ceilings.exemption
         if found.until > latest:
-            what = f"the exemption is longer than {_span(rules.ceilings.exemption)} from its approval on"
+            what = f"the exemption is longer than {span(rules.ceilings.exemption)} from its approval on"
             source.add(
                 "PW405", ("then", "until"), what, f"write {format_moment(latest)} or earlier, or have it approved again"
             )
@@ -194,8 +194,8 @@ def _check_ceilings(source: Source, where: Location, asked: _Limited, ceilings: 
     for name, value, most in _bounded(asked, ceilings):
         if value is not None and size(value) > size(most):
             place = (*where, "limits", name) if name in shapes.Limits.model_fields else (*where, name)
-            what = f"{name} {_span(value)} is above the organisation's ceiling {_span(most)}"
-            source.add("PW408", place, what, f"write {_span(most)} or less, or raise it in _set.yaml")
+            what = f"{name} {span(value)} is above the organisation's ceiling {span(most)}"
+            source.add("PW408", place, what, f"write {span(most)} or less, or raise it in _set.yaml")
 
 
 def _bounded(asked: _Limited, ceilings: shapes.Ceilings) -> Iterator[tuple[str, Any, Any]]:
@@ -218,7 +218,7 @@ def size(value: int | str | timedelta) -> float:
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
-def _span(value: Any) -> str:
+def span(value: Any) -> str:
     """A duration as a policy writes it; anything else as it is."""
     if not isinstance(value, timedelta):
         return str(value)
