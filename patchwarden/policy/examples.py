@@ -50,9 +50,19 @@ event:
 node: {tags: {Environment: prod, App: web}}
 patch: {operation_end: 2026-11-23T11:57:12Z, counts: {missing: 1}}
 """
+SCHEDULE = """\
+id: daily-scan
+title: Every node is scanned once a day
+owner: secops@example.com
+operation: Scan
+cron: "0 6 ? * * *"
+zone: Europe/Dublin
+target: {all: true}
+"""
 BULK = "<more than 1 MiB of text>"
 
-_FILES = {"policy": "prod-window.yaml", "set": "_set.yaml", "fixture": "fixtures/prod.yaml"}
+_FILES = {"policy": "prod-window.yaml", "set": "_set.yaml", "fixture": "fixtures/prod.yaml",
+          "schedule": "schedules/daily-scan.yaml"}  # fmt: skip
 _MARKER = re.compile(r"(?m)^# (\S+\.yaml)\n")
 _KEY = re.compile(r"(?m)^([A-Za-z_]+):")
 
@@ -71,10 +81,12 @@ class Example:
 
     def write(self, text: str, directory: Path) -> None:
         """A directory that holds this, and is sound otherwise."""
-        files = {"_set.yaml": SET, "prod-window.yaml": POLICY, "fixtures/prod.yaml": FIXTURE}
+        files = {"_set.yaml": SET, "prod-window.yaml": POLICY, "fixtures/prod.yaml": FIXTURE,
+                 "schedules/daily-scan.yaml": SCHEDULE}  # fmt: skip
         for name, part in self._parts(text):
             files[name] = part if self.whole else completed(files.get(name, POLICY), part)
-        (directory / "fixtures").mkdir(parents=True)
+        for folder in ("fixtures", "schedules"):
+            (directory / folder).mkdir(parents=True)
         for name, content in files.items():
             (directory / name).write_text(content.replace(BULK, "x" * LARGEST), encoding="utf-8")
 
@@ -149,6 +161,14 @@ then: {{action: ticket, severity: 1}}
 _WINDOW = 'windows:\n  prod-saturday: {{cron: "{}", zone: Europe/Dublin, duration: 4h}}\n'
 _FREEZE = "freezes:\n  - {{name: year-end, from: {}, until: {}, reason: The year is closed}}\n"
 _DOCUMENT = "then:\n  action: remediate\n  document: {{name: {}, version: '3', parameters: {{{}}}}}\n"
+
+
+def _schedule(wrong: str, right: str) -> Example:
+    return Example(wrong, right, file="schedule")
+
+
+_LISTS = "override_lists: [s3://example-patch-lists/2026-12.yaml]\n"
+_INSTALL = "operation: Install\noverride_list: s3://example-patch-lists/2026-12.yaml\n"
 
 
 def _set(frame: str, wrong: tuple[str, ...], right: tuple[str, ...]) -> Example:
@@ -226,12 +246,18 @@ EXAMPLES: dict[str, Example] = {
     "PW704": _when(f"{_TAG}, equals: moon", f"{_TAG}, equals: prod"),
     "PW705": _tests(_PROD, _PROD + _DEV),
     "PW706": _exemption(wrong={"until": "2026-12-01T00:00:00Z"}, right={}),
+    "PW801": _schedule("target: {all: true, resource_group: web}\n", "target: {resource_group: web}\n"),
+    "PW802": _schedule("where: {regions: [us-west-2]}\n", "where: {regions: [eu-west-1]}\n"),
+    "PW803": _schedule(
+        "where: {accounts: ['111122223333'], exclude: ['444455556666']}\n", "where: {accounts: ['111122223333']}\n"
+    ),
+    "PW804": _schedule(_INSTALL, f"# _set.yaml\n{_LISTS}# schedules/daily-scan.yaml\n{_INSTALL}"),
 }
 
 
 def page() -> str:
     """The page of all codes, with what is really said about each wrong example."""
-    parts = [_HEAD.format(policy=POLICY, set=SET)]
+    parts = [_HEAD.format(policy=POLICY, set=SET, schedule=SCHEDULE)]
     for number, chapter in CHAPTERS.items():
         parts.append(f"## {chapter}\n")
         parts += [_section(code, meaning) for code, meaning in CODES.items() if code[2] == number]
@@ -263,6 +289,7 @@ CHAPTERS = {
     "5": "`_set.yaml`",
     "6": "Tests and fixtures",
     "7": "Between policies",
+    "8": "Schedules",
 }
 
 _SECTION = """\
@@ -297,6 +324,11 @@ this `_set.yaml`,
 
 ```yaml
 {set}```
+
+this schedule, `schedules/daily-scan.yaml`,
+
+```yaml
+{schedule}```
 
 and one fixture, `fixtures/prod.yaml`, whose node has the tags `Environment: prod` and `App: web`, on 23 November 2026.
 """

@@ -69,16 +69,16 @@ CODES: dict[str, str] = {
     "PW605": "A test that expects a policy or window that does not exist.",
     "PW606": "A test that sets or unsets what is not a fact.",
     "PW607": "A test that does not find what it expects.",
-    "PW801": "A target that names none, or several, of all, tag and resource_group.",
-    "PW802": "An account or Region of a schedule outside the scope of _set.yaml.",
-    "PW803": "An exclusion that has no effect, or leaves nothing.",
-    "PW804": "An override list that _set.yaml does not allow.",
     "PW701": "Conditions of one policy that never hold together.",
     "PW702": "A policy that can never decide: another one always stands before it.",
     "PW703": "Two policies of equal rank that want different things.",
     "PW704": "A policy that no fixture and no test makes match.",
     "PW705": "A condition that the tests never see both true and false.",
     "PW706": "An exemption that ends within 30 days.",
+    "PW801": "A target that names none, or several, of all, tag and resource_group.",
+    "PW802": "An account or Region of a schedule outside the scope of _set.yaml.",
+    "PW803": "An exclusion that has no effect, or leaves nothing.",
+    "PW804": "An override list that _set.yaml does not allow.",
 }
 """Codes are stable: one is never given a second meaning. 1 the file, 2 its shape, 3 conditions, 4 what a policy
 wants, 5 _set.yaml, 6 tests and fixtures, 7 what is wrong between policies, 8 schedules."""
