@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import combinations
+from itertools import chain
 from pathlib import Path
 
 from chalicelib.core.conditions import Condition, Truth
@@ -102,8 +102,10 @@ def _said(condition: Condition) -> str:
 
 def _shadowed(directory: Directory, enforced: Sequence[Policy]) -> Iterator[Problem]:
     """Policies come in rank order: only an earlier one can keep a later one from ever deciding."""
-    for number, policy in enumerate(enforced):
-        above = next((each for each in enforced[:number] if _always_before(each, policy)), None)
+    for number, (policy, near) in enumerate(zip(enforced, neighbours(enforced), strict=True)):
+        above = next(
+            (enforced[each] for each in near if each < number and _always_before(enforced[each], policy)), None
+        )
         if above is not None:
             source, mark = _at_id(directory, policy)
             what = f"{policy.id} can never decide: {above.id} ranks above it and speaks for all that it speaks for"
@@ -119,14 +121,37 @@ def _always_before(above: Policy, policy: Policy) -> bool:
 
 def _undecided(directory: Directory, enforced: Sequence[Policy]) -> Iterator[Problem]:
     """Only the letters of the id decide between two that are equal in rank and want different things."""
-    equals: dict[object, list[Policy]] = defaultdict(list)
-    for policy in enforced:
-        if policy.then.action is not Action.EXEMPT:
-            equals[policy.band, policy.then.action, policy.priority].append(policy)
-    for group in equals.values():
-        for one, other in combinations(group, 2):
-            if one.then != other.then and not apart(one.when, other.when):
+    for number, (one, near) in enumerate(zip(enforced, neighbours(enforced), strict=True)):
+        for other in (enforced[each] for each in near if each > number):
+            equal = one.rank[:-1] == other.rank[:-1] and one.then.action is not Action.EXEMPT
+            if equal and one.then != other.then and not apart(one.when, other.when):
                 yield _tie(directory, one, other)
+
+
+def neighbours(policies: Sequence[Policy]) -> Iterator[list[int]]:
+    """For each policy the places of those that may speak for the same findings, so that not all pairs are compared.
+
+    Two that accept different values of one path never do; the path is the one that tells most policies apart.
+    """
+    accepts = [_accepted(policy) for policy in policies]
+    holders: dict[str, dict[object, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for number, accepted in enumerate(accepts):
+        for path, values in accepted.items():
+            for value in values:
+                holders[path][value].add(number)
+    free = {path: {n for n, accepted in enumerate(accepts) if path not in accepted} for path in holders}
+    everyone = list(range(len(policies)))
+    for accepted in accepts:
+        if not accepted:
+            yield everyone
+            continue
+        path = max(accepted, key=lambda each: len(holders[each]))
+        yield sorted(free[path].union(*(holders[path][value] for value in accepted[path])))
+
+
+def _accepted(policy: Policy) -> dict[str, frozenset[object]]:
+    conditions = [clause.condition for clause in policy.when.all]
+    return {each.path.text: each.accepts for each in conditions if each.accepts is not None}
 
 
 def _tie(directory: Directory, one: Policy, other: Policy) -> Problem:
@@ -141,35 +166,37 @@ def _tie(directory: Directory, one: Policy, other: Policy) -> Problem:
 
 
 def _unseen(directory: Directory, policies: Sequence[Policy]) -> Iterator[Problem]:
-    """Policies that never match, and conditions that the tests never see both ways."""
-    tested = [Readings(facts) for facts in _situations(directory)]
+    """Policies that never match, and conditions that the tests never see both ways; a policy's own tests come first."""
+    tests = {name: [Readings(facts) for facts in _situations(directory, name)] for name in directory.policies}
     plain = [Readings(fixture.facts) for fixture in directory.fixtures.values() if fixture is not None]
     for policy in policies:
-        if not any(policy.when.judge(readings) is Truth.TRUE for readings in (*tested, *plain)):
+
+        def seen(own: str = policy.id) -> Iterator[Readings]:
+            return chain(tests[own], chain.from_iterable(found for name, found in tests.items() if name != own))
+
+        if not any(policy.when.judge(readings) is Truth.TRUE for readings in chain(seen(), plain)):
             source, mark = _at_id(directory, policy)
             hint = "add a fixture, or a test that sets what it speaks for"
             yield _problem(source, mark, "PW704", f"no fixture or test makes {policy.id} match", hint)
-        yield from _uncovered(directory, policy, tested)
+        yield from _uncovered(directory, policy, seen)
 
 
-def _situations(directory: Directory) -> Iterator[dict[str, object]]:
-    for _, policy in directory.policies.values():
-        for test in policy.tests:
-            fixture = directory.fixtures[test.event]
-            try:
-                found = situation(fixture, test.set, test.unset) if fixture else None
-            except LookupError:
-                continue  # the test itself fails and says so
-            if found:
-                yield found.facts
+def _situations(directory: Directory, name: str) -> Iterator[dict[str, object]]:
+    for test in directory.policies[name][1].tests:
+        fixture = directory.fixtures[test.event]
+        try:
+            found = situation(fixture, test.set, test.unset) if fixture else None
+        except LookupError:
+            continue  # the test itself fails and says so
+        if found:
+            yield found.facts
 
 
-def _uncovered(directory: Directory, policy: Policy, tested: Sequence[Readings]) -> Iterator[Problem]:
+def _uncovered(directory: Directory, policy: Policy, seen: Callable[[], Iterator[Readings]]) -> Iterator[Problem]:
     source, _ = directory.policies[policy.id]
     for where, clause in _clauses(policy):
-        seen = {readings.truth(clause.condition) for readings in tested}
         for truth in (Truth.TRUE, Truth.FALSE):
-            if truth not in seen:
+            if not any(readings.truth(clause.condition) is truth for readings in seen()):
                 what = f"no test sees {_said(clause.condition)} {truth.value}"
                 yield _problem(source, source.at_key(where), "PW705", what, f"add a test where it is {truth.value}")
 

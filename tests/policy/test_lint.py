@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patchwarden.cli import cli
-from patchwarden.policy.lint import check_directory
+from patchwarden.policy.implying import apart
+from patchwarden.policy.lint import check_directory, neighbours
 from patchwarden.policy.problems import Level
+from tests.sets import policy, policy_set, tag
 
 SHIPPED = Path(__file__).parents[2] / "policies"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -132,6 +136,21 @@ def test_two_exemptions_may_overlap(write: Write, tmp_path: Path) -> None:
     write("one", PROD, EXEMPT)
     write("two", APP, EXEMPT.replace("2027-03-01", "2027-02-01"))
     assert told(tmp_path, "PW703") == []
+
+
+TAGS = st.dictionaries(
+    st.sampled_from(["Environment", "App", "Owner"]),
+    st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=2, unique=True),
+)
+
+
+@given(st.lists(TAGS, min_size=2, max_size=6))
+def test_only_policies_that_speak_for_different_findings_are_not_compared(several: list[dict[str, list[str]]]) -> None:
+    conditions = [[{**tag(name, ""), "operator": "in", "operand": values} for name, values in each.items()]
+                  for each in several]  # fmt: skip
+    policies = policy_set(*(policy(f"p{number}", *asked) for number, asked in enumerate(conditions))).policies
+    for one, near in zip(policies, neighbours(policies), strict=True):
+        assert all(apart(one.when, other.when) for place, other in enumerate(policies) if place not in near)
 
 
 # --- what the tests show --------------------------------------------------------------------------------------------
