@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from chalicelib.core.decisions import closed
+from chalicelib.core.decisions import closed, overdue
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, cool_down
@@ -27,17 +28,20 @@ from chalicelib.core.plans import (
 )
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
 from chalicelib.intake import again, in_force
-from chalicelib.ports import Ports
+from chalicelib.ports import Clock, Ports
 from chalicelib.record import quietly, record
 
 PACE = timedelta(seconds=1.05)
 """StartAutomationExecution is 1 per second for an account and Region; a little more, for clocks that differ."""
 
-PATIENCE = timedelta(seconds=45)
-"""How old an intent may be and still be acted on here; an older one is the sweep's, which looks before it starts."""
+PATIENCE = timedelta(seconds=35)
+"""How long one round takes on more starts; what is left stays queued for the next, a minute after the last."""
 
-RECHECK = timedelta(minutes=30)
-"""When a stopped node is looked at again."""
+WAKING = timedelta(seconds=15)
+"""How long one round asks again what waits; the rest is asked in the next."""
+
+RECHECK = timedelta(hours=4)
+"""When a stopped node is looked at again, if its scan has not said before that it runs."""
 
 SETTLES = timedelta(minutes=5)
 """When a node that was stopping or starting is looked at again."""
@@ -83,7 +87,8 @@ def dispatch(ports: Ports) -> Round:
             ports.notices.say("paused", because=paused)
             return Round(woken=woken, paused=paused, degraded=_names(degraded))
         settings = policies.settings
-        in_time = each(ports, ports.ledger.work([State.QUEUED]), lambda case: _in_time(ports, case, begun), degraded)
+        queued = ports.ledger.work([State.QUEUED])
+        in_time = each(ports, queued, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
         waiting = [case for case in in_time if case.state is State.QUEUED]
         leaving = groups(waiting, now=begun, linger=settings.linger)
         room = Room.of(ports.ledger.work(ACTIVE), ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
@@ -91,22 +96,62 @@ def dispatch(ports: Ports) -> Round:
         admitted, held = admit(leaving, room, begun)
         for one in held:
             _hold(ports, one)
-        batches = [batch for some in each(ports, admitted, lambda one: prepare(ports, one), degraded) for batch in some]
-        started = [batch for batch in _paced(ports, batches, begun) if batch.execution]
+        pace = Pace(begun)
+        made = each(ports, _in_turn(admitted), lambda one: _launch(ports, one, room, pace), degraded)
+        started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
         return Round(woken, members, len(started), len(held), degraded=_names(degraded))
 
 
+@dataclass(slots=True)
+class Pace:
+    """When each place may be started in again, and when the round takes on nothing more."""
+
+    begun: datetime
+    free: dict[Location, datetime] = field(default_factory=dict)
+
+    def spent(self, now: datetime) -> bool:
+        return now - self.begun >= PATIENCE
+
+    def wait(self, clock: Clock, location: Location) -> None:
+        """Let the second pass that this place's last start still takes."""
+        wait = (self.free.get(location, self.begun) - clock.now()).total_seconds()
+        if wait > 0:
+            clock.sleep(wait)
+        self.free[location] = clock.now() + PACE
+
+
+def _launch(ports: Ports, admitted: Admitted, room: Room, pace: Pace) -> list[Batch]:
+    """Read again, write the intents and start, one place after the other; what no time is left for stays queued."""
+    if pace.spent(ports.clock.now()):
+        return []
+    launched = []
+    for batch in prepare(ports, admitted, room):
+        pace.wait(ports.clock, batch.location)
+        launched.append(start(ports, batch))
+    return launched
+
+
 def wake(ports: Ports, now: datetime, degraded: list[str]) -> int:
     """Ask again for everything whose next moment has come; how many were asked."""
-    due = list(ports.ledger.work([State.WAITING, State.EXEMPT], before=now))
-    return len(each(ports, due, lambda case: again(ports, case), degraded))
+    due = ports.ledger.work([State.WAITING, State.EXEMPT], before=now)
+    return len(each(ports, due, lambda case: again(ports, case), degraded, until=now + WAKING))
 
 
-def each(ports: Ports, items: Iterable[Placed], one: Callable[[Placed], Result], degraded: list[str]) -> list[Result]:
-    """What `one` made of each. A place that is busy or refuses is named and left for later; the others go on."""
+def each(
+    ports: Ports, items: Iterable[Placed], one: Callable[[Placed], Result], degraded: list[str],
+    until: datetime | None = None,
+) -> list[Result]:  # fmt: skip
+    """What `one` made of each. A place that is busy or refuses is named once and left for later; the others go on.
+
+    What is not reached before `until` is left for later too.
+    """
     made: list[Result] = []
     for item in items:
+        if str(item.location) in degraded:
+            continue
+        if until and ports.clock.now() >= until:
+            break
         try:
             made.append(one(item))
         except (Temporary, Denied) as error:
@@ -130,24 +175,38 @@ def pause_reason(ports: Ports, now: datetime) -> str | None:
     return f"paused by {pause.by}: {pause.reason}"
 
 
-def _in_time(ports: Ports, case: Remediation, now: datetime) -> Remediation:
-    """A queued case whose window has closed meanwhile is decided again."""
-    return again(ports, case) if closed(case, now) else case
+def _in_time(ports: Ports, case: Remediation, now: datetime, digest: str) -> Remediation:
+    """A queued case is decided again if its window closed, a freeze began, or the policies or we have changed."""
+    stands = case.decision.get("set_digest") == digest and Plan.knows(case.plan) and not closed(case, now)
+    return case if stands else again(ports, case)
 
 
 def _hold(ports: Ports, held: Held) -> None:
     """What has a next moment waits for it; what waits for room stays queued and is noted once."""
+    case, because = held.case, f"held by {held.guard}: {held.because}"
     try:
-        if held.until:
-            sets = {"due": format_moment(held.until), "held": held.guard}
-            record(ports, held.case, Cause.DEFERRED, held.because, sets=sets)
-        elif held.case.held != held.guard:
-            record(ports, held.case, Cause.NOTED, f"held by {held.guard}: {held.because}", sets={"held": held.guard})
+        if not _late(ports, case, because):
+            if held.until:
+                sets = {"due": format_moment(held.until), "held": held.guard}
+                record(ports, case, Cause.DEFERRED, held.because, sets=sets)
+            elif case.held != held.guard:
+                record(ports, case, Cause.NOTED, because, sets={"held": held.guard})
     except Stale:
         return
 
 
-def prepare(ports: Ports, admitted: Admitted) -> list[Batch]:
+def _late(ports: Ports, case: Remediation, because: str) -> bool:
+    """Whether the deadline of what cannot start has passed; then it is a person's turn, never silence."""
+    late = overdue(case, ports.clock.now())
+    if late:
+        decision = {**case.decision, "action": "ticket"}
+        record(
+            ports, case, Cause.TICKETED, f"{late}: {because}", sets={"decision": decision, "due": None, "held": None}
+        )
+    return late is not None
+
+
+def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
     """Read the members again, write each one's intent and then the batch: all of it before anything starts."""
     ids = [case.node.id for case in admitted.cases]
     nodes = ports.inventory.nodes(admitted.location, ids)
@@ -161,10 +220,27 @@ def prepare(ports: Ports, admitted: Admitted) -> list[Batch]:
                 (stopped if node and node.stopped else running).append(case)
         except Stale:
             continue
-    batches = [_intend(ports, admitted, PATCH_STOPPED_NODE, [case]) for case in stopped]
+    batches = [_intend(ports, admitted, PATCH_STOPPED_NODE, [case]) for case in _fitting(ports, stopped, room, running)]
     if running:
         batches.append(_intend(ports, admitted, admitted.plan.document or PATCH_NODES, running))
     return [batch for batch in batches if batch]
+
+
+def _fitting(
+    ports: Ports, stopped: Sequence[Remediation], room: Room, running: Sequence[Remediation]
+) -> list[Remediation]:
+    """As many stopped nodes as there is room for, since each takes an execution of its own; the rest is held."""
+    fitting: list[Remediation] = []
+    for case in stopped:
+        # the group that they came in was admitted as one execution
+        if running or fitting:
+            full = room.full(case)
+            if full:
+                _hold(ports, full)
+                continue
+            room.running[case.location] += 1
+        fitting.append(case)
+    return fitting
 
 
 def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None, scan: PatchState | None) -> bool:
@@ -195,6 +271,8 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
 
 
 def _wait_for(ports: Ports, case: Remediation, held: str, because: str, span: timedelta) -> None:
+    if _late(ports, case, because):
+        return
     due = format_moment(ports.clock.now() + span)
     record(ports, case, Cause.DEFERRED, because, sets={"due": due, "held": held})
 
@@ -243,28 +321,14 @@ def _intend(ports: Ports, admitted: Admitted, document: str, cases: Sequence[Rem
     return batch
 
 
-def _paced(ports: Ports, batches: Sequence[Batch], begun: datetime) -> list[Batch]:
-    """Start the batches, locations in turn, none faster than its account allows; what is left is the sweep's."""
-    free: dict[Location, datetime] = {}
-    started: list[Batch] = []
-    for batch in _in_turn(batches):
-        wait = (free.get(batch.location, begun) - ports.clock.now()).total_seconds()
-        if wait > 0:
-            ports.clock.sleep(wait)
-        now = ports.clock.now()
-        free[batch.location] = now + PACE
-        if now - batch.created_at < PATIENCE:
-            started.append(start(ports, batch))
-    return started
-
-
-def _in_turn(batches: Sequence[Batch]) -> list[Batch]:
-    seen: dict[Location, int] = {}
+def _in_turn(admitted: Sequence[Admitted]) -> list[Admitted]:
+    """The first of every place, then the second of every place: one place's second is another's time."""
+    seen: Counter[Location] = Counter()
     ranked = []
-    for batch in batches:
-        seen[batch.location] = seen.get(batch.location, 0) + 1
-        ranked.append((seen[batch.location], str(batch.location), batch))
-    return [batch for _, _, batch in sorted(ranked, key=lambda item: item[:2])]
+    for one in admitted:
+        seen[one.location] += 1
+        ranked.append((seen[one.location], str(one.location), one))
+    return [one for _, _, one in sorted(ranked, key=lambda item: item[:2])]
 
 
 def start(ports: Ports, batch: Batch) -> Batch:
@@ -304,7 +368,10 @@ def members(ports: Ports, batch: Batch) -> list[Remediation]:
 def _refused(ports: Ports, batch: Batch, why: str) -> Batch:
     """The account refuses for good: nothing runs, and each member is a person's turn."""
     withdrawn = replace(batch, state=BatchState.WITHDRAWN)
-    ports.ledger.save_batch(withdrawn, expected=batch.state.value)
+    try:
+        ports.ledger.save_batch(withdrawn, expected=batch.state.value)
+    except Stale:
+        return ports.ledger.batch(batch.id) or batch
     for case in members(ports, batch):
         quietly(ports, case, Cause.TICKETED, f"the start was refused: {why}", {"batch": None, "due": None})
     return withdrawn

@@ -71,7 +71,7 @@ def _answer(
 
 
 def closed(case: Remediation, now: datetime) -> bool:
-    """Whether the window that a queued case was let into has closed."""
+    """Whether the window that a queued case was let into has closed, or a freeze has begun."""
     closes = case.decision.get("closes")
     return bool(closes) and parse_moment(str(closes)) <= now
 
@@ -153,16 +153,17 @@ def _when(
     plan = _plan(policy, policies).to_json()
     if span is None:
         return _ticket(f"{policy.id}: {waits}", made)
-    if policy.then.deadline and span.start > now:
-        deadline = parse_moment(facts["history"]["first_seen"]) + policy.then.deadline
-        if span.start > deadline:
-            chance = format_moment(span.start)
-            late = f"{policy.id}: its deadline {format_moment(deadline)} comes before the next chance {chance}"
-            if policy.then.on_deadline == "ticket":
-                return _ticket(late, made)
-            span, waits = Opening(earliest, earliest), f"{late}, so it does not wait"
-            made = {**made, "window": None, "urgent": True}
-    made = {**made, "closes": format_moment(span.end) if span.end > span.start else None}
+    deadline = _deadline(policy, facts)
+    if deadline and span.start > now and span.start > deadline:
+        chance = format_moment(span.start)
+        late = f"{policy.id}: its deadline {format_moment(deadline)} comes before the next chance {chance}"
+        if policy.then.on_deadline == "ticket":
+            return _ticket(late, made)
+        span, _ = _next_chance(policy, policies, earliest, in_window=False)
+        if span is None:
+            return _ticket(late, made)
+        waits, made = f"{late}, so it does not wait", {**made, "window": None, "urgent": True}
+    made = {**made, "closes": _closes(span, policies), "deadline": format_moment(deadline) if deadline else None}
     sets = {"decision": made, "plan": plan, "due": format_moment(span.start), "held": None}
     if span.start > now:
         return Decision(Cause.DEFERRED, f"{policy.id}: {waits or 'the cool-down after the failed attempt'}, "
@@ -170,10 +171,33 @@ def _when(
     return Decision(Cause.QUEUED, f"{policy.id}: {policy.title}: remediate {waits or 'now'}", sets)
 
 
-def _next_chance(policy: Policy, policies: PolicySet, earliest: datetime) -> tuple[Opening | None, str]:
+def _deadline(policy: Policy, facts: Mapping[str, Any]) -> datetime | None:
+    if policy.then.deadline is None:
+        return None
+    return parse_moment(facts["history"]["first_seen"]) + policy.then.deadline
+
+
+def overdue(case: Remediation, now: datetime) -> str | None:
+    """That the deadline of the policy that won has passed, as a sentence; None while there is time, or no deadline."""
+    deadline = case.decision.get("deadline")
+    if not deadline or parse_moment(str(deadline)) > now:
+        return None
+    return f"{case.decision.get('policy')}: its deadline {deadline} has passed"
+
+
+def _closes(span: Opening, policies: PolicySet) -> str | None:
+    """Until when what is queued now may start: the window's end or the next freeze, whichever comes first."""
+    ends = [freeze.since for freeze in policies.settings.freezes if freeze.since > span.start]
+    ends += [span.end] if span.end > span.start else []
+    return format_moment(min(ends)) if ends else None
+
+
+def _next_chance(
+    policy: Policy, policies: PolicySet, earliest: datetime, *, in_window: bool = True
+) -> tuple[Opening | None, str]:
     """The first span from `earliest` on in which window and freezes allow it, and what it waits for or runs in."""
     moment, waits = earliest, ""
-    window = policies.settings.windows[policy.then.window] if policy.then.window else None
+    window = policies.settings.windows[policy.then.window] if policy.then.window and in_window else None
     for _ in range(100):
         span = Opening(moment, moment)
         if window:
@@ -275,6 +299,9 @@ def _settled(decision: Decision, case: Remediation) -> Decision:
         "set_digest"
     )
     due = decision.sets.get("due")
+    same = (
+        same and decision.sets.get("plan", case.plan) == case.plan and made.get("closes") == case.decision.get("closes")
+    )
     if not same or (case.state is State.WAITING and due != (format_moment(case.due) if case.due else None)):
         return decision
     kept = {name: value for name, value in decision.sets.items() if name not in ("decision", "plan", "due", "held")}

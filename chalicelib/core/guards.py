@@ -59,6 +59,13 @@ class Room:
             per_location=per_location,
         )
 
+    def full(self, case: Remediation) -> Held | None:
+        """That the place of the case has no room for one more execution, or None."""
+        if self.running[case.location] < self.per_location:
+            return None
+        because = f"{self.running[case.location]} executions run in {case.location}, the limit is {self.per_location}"
+        return Held(case, "concurrency", because)
+
 
 def admit(
     leaving: Iterable[tuple[Location, Plan, list[Remediation]]], room: Room, now: datetime
@@ -67,9 +74,8 @@ def admit(
     admitted: list[Admitted] = []
     held: list[Held] = []
     for location, plan, cases in leaving:
-        if room.running[location] >= room.per_location:
-            held += [Held(case, "concurrency", f"{room.running[location]} executions run in {location}, the limit is "
-                          f"{room.per_location}") for case in cases]  # fmt: skip
+        if full := [one for case in cases if (one := room.full(case))]:
+            held += full
             continue
         leases: dict[str, tuple[str, ...]] = {}
         for case in cases:

@@ -45,6 +45,11 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "parameters": dict(self.parameters)}
 
+    @classmethod
+    def knows(cls, stored: Mapping[str, Any]) -> bool:
+        """Whether a stored plan is one of this release; one of another is decided again, never guessed at."""
+        return stored.keys() == set(cls.__slots__)
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -181,7 +181,7 @@ def test_a_failed_attempt_waits_out_its_cool_down() -> None:
 
 def test_the_same_answer_twice_is_a_note() -> None:
     first = answer(policies=policy_set())
-    queued = case(State.QUEUED, decision=first.sets["decision"], due=NOW)
+    queued = case(State.QUEUED, decision=first.sets["decision"], plan=first.sets["plan"], due=NOW)
     again = answer(before=queued, policies=policy_set())
     assert (again.cause, again.because) == (Cause.NOTED, "still queued: all-now: the policy all-now: remediate now")
     assert "due" not in again.sets and "plan" not in again.sets

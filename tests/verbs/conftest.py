@@ -145,3 +145,14 @@ class Broken:
             raise self._error
 
         return fails
+
+
+class Slow:
+    """A port whose every call takes ten seconds."""
+
+    def __init__(self, whole: Any, clock: MemoryClock) -> None:
+        self._whole, self._clock = whole, clock
+
+    def __getattr__(self, name: str) -> Any:
+        self._clock.move(timedelta(seconds=10))
+        return getattr(self._whole, name)

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, BatchState
-from chalicelib.core.remediations import State
+from chalicelib.core.remediations import Cause, State, advance, apply
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive, request
-from chalicelib.ports import Pause
+from chalicelib.ports import Change, Pause
 from chalicelib.sweep import sweep
 from tests.sets import HERE, NODE, NOW, policy, policy_set, scan, tag
-from tests.verbs.conftest import Broken, World, execution_event, node_event
+from tests.verbs.conftest import Broken, Slow, World, execution_event, node_event
 
 OTHER = Node(HERE.account, HERE.region, "i-0fedcba9876543210")
 
@@ -553,12 +554,91 @@ def test_a_round_of_dispatch_goes_on_past_an_account_that_does_not_answer(world:
 
 def test_waking_goes_on_past_an_account_that_does_not_answer(world: World) -> None:
     world.policies = policy_set(policy("late", tag("Environment", "dev"), window="saturday"))
-    for node in (NODE, OTHER):
+    for node in (NODE, Node("444455556666", "eu-west-1", OTHER.id)):
         world.node(node)
         world.say(node)
     world.clock.move(timedelta(days=4, hours=14))
     found = dispatch(replace(world.ports, inventory=Broken(world.inventory, "nodes", Temporary("busy"))))
     assert (found.woken, found.started) == (1, 1)
+
+
+def test_an_account_that_refuses_is_asked_once_a_round(world: World) -> None:
+    world.policies = policy_set(policy("late", tag("Environment", "dev"), window="saturday"))
+    for node in [NODE, OTHER]:
+        world.node(node)
+        world.say(node)
+    world.clock.move(timedelta(days=4, hours=14))
+    dispatch(replace(world.ports, inventory=Broken(world.inventory, "nodes", Denied("AccessDenied"), times=9)))
+    assert len(world.notices.of("degraded")) == 1
+
+
+def test_stopped_nodes_keep_to_the_limit_of_their_place(world: World) -> None:
+    world.policies = policy_set(policy(stopped="start"), executions_per_location=2)
+    for number in range(5):
+        node = world.node(Node(HERE.account, HERE.region, f"i-{number:017d}"), state="stopped", ping="ConnectionLost")
+        world.say(node)
+    world.pass_minutes(5)
+    assert world.round().executions == 2
+    states = [case.state for case in world.ledger.all_heads()]
+    assert states.count(State.QUEUED) == 3 and states.count(State.RUNNING) == 2
+    assert world.round().executions == 0
+
+
+def test_what_is_queued_follows_the_policies_in_force(world: World) -> None:
+    world.node()
+    world.say()
+    world.policies = policy_set(policy(action="ticket"))
+    world.pass_minutes(5)
+    assert world.round().executions == 0 and world.case().state is State.TICKETED
+
+
+def test_a_freeze_that_begins_while_it_is_queued_holds_it(world: World) -> None:
+    freeze = {"name": "sale", "since": "2026-11-23T12:02:00.000Z", "until": "2026-11-24T00:00:00.000Z", "reason": "x"}
+    world.policies = policy_set(policy(), freezes=[freeze])
+    world.node()
+    world.say()
+    world.pass_minutes(5)
+    assert world.round().executions == 0
+    assert world.case().state is State.WAITING and "freeze sale" in world.case().because
+
+
+def test_a_deadline_that_passes_while_it_cannot_start_is_a_ticket(world: World) -> None:
+    world.policies = policy_set(policy(deadline=86400))
+    world.node(state="stopped", ping="ConnectionLost")
+    world.say()
+    for _ in range(8):
+        world.pass_minutes(4 * 60 + 1)
+        world.round()
+        world.pass_minutes(5)
+        world.round()
+    assert world.case().state is State.TICKETED and "has passed: the node is stopped" in world.case().because
+    assert len(world.causes()) < 20
+
+
+def test_a_plan_of_another_release_is_decided_again(world: World) -> None:
+    for node in (NODE, OTHER):
+        world.node(node)
+        world.say(node)
+    sets = {"plan": {"what": 1}, "due": format_moment(NOW)}
+    line = advance(world.case(), Cause.QUEUED, because="older", now=NOW, sets=sets)
+    world.ledger.append(Change(line, apply(world.case(), line)))
+    world.pass_minutes(5)
+    assert world.round().started >= 1
+    world.pass_minutes(5)
+    world.round()
+    assert {world.case(NODE).state, world.case(OTHER).state} == {State.RUNNING}
+
+
+def test_what_no_time_is_left_for_stays_queued_for_the_next_round(world: World) -> None:
+    nodes = [Node(account, region, f"i-{1:017d}") for account in ("111122223333", "444455556666")
+             for region in ("eu-west-1", "us-east-1")]  # fmt: skip
+    for node in nodes:
+        world.say(world.node(node))
+    world.pass_minutes(5)
+    first = dispatch(replace(world.ports, inventory=Slow(world.inventory, world.clock)))
+    assert 0 < first.started < len(nodes)
+    assert not list(world.ledger.work([State.STARTING])), "what is not started is not intended either"
+    assert first.started + world.round().started == len(nodes)
 
 
 def test_fifty_nodes_share_one_execution(world: World) -> None:
