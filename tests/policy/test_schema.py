@@ -17,6 +17,7 @@ from patchwarden.policy.source import read
 
 ROOT = Path(__file__).parents[2]
 POLICIES = sorted((ROOT / "policies").glob("[a-z]*.yaml"))
+SCHEDULES = sorted((ROOT / "policies" / "schedules").glob("*.yaml"))
 FIXTURES = sorted((ROOT / "policies" / "fixtures").glob("*.yaml"))
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("shape-*.yaml"))
 SCHEMA = policy_schema()
@@ -47,6 +48,11 @@ def test_a_fixture_that_loads_fits_its_part(file: Path) -> None:
     assert misfits(read(file).data, "Fixture") == []
 
 
+@pytest.mark.parametrize("file", SCHEDULES, ids=lambda path: path.stem)
+def test_a_schedule_that_loads_fits_its_part(file: Path) -> None:
+    assert misfits(read(file).data, "ScheduleFile") == []
+
+
 def test_the_set_file_fits_its_part() -> None:
     assert misfits(read(ROOT / "policies" / "_set.yaml").data, "SetFile") == []
 
@@ -56,7 +62,9 @@ def test_a_slip_of_shape_is_seen_in_the_editor_too(file: Path) -> None:
     assert misfits(read(file).data)
 
 
-@pytest.mark.parametrize("file", [ROOT / "policies" / "_set.yaml", *POLICIES, *FIXTURES], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "file", [ROOT / "policies" / "_set.yaml", *POLICIES, *FIXTURES, *SCHEDULES], ids=lambda path: path.stem
+)
 def test_a_policy_file_names_its_schema_in_the_first_line(file: Path) -> None:
     found = re.match(r"# yaml-language-server: \$schema=([^#\n]+)(?:#/definitions/(\w+))?\n", file.read_text())
     assert found, "an editor finds the schema by the first line"
