@@ -59,14 +59,16 @@ def possible(call: str) -> tuple[Fault, ...]:
 class Profile:
     """From what the weather of a seed is drawn: the highest rate of each fault per call, and the choices of the rest.
 
-    Seconds throughout. `skew`: how far an invocation's clock may be off. `tokens`: how long Systems Manager remembers
-    a ClientToken, None for ever. `outages`: how long the ticket system is down.
+    Seconds throughout. `redriven`: how late an event may come the second time. `skew`: how far an invocation's clock
+    may be off. `tokens`: how long Systems Manager remembers a ClientToken, None for ever. `outages`: how long the
+    ticket system is down.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict, hash=False)
     dropped: tuple[float, ...] = (0.0,)
     statuses_dropped: tuple[float, ...] = (0.0,)
     doubled: float = 0.0
+    redriven: float = HOUR
     late: float = 0.0
     skew: float = 0.0
     tokens: tuple[float | None, ...] = (None,)

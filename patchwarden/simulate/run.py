@@ -206,7 +206,7 @@ class Simulated:
         name = "follow" if kind == "status" else "intake"
         self._deliver(name, verb, 0.5 if weather.chosen is not None else 1 + 10 * draw())
         if not weather.calm and draw() < weather.profile.doubled:
-            self._deliver(name, verb, 3600 * draw())
+            self._deliver(name, verb, weather.profile.redriven * draw())
 
     def _deliver(self, name: str, verb: Verb, delay: float) -> None:
         if not self.weather.calm and self.random.random() < self.weather.profile.late:

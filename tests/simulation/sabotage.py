@@ -47,7 +47,7 @@ def without_condition(run: Simulated) -> None:
             whole._trails.setdefault(change.line.remediation, []).append(change.line)
             whole._replace_head(change.head)
 
-    run.ledger = Instead(whole, append=append)  # type: ignore[assignment]
+    run.ledger = Instead(whole, append=append)
 
 
 def without_sweep(run: Simulated) -> None:
@@ -62,7 +62,7 @@ def without_look_up(run: Simulated) -> None:
 def without_lease(run: Simulated) -> None:
     """A line takes and gives back no lease."""
     whole = run.ledger
-    run.ledger = Instead(whole, append=lambda change: whole.append(replace(change, take=(), give=())))  # type: ignore[assignment]
+    run.ledger = Instead(whole, append=lambda change: whole.append(replace(change, take=(), give=())))
 
 
 def without_reading_again(run: Simulated) -> None:
