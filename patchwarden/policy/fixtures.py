@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 from chalicelib.core.events import Ignored, parse
 from chalicelib.core.facts import NodeState, Patch, PatchState, gather
-from chalicelib.core.findings import Finding
+from chalicelib.core.findings import Control, Finding
+from chalicelib.core.findings import Source as FindingSource
 from chalicelib.core.moments import parse_moment
+from chalicelib.core.nodes import NODE_ID, Node, valid_place
 from chalicelib.core.paths import PathError
 from chalicelib.core.profile import checked
-from chalicelib.core.remediations import Remediation
+from chalicelib.core.remediations import Remediation, State
 from chalicelib.core.vocabulary import EVERY, FIELDS, place
 from patchwarden.policy import shapes
 from patchwarden.policy.fitting import fit
@@ -27,9 +29,10 @@ ENDINGS = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Fixture:
-    """A finding with the facts about its node."""
+    """A finding with the remediation before it and the facts about its node."""
 
     finding: Finding
+    case: Remediation
     facts: dict[str, Any]
 
 
@@ -57,7 +60,53 @@ def _fixture(source: Source) -> Fixture | None:
     shape = fit(source, shapes.Fixture) if source.data is not None else None
     if shape is None:
         return None
-    finding = parse(shape.event)
+    finding = _finding(source, shape)
+    unread = [steps_of(text) for text in shape.unread]
+    for number, steps in enumerate(unread):
+        if steps is None:
+            source.add("PW606", ("unread", number), f"{shape.unread[number]} is not the path of a fact", _WHOLE)
+    if finding is None or None in unread:
+        return None
+    case = _before(finding, shape)
+    facts = gather(finding, case, _node(finding, shape), _patch(finding, shape))
+    for steps in unread:
+        _put(facts, steps or (), _GONE)
+    return Fixture(finding, case, facts)
+
+
+_WHOLE = "name it whole, without [*] or a filter"
+
+
+def _finding(source: Source, shape: shapes.Fixture) -> Finding | None:
+    """The finding of the event or the one that stands there, or None with what is wrong with it."""
+    if shape.event is None and shape.finding is None:
+        source.add("PW202", (), "event is missing", "add the event that Config or SSM sent, or a finding")
+        return None
+    if shape.event is not None and shape.finding is not None:
+        source.add_at_key("PW604", ("finding",), "a fixture has an event or a finding, not both", "remove one of them")
+        return None
+    if shape.finding is not None:
+        return _taken_down(source, shape.finding)
+    return _said(source, shape.event)
+
+
+def _taken_down(source: Source, told: shapes.FixtureFinding) -> Finding | None:
+    for name, good, remedy in (
+        ("account", valid_place(told.account, "eu-west-1"), "an account id has 12 digits, in quotes"),
+        ("region", valid_place("000000000000", told.region), "a Region is written like eu-west-1"),
+        ("node", NODE_ID.match(told.node), "a node is i- or mi- and 17 hex digits"),
+    ):
+        if not good:
+            source.add("PW604", ("finding", name), f"{getattr(told, name)!r} cannot be the {name} of a finding", remedy)
+            return None
+    node = Node(told.account, told.region, told.node)
+    return Finding(
+        node, Control(told.control), False, told.observed_at, FindingSource(told.source), told.rule, told.detail
+    )
+
+
+def _said(source: Source, event: object) -> Finding | None:
+    finding = parse(event)
     if not isinstance(finding, Finding):
         why = finding.reason if isinstance(finding, Ignored) else "it speaks of no compliance"
         source.add("PW604", ("event",), f"the event is not a finding: {why}", "take one that Config or SSM really sent")
@@ -67,13 +116,14 @@ def _fixture(source: Source) -> Fixture | None:
             "PW604", ("event",), "the event says compliant: no policy is asked about that", "take a non-compliant one"
         )
         return None
-    return Fixture(finding, gather(finding, _before(finding, shape), _node(finding, shape), _patch(finding, shape)))
+    return finding
 
 
 def _before(finding: Finding, shape: shapes.Fixture) -> Remediation:
     past = shape.history
-    return Remediation(finding.node, finding.control, attempts=past.attempts, first_seen=past.first_seen,
-                       last_outcome=past.last_outcome)  # fmt: skip
+    return Remediation(finding.node, finding.control, state=State(past.state), attempts=past.attempts,
+                       first_seen=past.first_seen, last_outcome=past.last_outcome,
+                       cools_until=past.cools_until)  # fmt: skip
 
 
 def _node(finding: Finding, shape: shapes.Fixture) -> NodeState | None:
@@ -121,9 +171,9 @@ def situation(fixture: Fixture, put: Mapping[str, Any], drop: list[str]) -> Situ
     for text in drop:
         _put(facts, steps_of(text) or (), _GONE)
     history = facts.get("history", {})
-    case = Remediation(
-        fixture.finding.node,
-        fixture.finding.control,
+    case = replace(
+        fixture.case,
+        state=_STATES.get(str(history.get("state")), fixture.case.state),
         attempts=int(history.get("attempts", 0)),
         first_seen=_moment(history.get("first_seen")),
         last_outcome=history.get("last_outcome"),
@@ -132,6 +182,7 @@ def situation(fixture: Fixture, put: Mapping[str, Any], drop: list[str]) -> Situ
 
 
 _GONE = object()
+_STATES = {state.value: state for state in State}
 
 
 def _put(facts: dict[str, Any], steps: tuple[str | int, ...], value: object) -> None:

@@ -403,16 +403,43 @@ class FixtureHistory(Shape):
     attempts: Annotated[int, Field(ge=0, description="Failed attempts so far")] = 0
     first_seen: Moment | None = None
     last_outcome: str | None = None
+    state: Annotated[
+        Literal["open", "waiting", "queued", "starting", "running", "verifying", "reboot_pending", "ticketed", "exempt",
+                "resolved", "gone"],
+        Field(description="Where the remediation stands"),
+    ] = "open"  # fmt: skip
+    cools_until: Annotated[Moment | None, Field(description="End of the pause after a failed attempt")] = None
+
+
+class FixtureFinding(Shape):
+    """A non-compliant finding as Patchwarden took it down, whoever it came from."""
+
+    account: Annotated[str, Field(description="Account of the node, 12 digits in quotes")]
+    region: Annotated[str, Field(description="Region of the node")]
+    node: Annotated[str, Field(description="Id of the node, i-… or mi-…")]
+    control: Literal["patch", "association"] = "patch"
+    source: Literal["config", "ssm", "sweep", "request", "again"] = "sweep"
+    rule: Annotated[str, Field(description="Name of the Config rule")] | None = None
+    observed_at: Moment
+    detail: Annotated[dict[str, Any], Field(description="What is kept of an event's detail")] = Field(
+        default_factory=dict
+    )
 
 
 class Fixture(Shape):
-    """What a test starts from: a real-shaped event, and what the node's account says."""
+    """What a test starts from: a real-shaped event or a finding, and what the node's account says."""
 
-    event: Annotated[dict[str, Any], Field(description="The event as EventBridge brings it")]
+    event: Annotated[dict[str, Any], Field(description="The event as EventBridge brings it")] | None = None
+    finding: (
+        Annotated[FixtureFinding, Field(description="Instead of an event, as `policy record` writes it")] | None
+    ) = None
     node: Annotated[FixtureNode, Field(description="What EC2 and Systems Manager say about the node")] | None = None
     patch: Annotated[FixturePatch, Field(description="The state of its patches")] | None = None
     history: Annotated[FixtureHistory, Field(description="What happened before")] = Field(
         default_factory=FixtureHistory
+    )
+    unread: Annotated[list[str], Field(description="Facts that could not be read, such as $.node.tags")] = Field(
+        default_factory=list
     )
 
 
