@@ -17,7 +17,14 @@ from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.pausing import pause, resume
-from patchwarden.policy import explain_commands, fixture_commands, starter_commands  # noqa: F401  (they join the group)
+from patchwarden.policy import (  # noqa: F401  (they join the group)
+    exemption_commands,
+    explain_commands,
+    fixture_commands,
+    publish_commands,
+    replay_commands,
+    starter_commands,
+)
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
 from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node

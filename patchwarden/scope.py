@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import click
 from chalicelib import lookup, wiring
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Node
-from chalicelib.ports import Ports
+from chalicelib.ports import Ports, Shelf
 from patchwarden import output
 
 FAILURE, FINDINGS, REFUSED = 1, 3, 4
@@ -34,6 +34,11 @@ class Scope:
         if not self.file.exists():
             raise click.ClickException(f"there is no ledger at {self.file}: run `patchwarden demo` first")
         return wiring.local(str(self.file))
+
+    def shelf(self) -> Shelf | None:
+        """Where published policy sets lie; None if none can be published there."""
+        here = wiring.Settings.from_environment()
+        return wiring.shelf(here if self.file is None else replace(here, sqlite=str(self.file)))
 
 
 def form_option(command: Callable[..., Any]) -> Callable[..., Any]:
