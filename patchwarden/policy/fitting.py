@@ -29,6 +29,7 @@ _SIZES = {
     "string_too_long": "at most {max_length} characters long",
     "too_short": "not empty",
 }
+_CONDITION = "write conditions as {path: $.node.kind, equals: ec2}"
 _REMEDIES = {
     "owner": "say who answers for it: owner: secops@example.com",
     "when": "say which findings it speaks for: when: {all: [{path: …, equals: …}]}",
@@ -67,28 +68,48 @@ def _problem(model: type[BaseModel], misfit: Any, mark: Any) -> tuple[str, Any, 
     if kind in CODES:
         return kind, mark, f"{name}: {context['what']}", context["hint"]
     if kind == "extra_forbidden":
-        return (
-            "PW201",
-            mark,
-            f"there is no field {where[-1]!r} here",
-            near_or_all(str(where[-1]), _fields(model, where)),
-        )
+        return "PW201", mark, f"there is no field {where[-1]!r} here", _meant(str(where[-1]), _fields(model, where))
     if kind == "missing":
         return "PW202", mark, f"{where[-1]} is missing", _REMEDIES.get(str(where[-1]), "")
     if kind == "literal_error":
         words = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
         return "PW204", mark, f"{name} cannot be {misfit['input']!r:.60}", near_or_all(str(misfit["input"]), words)
     if kind in _TYPES:
-        return "PW203", mark, f"{name} must be {_TYPES[kind]}", _remedy(kind, misfit["input"])
+        return "PW203", mark, f"{_placed(where)} must be {_TYPES[kind]}", _remedy(kind, misfit["input"], name)
     wanted = _SIZES[kind].format(**context) if kind in _SIZES else misfit["msg"]
-    return "PW203", mark, f"{name} must be {wanted}", ""
+    hint = "say what belongs there, or remove it" if wanted == "not empty" else ""
+    return "PW203", mark, f"{name} must be {wanted}", hint
 
 
 def _named(where: Location) -> str:
     return next((str(step) for step in reversed(where) if isinstance(step, str)), "this")
 
 
-def _remedy(kind: str, value: object) -> str:
+def _placed(where: Location) -> str:
+    """The field, or the item of a list."""
+    return f"item {where[-1] + 1} of {_named(where)}" if isinstance(where[-1], int) else _named(where)
+
+
+_ELSEWHERE = {
+    "eq": "equals", "ne": "not_equals", "regex": "glob", "matches": "glob", "contains": "glob", "like": "glob",
+    "min": "gte", "max": "lte", "present": "exists", "missing": "absent", "and": "all", "or": "any", "not": "none",
+}  # fmt: skip
+"""What other tools call it."""
+
+
+def _meant(word: str, known: list[str]) -> str:
+    other = _ELSEWHERE.get(word.lower())
+    return f"use {other}" if other in known else near_or_all(word, known)
+
+
+_MAPS = {"count": "write bounds: count: {gte: 1}", "all": _CONDITION, "any": _CONDITION, "none": _CONDITION}
+
+
+def _remedy(kind: str, value: object, name: str) -> str:
+    if kind in ("dict_type", "model_type"):
+        return _MAPS.get(name) or _REMEDIES.get(name, "")
+    if kind == "list_type":
+        return "start each item with a hyphen" if isinstance(value, dict) else f"write brackets: [{value}]"
     if kind == "string_type" and isinstance(value, int | float):
         return f"quote it: '{value}'"
     if kind in ("int_type", "bool_type") and isinstance(value, str):

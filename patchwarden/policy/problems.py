@@ -116,7 +116,10 @@ class Problem:
 
 def near(word: str, known: Iterable[str]) -> str:
     """`did you mean …?` for the nearest of the known words; empty if none is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    found = [name for name in names if name.lower() == word.lower()] or difflib.get_close_matches(
+        word, names, n=1, cutoff=0.6
+    )
     return f"did you mean {found[0]}?" if found else ""
 
 

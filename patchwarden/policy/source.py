@@ -107,9 +107,22 @@ def _read_yaml(source: Source, text: str) -> None:
         mark = error.problem_mark or error.context_mark
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
         what = " ".join(filter(None, (error.context, error.problem)))
-        source.add("PW101", place, f"this is not YAML: {what}", "look for a missing quote, colon or indentation")
+        source.add("PW101", place, f"this is not YAML: {what}", _remedy(text, mark))
     except yaml.YAMLError as error:
         source.add("PW101", Mark(1, 1), f"this is not YAML: {str(error).splitlines()[0]}", "remove what is no text")
+
+
+_STARTS = {
+    "\t": "indent with spaces: YAML allows no tabs",
+    "@": "quote the whole text: YAML allows no @ at its start, nor a path with a filter in braces",
+    "`": "quote the whole text",
+    "%": "quote the whole text",
+}
+
+
+def _remedy(text: str, mark: Any) -> str:
+    at = text[mark.index : mark.index + 1] if mark else ""
+    return _STARTS.get(at, "look for a missing quote, colon or indentation")
 
 
 def _composable(source: Source, text: str) -> bool:
