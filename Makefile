@@ -33,6 +33,7 @@ docs: venv ## the pages that are drawn from tables
 	@$(PY) -c 'from patchwarden.diagrams import states; print(states(), end="")' > docs/states.md
 	@$(PY) -m patchwarden policy schema > docs/policy.schema.json
 	@$(PY) -c 'from patchwarden.policy.examples import page; print(page(), end="")' > docs/policy-codes.md
+	@$(PY) -c 'from tests.policy.sessions import refresh; refresh()'
 
 package: venv ## build/package: one zip and one CloudFormation template (STAGE=prod)
 	@$(PY) deploy/package.py --stage $(STAGE) --out build/package
