@@ -59,9 +59,10 @@ def steps() -> dict[str, dict[str, Any]]:
     return {step.get("name", step.get("uses")): step for step in ACTION["runs"]["steps"]}
 
 
-def act(project: Project, name: str, *, strict: str = "false") -> subprocess.CompletedProcess[str]:
+def act(project: Project, name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
     """Run one step as the runner does: bash -e, with the inputs in its environment."""
-    given = {"DIRECTORY": ACTION["inputs"]["directory"]["default"], "STRICT": strict}
+    given = {key.upper(): each["default"] for key, each in ACTION["inputs"].items()}
+    given |= {key.upper(): value for key, value in inputs.items()}
     asked = {key: given[key] for key in steps()[name].get("env", {})}
     return project.run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps()[name]["run"]], **asked)
 
@@ -96,6 +97,26 @@ def test_a_failed_test_fails_the_action(project: Project) -> None:
     assert act(project, "Check").returncode == 3
     assert act(project, "Test").returncode == 3
     assert (project.temp / "patchwarden-tests.xml").exists()
+
+
+def git(project: Project, *arguments: str) -> str:
+    author = ("-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+    done = project.run(["git", *author, *arguments], GIT_CONFIG_NOSYSTEM="1", HOME=str(project.temp))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_would_be_decided_otherwise_stands_in_the_summary(project: Project) -> None:
+    git(project, "init", "--quiet")
+    git(project, "add", "policies")
+    git(project, "commit", "--quiet", "--message", "Before")
+    base = git(project, "rev-parse", "HEAD")
+    assert act(project, "Compare", base=base).returncode == 0, project.summary
+    project.change("dev-now.yaml", "in: [dev, staging]", "in: [staging]")
+    assert act(project, "Compare", base=base).returncode == 0
+    assert "dev-now" in project.summary
+    (project.root / "expected.txt").write_text("")
+    assert act(project, "Compare", base=base, expected="expected.txt").returncode == 3
 
 
 def test_no_input_is_pasted_into_a_script() -> None:
