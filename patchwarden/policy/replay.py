@@ -48,7 +48,7 @@ class Ended:
 
 
 def asked(lines: Iterable[Transition]) -> Iterator[Asked | Ended]:
-    """The decisions among the lines, which come in order of each trail; notes repeat an earlier one and are left out."""
+    """The decisions among the lines, which come in order per trail; notes repeat an earlier one and are left out."""
     cools: dict[str, datetime | None] = {}
     for line in lines:
         if "cools_until" in line.sets:
@@ -85,7 +85,7 @@ class Answer(NamedTuple):
 
     @property
     def text(self) -> str:
-        window = f" in {self.window}" if self.window else ""
+        window = f" in {self.window}" if self.window and self.start else ""
         return f"{self.action} by {self.policy}{window}" if self.policy else f"{self.action} by no policy"
 
 
