@@ -158,15 +158,9 @@ def _explain_node(ports: Ports, node: Node, form: str) -> None:
 def _print_case(case: dict[str, Any]) -> None:
     from patchwarden import telling
 
-    show = output.console()
-    show.print(f"[bold]{escape(case['id'])}[/]  {case['state']} since {case['since']}")
-    show.print(f"  {escape(output.plain(case['because']))}")
-    if case["due"]:
-        show.print(f"  next moment: {case['due']}")
+    output.console().print(f"[bold]{escape(case['id'])}[/]")
+    telling.show(case)
     output.table(case["steps"], ("number", "at", "cause", "after", "because"))
-    if case.get("finding"):
-        show.print("Asked again now, on the newest facts:")
-        telling.show(case)
 
 
 @cli.group()

@@ -68,7 +68,10 @@ def explain_node(ports: Ports, node: Node, *, policies: PolicySet | None = None,
     """Each remediation of the node: where it stands, what would be decided on the newest facts, and its steps."""
     heads = (ports.ledger.head(remediation_id(node, control)) for control in Control)
     chosen, moment = policies or ports.policies.active(), now or ports.clock.now()
-    return {"node": str(node), "remediations": [_case(ports, case, chosen, moment) for case in heads if case]}
+    pause = ports.ledger.pause()
+    paused = {"paused": pause.to_json() if pause and not (pause.until and pause.until <= moment) else None}
+    told = [{**_case(ports, case, chosen, moment), **paused} for case in heads if case]
+    return {"node": str(node), "remediations": told}
 
 
 def explain_past(past: PastDecision, policies: PolicySet, now: datetime | None = None) -> Told:

@@ -47,6 +47,8 @@ def say(said: Iterable[Line]) -> None:
 
 def lines(told: Mapping[str, Any], *, verbose: bool = False) -> Iterator[Line]:
     """What was decided and when it may run, about what, and then each policy; `verbose` spares no condition."""
+    if told.get("state"):
+        yield from _stands(told)
     if told.get("ignored_because"):
         yield "IGNORED", told["ignored_because"]
     if told.get("decision"):
@@ -71,6 +73,18 @@ def trace(policies: Iterable[Mapping[str, Any]], *, verbose: bool = False) -> It
             yield from _condition(condition, policy["origin"].rpartition(":")[0], verbose)
 
 
+def _stands(told: Mapping[str, Any]) -> Iterator[Line]:
+    """Where a remediation is now, before what would be decided if it were asked again."""
+    due = f", next {told['due']}" if told["due"] else ""
+    yield "STATE", f"{told['state']} since {told['since']}{due}"
+    yield "", told["because"]
+    if told["held"]:
+        yield "held", told["held"]
+    if told["paused"]:
+        yield "PAUSED", f"nothing starts: {told['paused']['by']}: {told['paused']['reason']}"
+    yield "", ""
+
+
 def _decided(told: Mapping[str, Any]) -> Iterator[Line]:
     decision = told["decision"]
     head = f"{decision['action'] or 'nothing new'} ({decision['cause']})"
@@ -92,7 +106,8 @@ def _about(told: Mapping[str, Any]) -> Iterator[Line]:
     yield "", ""
     yield "node", f"{finding['account']}/{finding['region']}/{finding['node']}"
     says = "compliant" if finding["compliant"] else "non-compliant"
-    yield "finding", f"{finding['control']} {says}, seen {finding['observed_at']} by {finding['source']}"
+    by = "asked again" if finding["source"] == "again" else f"by {finding['source']}"
+    yield "finding", f"{finding['control']} {says}, seen {finding['observed_at']}, {by}"
     if told.get("now"):
         yield "asked", f"at {told['now']} of set {told['set'][:12]}"
 

@@ -17,6 +17,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation
 from chalicelib.core.rollouts import number
+from chalicelib.ports import Pause
 from patchwarden.cli import cli
 from patchwarden.explaining import Question, explain
 from patchwarden.telling import laid_out, lines
@@ -213,6 +214,21 @@ def test_the_answer_comes_first_and_then_what_decided() -> None:
     assert said[0] == "DECISION  remediate (deferred), next 2026-11-23T23:00:00.000Z (in 11h 1m)"
     words = [line.split()[0] for line in said if line and not line.startswith(" ")]
     assert words == ["DECISION", "node", "finding", "asked", "won", "lost", "shadow", "no", "no", "no", "no", "no"]
+
+
+def test_a_node_says_where_it_stands_what_holds_it_and_that_all_is_paused(world: World) -> None:
+    world.policies = policy_set()
+    wiring.use(world.ports)
+    world.node(state="stopped", ping="ConnectionLost")
+    world.say()
+    world.pass_minutes(5)
+    world.round()
+    world.ledger.set_pause(Pause("ops", "a bad baseline", NOW))
+    for command in (["policy", "explain", "--node", NODE.id], ["explain", NODE.id]):
+        said = CliRunner().invoke(cli, command, catch_exceptions=False).stdout
+        assert "STATE     waiting since 2026-11-23T12:05:00.000Z, next " in said
+        assert "held      stopped" in said
+        assert "PAUSED    nothing starts: ops: a bad baseline" in said
 
 
 def test_a_narrow_terminal_breaks_between_words_only() -> None:
