@@ -149,3 +149,22 @@ def test_the_hook_runs_once_whenever_a_policy_changes() -> None:
     for name in ("policies/_set.yaml", "policies/fixtures/a.yaml", "infra/policies/b.yml"):
         assert re.search(HOOK["files"], name)
     assert not re.search(HOOK["files"], "policies.yaml")
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def shown(marker: str) -> Any:
+    page = (ROOT / "docs" / "policy-ci.md").read_text()
+    (block,) = (block for block in re.findall(r"(?s)```yaml\n(.*?)```", page) if marker in block)
+    return yaml.safe_load(block)
+
+
+def test_the_page_uses_the_action_as_it_is() -> None:
+    *_, step = shown("runs-on")["jobs"]["policies"]["steps"]
+    assert set(step["with"]) <= set(ACTION["inputs"])
+
+
+def test_the_page_uses_the_hook_as_it_is() -> None:
+    ((hook,),) = (repo["hooks"] for repo in shown("repos:")["repos"])
+    assert hook["id"] == HOOK["id"]

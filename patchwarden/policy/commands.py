@@ -72,11 +72,12 @@ def _number(count: int, word: str) -> str:
 @click.option(
     "-f", "--file", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of standard output."
 )
-def policy_compile(directory: Path, file: Path | None) -> None:
+@now_option
+def policy_compile(directory: Path, file: Path | None, now: datetime) -> None:
     """Turn DIRECTORY into the one canonical document that the service loads; exit 3 if it has problems."""
     from patchwarden.policy.compile import compiled_text
 
-    text, problems = compiled_text(directory)
+    text, problems = compiled_text(directory, now=now)
     for problem in problems:
         click.echo(problem.text(), err=True)
     if text is None:

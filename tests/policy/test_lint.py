@@ -251,3 +251,12 @@ def test_nothing_found_is_an_empty_sarif_run(tmp_path: Path) -> None:
     check(str(SHIPPED), "--sarif", str(tmp_path / "report.sarif"))
     (run,) = json.loads((tmp_path / "report.sarif").read_text())["runs"]
     assert run["results"] == []
+
+
+def test_what_will_never_open_is_not_compiled_either(write: Write, tmp_path: Path) -> None:
+    write("waits", PROD, "{action: remediate, window: saturday}")
+    past = (tmp_path / "_set.yaml").read_text().replace("SAT *", "SAT 2020")
+    (tmp_path / "_set.yaml").write_text(past)
+    done = CliRunner().invoke(cli, ["policy", "compile", "--now", "2026-11-23T12:00:00Z", str(tmp_path)])
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "PW502" in done.stderr
