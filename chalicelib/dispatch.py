@@ -170,7 +170,7 @@ def pause_reason(ports: Ports, now: datetime) -> str | None:
         pause = ports.ledger.pause()
     except (Temporary, Denied) as error:
         return f"the pause switch cannot be read: {error}"
-    if pause is None or (pause.until and pause.until <= now):
+    if pause is None or not pause.in_force(now):
         return None
     return f"paused by {pause.by}: {pause.reason}"
 
@@ -279,18 +279,18 @@ def _wait_for(ports: Ports, case: Remediation, held: str, because: str, span: ti
 
 def fail(
     ports: Ports, case: Remediation, because: str, evidence: Mapping[str, object] | None = None,
-    known: datetime | None = None,
+    ended: datetime | None = None,
 ) -> Remediation:  # fmt: skip
     """A failed attempt: the cool-down doubles, and the last one goes straight to the next decision.
 
-    `known` is the end of the attempt: what was observed before it is no news.
+    `ended` is the end of its execution, if there was one: what was scanned before it proves nothing any more.
     """
     attempts = case.attempts + 1
     first = timedelta(seconds=float(case.decision.get("cooldown") or 1800))
     cools = format_moment(ports.clock.now() + cool_down(attempts, first))
     sets = {"attempts": attempts, "cools_until": cools, "due": cools, "last_outcome": because, "held": None}
-    if known:
-        sets["observed_at"] = format_moment(known)
+    if ended:
+        sets["attempted_at"] = format_moment(ended)
     head = record(ports, case, Cause.FAILED, because, sets=sets, evidence=evidence)
     return again(ports, head) if attempts >= int(case.decision.get("attempts") or 1) else head
 

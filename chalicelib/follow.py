@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib.core.errors import PolicyError, Stale, Temporary
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.facts import PatchState, patch_block
 from chalicelib.core.findings import Control
@@ -53,6 +53,8 @@ def batch_of(ports: Ports, location: Location, execution: str) -> Batch | None:
     batch = ports.ledger.batch(seen.batch) if seen and seen.batch else None
     if batch is None or batch.location != location or batch.state is not BatchState.INTENDED:
         return None
+    if seen is None or seen.document not in (None, batch.document):
+        return None
     return started(ports, batch, execution, "adopted")
 
 
@@ -97,7 +99,7 @@ def verify(ports: Ports, location: Location, cases: list[Remediation], within: t
         if case.control is Control.ASSOCIATION:
             answered += _verify_association(ports, case, within)
             continue
-        since = case.observed_at or case.since
+        since = case.attempted_at or case.since
         scan = newer(scans.get(case.node.id), snapshot=snapshot_id(str(case.batch)), since=since)
         if scan is None and ports.clock.now() - case.since < within:
             continue
@@ -151,7 +153,7 @@ def _settle_one(
     said = installs.get(case.node.id) if installs else None
     scan = scans.get(case.node.id) if case.control is Control.PATCH else None
     if scan and scan.snapshot == batch.snapshot and scan.noncompliant:
-        scan = ports.inventory.patches(case.node, scan)
+        scan = _named(ports, case, scan)
     verdicts = of_run(
         install=(said.status, said.detail) if said else None,
         installs=installs is not None or batch.document.startswith("Patchwarden-"),
@@ -162,24 +164,32 @@ def _settle_one(
     )
     if case.state is State.RUNNING:
         ended = (execution.ended_at if execution else None) or ports.clock.now()
-        _write(ports, case, verdicts, scan, known=max(ended, case.observed_at or ended))
+        _write(ports, case, verdicts, scan, ended)
+
+
+def _named(ports: Ports, case: Remediation, scan: PatchState) -> PatchState:
+    """The scan with the names of what is missing; they are for reading, and an outcome does not wait for them."""
+    try:
+        return ports.inventory.patches(case.node, scan)
+    except (Temporary, Denied):
+        return scan
 
 
 def _write(
-    ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState | None, known: datetime | None = None
+    ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState | None, ended: datetime | None = None
 ) -> None:
     """One line per cause; after somebody else's line in between, the caller or the next sweep reads again.
 
-    `known` is the execution's end: what was observed before it proves nothing any more.
+    `ended` is the execution's end: what was scanned before it proves nothing any more.
     """
     proof = {"scan": patch_block(scan)} if scan else {}
     try:
         for cause, because in verdicts:
             if cause is Cause.FAILED:
-                fail(ports, case, because, proof, known)
+                fail(ports, case, because, proof, ended)
                 return
             told = scan if cause in _PROVEN else None
-            case = record(ports, case, cause, because, sets=_news(ports, cause, because, told, known),
+            case = record(ports, case, cause, because, sets=_news(ports, cause, because, told, ended),
                           evidence=proof if told else {})  # fmt: skip
     except Stale:
         return
@@ -189,15 +199,14 @@ _PROVEN = (Cause.RESOLVED, Cause.REBOOT_NEEDED)
 
 
 def _news(
-    ports: Ports, cause: Cause, because: str, scan: PatchState | None, known: datetime | None
+    ports: Ports, cause: Cause, because: str, scan: PatchState | None, ended: datetime | None
 ) -> dict[str, object]:
     """The fields that an outcome sets; what a scan proved is known up to its end."""
     if cause is Cause.WITHDRAWN:
         return {"due": format_moment(ports.clock.now()), "batch": None, "execution": None}
-    news: dict[str, object] = {"due": None, "last_outcome": because}
-    if scan:
-        return {**news, "observed_at": format_moment(scan.ended_at), "cools_until": None}
-    return {**news, "observed_at": format_moment(known)} if known else news
+    known = {"observed_at": format_moment(scan.ended_at), "cools_until": None} if scan else {}
+    attempted = {"attempted_at": format_moment(ended)} if ended else {}
+    return {"due": None, "last_outcome": because, **known, **attempted}
 
 
 def _ignored(ports: Ports, reason: str) -> Receipt:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.events import Ignored, NodeUpdate, parse
 from chalicelib.core.facts import NodeState, PatchState, gather
@@ -106,12 +107,17 @@ def again(ports: Ports, case: Remediation) -> Remediation:
 
 
 def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate: Any = None) -> Receipt:
-    """Decide one finding and write its line; an exact redelivery writes none."""
+    """Decide one finding and write its line; an exact redelivery writes none.
+
+    A compliant one is decided first: the scan that proves it may have come in between.
+    """
     for _ in range(TRIES):
         case = ports.ledger.head(finding.remediation) or Remediation(finding.node, finding.control)
-        if _redelivered(ports, case, finding):
-            return Receipt("duplicate", "the same finding is in the trail already", case.id, case.state.value)
+        if not finding.compliant and _redelivered(ports, case, finding):
+            return _duplicate(case)
         found = consider(ports, finding, case)
+        if finding.compliant and found.decision.cause is Cause.NOTED and _in_trail(ports, case.id, finding.key):
+            return _duplicate(case)
         try:
             head = _write(ports, found, actor)
         except Stale:
@@ -123,6 +129,10 @@ def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate
         due = format_moment(head.due) if head.due else None
         return Receipt(status, found.decision.because, head.id, head.state.value, due)
     raise Temporary(f"{finding.remediation} is written to by others all the time: come again")
+
+
+def _duplicate(case: Remediation) -> Receipt:
+    return Receipt("duplicate", "the same finding is in the trail already", case.id, case.state.value)
 
 
 def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
@@ -189,10 +199,11 @@ def _fetch(
 
 
 def _redelivered(ports: Ports, case: Remediation, finding: Finding) -> bool:
-    """Only a finding that is no news can be one, so the trail is read only then."""
-    if not case.number or case.observed_at is None or finding.observed_at > case.observed_at:
+    """Only a finding that moves nothing on can be one, so the trail is read only then."""
+    if not case.number or case.observed_at is None:
         return False
-    return _in_trail(ports, case.id, finding.key)
+    news = finding.observed_at > case.observed_at and not finding.compliant and finding.source is not Source.SWEEP
+    return not news and _in_trail(ports, case.id, finding.key)
 
 
 def _in_trail(ports: Ports, remediation: str, key: str) -> bool:
@@ -208,8 +219,18 @@ def _node_changed(ports: Ports, update: NodeUpdate) -> Receipt:
     now = ports.inventory.nodes(update.node.location, [update.node.id]).get(update.node.id)
     receipt = Receipt("ignored", "nothing to do")
     for case in cases:
-        receipt = _node_line(ports, case, update, now)
+        receipt = _node_said(ports, case, update, now)
     return receipt
+
+
+def _node_said(ports: Ports, case: Remediation, update: NodeUpdate, now: NodeState | None) -> Receipt:
+    """The line about it, read again after somebody else's."""
+    for _ in range(TRIES):
+        try:
+            return _node_line(ports, case, update, now)
+        except Stale:
+            case = ports.ledger.head(case.id) or case
+    raise Temporary(f"{case.id} is written to by others all the time: come again")
 
 
 def _node_line(ports: Ports, case: Remediation, update: NodeUpdate, now: NodeState | None) -> Receipt:
@@ -257,4 +278,5 @@ def _asked(payload: object) -> tuple[Node, Control, str] | str:
     control = payload.get("Control", Control.PATCH.value)
     if control not in list(Control):
         return f"Control {control!r:.40} is not one of {', '.join(Control)}"
-    return Node(str(account), str(region), found), Control(control), str(payload.get("RequestedBy") or "request")[:128]
+    by = cleaned(payload.get("RequestedBy")) or "somebody"
+    return Node(str(account), str(region), found), Control(control), f"request by {by}"

@@ -90,7 +90,8 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
     pause = ledger.pause()
     return {
         "at": format_moment(now),
-        "paused": {"by": pause.by, "reason": pause.reason, "until": _text(pause.until)} if pause else None,
+        "paused": {"by": pause.by, "reason": pause.reason, "until": _text(pause.until)}
+        if pause and pause.in_force(now) else None,
         "states": {state.value: count for state, count in sorted(Counter(case.state for case in cases).items())},
         "executions": [
             {"execution": batch.execution, "location": str(batch.location), "nodes": len(batch.members),
@@ -98,6 +99,7 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
             for batch in ledger.open_batches()
         ],
         "waiting": [summary(case) for case in waiting[:20]],
+        "queued": [summary(case) for case in cases if case.state is State.QUEUED][:20],
         "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:20],
         "held": dict(sorted(Counter(case.held for case in cases if case.held).items())),
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
@@ -111,7 +113,8 @@ def health(ports: Ports) -> dict[str, Any]:
         digest, trouble = ports.policies.active().digest, None
     except PolicyError as error:
         digest, trouble = None, f"no policy set loads: {error}"
-    return {"ledger": "ok", "paused": pause.reason if pause else None, "policies": digest,
+    return {"ledger": "ok", "paused": pause.reason if pause and pause.in_force(ports.clock.now()) else None,
+            "policies": digest,
             "policy_trouble": trouble or ports.policies.trouble()}  # fmt: skip
 
 
@@ -133,6 +136,9 @@ def verify(ledger: Ledger, cases: Iterator[Remediation] | list[Remediation]) -> 
     for case in cases:
         told = ledger.trail(case.id)
         found = fault(case, told)
+        if found:
+            # the index that named the case may be a moment behind its trail
+            found = fault(ledger.head(case.id) or case, ledger.trail(case.id))
         count, lines = count + 1, lines + len(told)
         faults += [found] if found else []
     return Verified(count, lines, tuple(faults))

@@ -55,6 +55,9 @@ class Pause:
     since: datetime
     until: datetime | None = None
 
+    def in_force(self, now: datetime) -> bool:
+        return self.until is None or self.until > now
+
     def to_json(self) -> dict[str, Any]:
         until = format_moment(self.until) if self.until else None
         return {"by": self.by, "reason": self.reason, "since": format_moment(self.since), "until": until}
@@ -171,6 +174,7 @@ class Execution:
     ended_at: datetime | None = None
     commands: Mapping[str, str] = field(default_factory=dict, hash=False)
     failure: str | None = None
+    document: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chalicelib import ticket
-from chalicelib.core.decisions import unruled
-from chalicelib.core.errors import PolicyError, Stale
+from chalicelib.core.decisions import overdue, unruled
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
 from chalicelib.core.findings import Control, Finding
 from chalicelib.core.moments import format_moment
@@ -69,6 +69,7 @@ def sweep(ports: Ports) -> Swept:
             each(ports, _verifying(ports), lambda at: verify(ports, at.location, at.cases, within), degraded)
         )
         errands = _errands(ports)
+        each(ports, _unfinished(ports), lambda at: _visit(ports, at), degraded)
         places = map(_Place, settings.locations if settings else ())
         missed = sum(each(ports, places, lambda at: _fleet(ports, at.location), degraded))
         if isinstance(policies, PolicySet):
@@ -168,6 +169,31 @@ def _verifying(ports: Ports) -> list[_Place]:
     return [_Place(location, cases) for location, cases in waiting.items()]
 
 
+def _unfinished(ports: Ports) -> list[_Place]:
+    """The EC2 nodes of every place that have a remediation which nothing works on."""
+    found: dict[Location, list[Remediation]] = defaultdict(list)
+    for case in ports.ledger.work(_IDLE):
+        if case.node.kind == "ec2":
+            found[case.location].append(case)
+    return [_Place(location, cases) for location, cases in found.items()]
+
+
+_IDLE = (State.OPEN, State.WAITING, State.TICKETED, State.EXEMPT, State.REBOOT_PENDING)
+
+
+def _visit(ports: Ports, place: _Place) -> int:
+    """Close what is gone although no event said so, and hand on what waits for a reboot past its deadline."""
+    nodes = ports.inventory.nodes(place.location, [case.node.id for case in place.cases])
+    for case in place.cases:
+        node, late = nodes.get(case.node.id), overdue(case, ports.clock.now())
+        if node is not None and node.gone:
+            quietly(ports, case, Cause.GONE, f"the sweep finds the node {node.state}", {"due": None})
+        elif late and case.state is State.REBOOT_PENDING:
+            sets = {"decision": {**case.decision, "action": "ticket"}, "due": None}
+            quietly(ports, case, Cause.TICKETED, f"{late}: it still waits for its reboot", sets)
+    return len(place.cases)
+
+
 def _errands(ports: Ports) -> int:
     """Errands that were left behind; one for a remediation that is not there is a defect and is said so."""
     owed = ports.ledger.errands(ports.clock.now())
@@ -206,15 +232,23 @@ def _compare(ports: Ports, page: list[Finding]) -> int:
     missed = 0
     for finding in page:
         case = heads.get(finding.remediation)
-        if _is_news(finding, case):
-            missed += take(ports, finding).status == "decided"
-        elif case and (case.state in _ASKED or unruled(case)) and case.decision.get("set_digest") != digest:
-            again(ports, case)
+        try:
+            if _is_news(finding, case):
+                missed += take(ports, finding).status == "decided"
+            elif case and (case.state in _ASKED or unruled(case)) and case.decision.get("set_digest") != digest:
+                again(ports, case)
+        except (Temporary, Denied) as error:
+            ports.notices.say("degraded", place=str(finding.node), because=str(error))
     return missed
 
 
 _ASKED = (State.OPEN, State.WAITING, State.EXEMPT, State.QUEUED)
 """States in which a changed policy set is asked again."""
+
+
+_LEARNS = (State.RESOLVED, State.GONE, State.OPEN, State.WAITING, State.QUEUED, State.REBOOT_PENDING)
+"""States that a newer finding may change: the node lacks more now, or has other tags. A node that stays non-compliant
+sends no event, so nobody else would say so."""
 
 
 def _is_news(finding: Finding, case: Remediation | None) -> bool:
@@ -223,9 +257,9 @@ def _is_news(finding: Finding, case: Remediation | None) -> bool:
         return not finding.compliant
     if case.state is State.VERIFYING and finding.control is Control.ASSOCIATION:
         return finding.compliant and (case.observed_at is None or finding.observed_at > case.observed_at)
-    if case.active or (case.observed_at and finding.observed_at < case.observed_at):
+    if case.active:
         return False
-    closed = case.state in (State.RESOLVED, State.GONE)
     if finding.compliant:
-        return not closed
-    return closed and case.observed_at is not None and finding.observed_at > case.observed_at
+        old = case.attempted_at is not None and finding.observed_at < case.attempted_at
+        return not old and case.state not in (State.RESOLVED, State.GONE)
+    return case.state in _LEARNS and (case.observed_at is None or finding.observed_at > case.observed_at)

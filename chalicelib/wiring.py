@@ -24,6 +24,7 @@ class Settings:
     table: str = "patchwarden"
     sqlite: str | None = None
     role: str = "patchwarden-member"
+    automation_role: str = "patchwarden-automation"
     external_id: str | None = None
     hub_account: str | None = None
     policies: str = str(PACKED)
@@ -31,7 +32,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """PATCHWARDEN_TABLE, _SQLITE, _ROLE, _EXTERNAL_ID, _HUB_ACCOUNT, _POLICIES, _POLICY_BUCKET; all optional."""
+        """Each field from PATCHWARDEN_ and its name in capitals, such as PATCHWARDEN_TABLE; all optional."""
         given = {name: os.environ.get(f"PATCHWARDEN_{name.upper()}") for name in cls.__slots__}
         return cls(**{name: value for name, value in given.items() if value})
 
@@ -114,7 +115,7 @@ def build(
     return Ports(
         ledger=kept,
         inventory=AwsInventory(accounts),
-        automations=SystemsManager(accounts),
+        automations=SystemsManager(accounts, settings.automation_role),
         tickets=OpsCenter(accounts),
         policies=policies(settings, kept, clock, notices),
         notices=notices,

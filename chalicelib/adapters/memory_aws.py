@@ -71,7 +71,9 @@ class MemoryAutomations:
             raise Denied(f"the token of batch {batch.id} was used with other parameters")
         if (batch.location, id) not in self._executions:
             self._asked[batch.location, batch.token] = id, asked
-            self._executions[batch.location, id] = Execution(id, "InProgress", ended=False, batch=batch.id)
+            self._executions[batch.location, id] = Execution(
+                id, "InProgress", ended=False, batch=batch.id, document=batch.document
+            )
             self.started.append(batch)
         return id
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chalicelib.adapters.accounts import Accounts, Refusal
+from chalicelib.adapters.accounts import Accounts, Refusal, partition
 from chalicelib.core.nodes import Location
-from chalicelib.core.plans import Batch
+from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, Batch
 from chalicelib.ports import Execution, Invocation
+
+ROLE = "patchwarden-automation"
+"""What the role of the runbooks is called in every account."""
 
 TAG = "patchwarden:batch"
 """The tag that an execution carries from its start, with the batch's id."""
@@ -40,17 +43,29 @@ _SKEW = timedelta(minutes=30)
 _UNHURT = frozenset({"Success", "Pending", "InProgress"})
 
 
-class SystemsManager:
-    """The port `Automations` over Systems Manager."""
+def assuming(document: str, location: Location, role: str = ROLE) -> dict[str, list[str]]:
+    """The parameter that our own runbooks ask for; another document gets what its policy gives it."""
+    if document not in (PATCH_NODES, PATCH_STOPPED_NODE):
+        return {}
+    return {"AutomationAssumeRole": [f"arn:{partition(location.region)}:iam::{location.account}:role/{role}"]}
 
-    def __init__(self, accounts: Accounts) -> None:
+
+class SystemsManager:
+    """The port `Automations` over Systems Manager.
+
+    Each execution assumes `role` in its own account: the scripts of a runbook do not run without one.
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/automation-document-script.html
+    """
+
+    def __init__(self, accounts: Accounts, role: str = ROLE) -> None:
         self._accounts = accounts
+        self._role = role
 
     def start(self, batch: Batch) -> str:
         """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_StartAutomationExecution.html"""
         asked = {
             "DocumentName": batch.document,
-            "Parameters": batch.parameters,
+            "Parameters": {**batch.parameters, **assuming(batch.document, batch.location, self._role)},
             "ClientToken": batch.token,
             "Tags": [{"Key": TAG, "Value": batch.id}],
         }
@@ -138,6 +153,7 @@ def _execution(told: Mapping[str, Any], steps: list[dict[str, Any]]) -> Executio
         ended_at=ended_at.astimezone(UTC) if ended_at else None,
         commands={name: ids[0] for name, ids in commands.items() if ids},
         failure=told.get("FailureMessage"),
+        document=told.get("DocumentName"),
     )
 
 

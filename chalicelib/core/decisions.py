@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.errors import PolicyError
@@ -51,7 +51,7 @@ def _answer(
 ) -> Decision:
     if case.state is State.VERIFYING and finding.compliant and _scanned_by(case, facts):
         return _resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
-    if finding.source not in _FRESH and case.observed_at and finding.observed_at < case.observed_at:
+    if case.observed_at and finding.observed_at < case.observed_at and not _counts_now(finding, case, now):
         known = format_moment(case.observed_at)
         return _note(f"older than what is known: observed {format_moment(finding.observed_at)}, known up to {known}")
     if case.active:
@@ -60,7 +60,7 @@ def _answer(
         return _compliant(finding, case, facts)
     if _gone(facts):
         return Decision(Cause.GONE, f"the node is {facts['node']['state']}", {"due": None})
-    if finding.control is Control.PATCH and _clean(facts) and facts["patch"]["operation_end"] >= facts["time"]:
+    if finding.control is Control.PATCH and _clean(facts) and _newest(case, facts):
         return _resolved(f"the {_scan(facts)} is newer than the finding and counts nothing missing", facts)
     if case.state is State.REBOOT_PENDING and _only_reboot(facts):
         return _note("still waits for its reboot: every approved patch is installed")
@@ -68,6 +68,19 @@ def _answer(
         owned = case.state is State.TICKETED and finding.source is not Source.REQUEST
         return _owned(case) if owned else _ticket(f"no policy set loads: {policies}", _UNRULED)
     return _by_policy(finding, case, facts, policies, now)
+
+
+LAG = timedelta(minutes=10)
+"""How old what Systems Manager describes may be."""
+
+
+def _counts_now(finding: Finding, case: Remediation, now: datetime) -> bool:
+    """Whether a finding counts although a newer one is known: our own questions do, and what the sweep reads as
+    compliant when the newer one has had the time to show."""
+    if finding.source in _FRESH:
+        return True
+    settled = case.observed_at is None or case.observed_at < now - LAG
+    return finding.source is Source.SWEEP and finding.compliant and settled
 
 
 def closed(case: Remediation, now: datetime) -> bool:
@@ -269,14 +282,17 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
         return _note(
             f"{finding.source} says compliant, but the {_scan(facts)} counts {_counted(facts)} patches against it"
         )
-    if case.observed_at and facts["patch"]["operation_end"] < format_moment(case.observed_at):
-        return _note(f"{finding.source} says compliant, but the {_scan(facts)} is older than what is known")
+    if not _since_the_attempt(case, facts):
+        return _note(f"{finding.source} says compliant, but the {_scan(facts)} is older than the last execution")
     return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
 
 
 def _news(finding: Finding, case: Remediation) -> dict[str, Any]:
-    newest = max(finding.observed_at, case.observed_at) if case.observed_at else finding.observed_at
+    """A compliant finding that proves nothing hides nothing: a Config rule dates old news with its own time."""
     first = {} if case.number else {"first_seen": format_moment(finding.observed_at)}
+    if finding.compliant:
+        return first
+    newest = max(finding.observed_at, case.observed_at) if case.observed_at else finding.observed_at
     return {"observed_at": format_moment(newest), **first}
 
 
@@ -320,7 +336,7 @@ def _note(because: str) -> Decision:
 
 def _resolved(because: str, facts: Mapping[str, Any]) -> Decision:
     """What is known now reaches up to the scan: a finding that is older than it opens nothing again."""
-    known = max(facts["time"], facts.get("patch", {}).get("operation_end", ""))
+    known = facts["patch"]["operation_end"] if "patch" in facts else facts["time"]
     return Decision(Cause.RESOLVED, because, {"observed_at": known, "due": None, "cools_until": None, "held": None})
 
 
@@ -347,6 +363,16 @@ def _counted(facts: Mapping[str, Any]) -> int:
 
 def _clean(facts: Mapping[str, Any]) -> bool:
     return "patch" in facts and facts["patch"]["operation"] == "Scan" and _counted(facts) == 0
+
+
+def _newest(case: Remediation, facts: Mapping[str, Any]) -> bool:
+    """Whether nothing is newer than the scan: no finding, and no execution."""
+    return facts["patch"]["operation_end"] >= facts["time"] and _since_the_attempt(case, facts)
+
+
+def _since_the_attempt(case: Remediation, facts: Mapping[str, Any]) -> bool:
+    ended = case.attempted_at
+    return ended is None or facts["patch"]["operation_end"] >= format_moment(ended) or _scanned_by(case, facts)
 
 
 def _only_reboot(facts: Mapping[str, Any]) -> bool:

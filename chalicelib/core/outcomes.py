@@ -62,14 +62,14 @@ def newer(scan: PatchState | None, *, snapshot: str, since: datetime) -> PatchSt
 
 
 def proves(scan: PatchState, case: Remediation) -> bool:
-    """Whether the scan shows that the case is compliant: nothing is missing, and nothing newer is known.
+    """Whether the scan shows that the case is compliant: nothing is missing, and no execution touched it since.
 
     The scan of the case's own batch ends a little before its execution does, and counts all the same.
     """
     if case.control is not Control.PATCH or scan.operation != "Scan" or scan.noncompliant:
         return False
     own = bool(case.batch) and scan.snapshot == snapshot_id(str(case.batch))
-    return own or case.observed_at is None or scan.ended_at >= case.observed_at
+    return own or case.attempted_at is None or scan.ended_at >= case.attempted_at
 
 
 _SUCCEEDED = (Cause.SUCCEEDED, "the install ended with success on this node; a scan must prove it")

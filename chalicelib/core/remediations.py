@@ -97,7 +97,9 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
     State.GONE: {Cause.NOTED: State.GONE, **_DECIDED},
 }
 
-_MOMENTS = frozenset({"since", "first_seen", "observed_at", "due", "cools_until"})
+LONGEST_SENTENCE = 1000
+
+_MOMENTS = frozenset({"since", "first_seen", "observed_at", "attempted_at", "due", "cools_until"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ class Transition:
 class Remediation:
     """What the transitions so far add up to. Moments are UTC.
 
-    `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed attempt;
+    `observed_at` is the newest claim, `attempted_at` the end of the last execution: no scan from before it proves
+    anything. `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed attempt;
     `held` the guard or condition that keeps it from starting.
     """
 
@@ -163,6 +166,7 @@ class Remediation:
     since: datetime | None = None
     first_seen: datetime | None = None
     observed_at: datetime | None = None
+    attempted_at: datetime | None = None
     due: datetime | None = None
     cools_until: datetime | None = None
     attempts: int = 0
@@ -236,13 +240,18 @@ def advance(
         before=case.state,
         cause=cause,
         after=after,
-        because=because,
-        actor=actor,
+        because=_sentence(because, LONGEST_SENTENCE),
+        actor=_sentence(actor, 128),
         sets=dict(sets or {}),
         evidence=dict(evidence or {}),
         previous=case.hash,
     )
     return replace(line, hash=link(case.hash, line.to_json()))
+
+
+def _sentence(text: str, most: int) -> str:
+    """One line of printable text: what AWS and nodes told us ends up in tickets, logs and terminals."""
+    return "".join(filter(str.isprintable, " ".join(text.split())))[:most]
 
 
 def apply(case: Remediation, line: Transition) -> Remediation:

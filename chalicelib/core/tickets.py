@@ -54,14 +54,14 @@ def errand(case: Remediation, deed: Deed, *, number: int, because: str, now: dat
     """
     policy = case.decision.get("policy") or "no policy"
     lines = [
-        because,
-        "",
         f"Node: {case.node}",
         f"Control: {case.control}",
         f"Policy: {policy}",
         f"Non-compliant since: {format_moment(case.first_seen) if case.first_seen else 'unknown'}",
         f"Failed attempts: {case.attempts}",
         f"Look it up: patchwarden audit show {case.node}",
+        "",
+        case.because if deed is Deed.OPEN else because,
     ]
     return Errand(
         id=f"{case.id}#{number}",

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from chalicelib.core.plans import MOST_NODES, PATCH_NODES, PATCH_STOPPED_NODE, Plan, parameters
+from chalicelib.adapters.systems_manager import assuming
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import MOST_NODES, PATCH_NODES, PATCH_STOPPED_NODE, Plan
+from chalicelib.core.plans import parameters as planned
 from patchwarden.simulator.runbook import ParameterError, Runbook, RunbookError
 from tests.runbooks.runbook_lint import lint
 from tests.runbooks.small_world import model
@@ -26,6 +29,14 @@ TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.yaml"))}
 DOCUMENTS = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
 BATCH = "5b0c7c1e-6a53-5d0a-9d7e-0d6a5a4c7b11"
 NODE = "i-0aaaaaaaaaaaaaaaa"
+
+
+def parameters(plan: Plan, batch: str, nodes: list[str], *, document: str) -> dict[str, list[str]]:
+    """What the service sends: the plan's parameters and the role of the account."""
+    role = assuming(document, Location("111122223333", "eu-west-1"))
+    return planned(plan, batch, nodes, document=document) | role
+
+
 BASELINE_PARAMETERS = {
     "Operation", "AssociationId", "SnapshotId", "InstallOverrideList", "BaselineOverride", "RebootOption",
 }  # fmt: skip
@@ -387,7 +398,7 @@ def test_the_service_sends_every_required_parameter_and_none_that_is_unknown(nam
     sent = set(parameters(Plan(), BATCH, [NODE], document=name))
     required = {parameter for parameter, spec in declared.items() if "default" not in spec}
     assert sent == required
-    assert set(declared) - required == {"InstallOverrideList", "AutomationAssumeRole"}
+    assert set(declared) - required == {"InstallOverrideList"}
 
 
 @every_own_plan

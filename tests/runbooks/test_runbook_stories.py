@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from botocore.validate import validate_parameters
 
+from chalicelib.adapters.systems_manager import assuming
+from chalicelib.core.nodes import Location
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, Plan, parameters, snapshot_id
 from patchwarden.simulator.automation_record import NO_OUTPUT
 from patchwarden.simulator.runbook import ParameterError, Run, Runbook
@@ -24,7 +26,8 @@ HARMED = ("Failed", "TimedOut")
 
 def start(world: SmallWorld, document: str, nodes: list[str], plan: Plan | None = None, **more: list[str]) -> Run:
     text = (RUNBOOKS / f"{document}.yaml").read_text()
-    sent = parameters(plan or Plan(), BATCH, nodes, document=document) | more
+    role = assuming(document, Location(ACCOUNT, REGION))
+    sent = parameters(plan or Plan(), BATCH, nodes, document=document) | role | more
     return Run(
         world,
         Runbook.load(text),

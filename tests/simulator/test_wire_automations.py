@@ -367,6 +367,7 @@ def test_a_stopped_node_is_started_patched_scanned_and_stopped_again(noncomplian
         "SnapshotId": TOKEN,
         "RebootOption": "RebootIfNeeded",
         "SnapshotRootVolume": "true",
+        "AutomationAssumeRole": f"arn:aws:iam::{machine.node.account}:role/patchwarden-automation",
     }
     answer = noncompliant.at(machine).start_automation_execution(
         DocumentName="Patchwarden-PatchStoppedNode", Parameters={key: [value] for key, value in given.items()}

@@ -104,6 +104,7 @@ def patch(world: World, machines: list[Machine], **changes: str) -> str:
         "SnapshotRootVolume": "false",
         "MaxConcurrency": "50%",
         "MaxErrors": "100%",
+        "AutomationAssumeRole": f"arn:aws:iam::{machines[0].node.account}:role/patchwarden-automation",
         **changes,
     }
     answer = world.at(machines[0]).start_automation_execution(

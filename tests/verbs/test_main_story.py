@@ -13,9 +13,11 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, BatchState
 from chalicelib.core.remediations import Cause, State, advance, apply
+from chalicelib.core.tickets import Deed, errand
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive, request
+from chalicelib.lookup import health, status
 from chalicelib.ports import Change, Pause
 from chalicelib.sweep import sweep
 from tests.sets import HERE, NODE, NOW, policy, policy_set, scan, tag
@@ -511,7 +513,7 @@ def test_a_request_reaches_a_ticketed_node_and_names_who_asked(world: World) -> 
     asked = {"ResourceId": f"AWS::SSM::ManagedInstanceInventory/{NODE.id}", "AccountId": NODE.account,
              "Region": NODE.region, "RequestedBy": "operator@example.com"}  # fmt: skip
     assert request(world.ports, asked).state == "queued"
-    assert world.ledger.trail(world.case().id)[-1].actor == "operator@example.com"
+    assert world.ledger.trail(world.case().id)[-1].actor == "request by operator@example.com"
 
 
 @pytest.mark.parametrize(
@@ -639,6 +641,89 @@ def test_what_no_time_is_left_for_stays_queued_for_the_next_round(world: World) 
     assert 0 < first.started < len(nodes)
     assert not list(world.ledger.work([State.STARTING])), "what is not started is not intended either"
     assert first.started + world.round().started == len(nodes)
+
+
+def test_a_node_that_lacks_more_now_is_decided_again_by_the_sweep(world: World) -> None:
+    critical = {"path": "$.patch.counts.critical", "steps": ["patch", "counts", "critical"], "operator": "gte",
+                "operand": 1, "match": "any", "if_missing": False, "line": None}  # fmt: skip
+    world.policies = policy_set(policy("now", critical, priority=9), policy("saturday", window="saturday"))
+    world.node()
+    world.say()
+    assert world.case().state is State.WAITING
+    world.pass_minutes(60)
+    world.inventory.scan(NODE, scan(world.clock.now(), critical=1))
+    world.pass_minutes(15)
+    sweep(world.ports)
+    assert (world.case().state, world.case().decision["policy"]) == (State.QUEUED, "now")
+
+
+def test_a_ticketed_node_that_is_terminated_unheard_is_gone_and_its_ticket_resolved(world: World) -> None:
+    world.policies = policy_set(policy(action="ticket"))
+    world.node()
+    world.say()
+    world.inventory.node(NODE, None)
+    sweep(world.ports)
+    assert world.case().state is State.GONE
+    assert [ticket.resolved for ticket in world.tickets.kept.values()] == [True]
+
+
+def test_a_reboot_that_never_comes_is_a_ticket_at_the_deadline(world: World) -> None:
+    world.policies = policy_set(policy(deadline=86400))
+    world.node()
+    execution = world.start()
+    world.pass_minutes(20)
+    world.scanned(pending_reboot=1)
+    world.end(execution)
+    sweep(world.ports)
+    assert world.case().state is State.REBOOT_PENDING
+    world.pass_minutes(25 * 60)
+    sweep(world.ports)
+    assert world.case().state is State.TICKETED and "still waits for its reboot" in world.case().because
+
+
+def test_one_node_that_cannot_be_read_does_not_hide_the_others_from_the_sweep(world: World) -> None:
+    world.policies = policy_set(policy("dev", tag("Environment", "dev")))
+    for node in (NODE, OTHER):
+        world.node(node)
+    broken = Broken(world.inventory, "nodes", Denied("AccessDenied"))
+    assert sweep(replace(world.ports, inventory=broken)).missed == 1
+
+
+def test_what_aws_tells_us_cannot_write_lines_of_its_own_into_a_ticket(world: World) -> None:
+    world.node()
+    world.say()
+    evil = "KB1\nApproved: ciso@example.com, close this\nLook it up: https://evil.example.com\x1b[2J" + "x" * 3000
+    line = advance(world.case(), Cause.TICKETED, because=evil, now=NOW)
+    made = errand(apply(world.case(), line), Deed.OPEN, number=9, because=line.because, now=NOW)
+    lines = made.body.splitlines()
+    assert lines[0] == f"Node: {NODE}" and len(made.body) <= 2048
+    assert [text for text in lines if text.startswith(("Approved", "Look it up: https"))] == []
+    assert "\x1b" not in made.body and "Look it up: patchwarden audit show" in made.body
+
+
+def test_an_execution_of_another_document_is_not_adopted(world: World) -> None:
+    world.node()
+    world.say()
+    world.pass_minutes(5)
+    dispatch(replace(world.ports, automations=Broken(world.automations, "start", Temporary("lost"), after=True)))
+    execution = str(world.automations.find(world.ledger.open_batches()[0]))
+    known = world.automations.execution(HERE, execution)
+    assert known is not None
+    world.automations._executions[HERE, execution] = replace(known, document="Somebody-Elses")
+    assert follow(world.ports, execution_event(NODE, execution, "Success")).status == "ignored"
+    assert world.case().state is State.STARTING
+
+
+def test_a_pause_that_is_over_is_not_told_as_one(world: World) -> None:
+    world.ledger.set_pause(Pause("operator", "lunch", NOW, NOW + timedelta(hours=1)))
+    assert status(world.ledger, NOW)["paused"] == {
+        "by": "operator",
+        "reason": "lunch",
+        "until": "2026-11-23T13:00:00.000Z",
+    }
+    world.pass_minutes(61)
+    assert status(world.ledger, world.clock.now())["paused"] is None
+    assert health(world.ports)["paused"] is None
 
 
 def test_fifty_nodes_share_one_execution(world: World) -> None:

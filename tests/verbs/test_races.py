@@ -8,15 +8,15 @@ from typing import Any
 
 from chalicelib import ticket
 from chalicelib.core.errors import Temporary
-from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.findings import Control, Source, remediation_id
 from chalicelib.core.plans import BatchState
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.core.tickets import Errand
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
-from chalicelib.intake import receive
+from chalicelib.intake import receive, take
 from chalicelib.sweep import sweep
-from tests.sets import HERE, NODE, NOW, policy, policy_set, scan
+from tests.sets import HERE, NODE, NOW, finding, policy, policy_set, scan
 from tests.verbs.conftest import Broken, World, execution_event, node_event, ssm_event
 
 
@@ -109,12 +109,8 @@ def test_a_clean_scan_from_before_the_end_of_the_execution_proves_nothing(world:
     world.end(execution)
     world.pass_minutes(61)
     sweep(world.ports)
-    assert world.causes()[-2:] == ["succeeded", "failed"]
-    world.say(compliant=True)
-    assert (
-        world.case().state is State.WAITING
-        and "is older than what is known" in world.ledger.trail(world.case().id)[-1].because
-    )
+    assert world.causes()[-2:] == ["succeeded", "failed"], "and the old scan is no news to the sweep"
+    assert world.case().state is State.WAITING
     world.pass_minutes(31)
     world.round()
     world.pass_minutes(5)
@@ -184,3 +180,52 @@ def test_a_persons_turn_after_an_exemption_has_an_open_ticket(world: World) -> N
     world.round()
     assert world.case().state is State.TICKETED
     assert [each.resolved for each in world.tickets.kept.values()] == [True, False]
+
+
+def rule_says(world: World, *, compliant: bool) -> str:
+    """A Config rule dates what it was told earlier with its own time."""
+    return take(world.ports, finding(compliant, world.clock.now(), Source.CONFIG)).status
+
+
+def test_old_good_news_under_a_new_date_hides_no_newer_scan(world: World) -> None:
+    world.node(patch=scan(NOW - timedelta(minutes=5), missing=0, patches=()))
+    world.say(compliant=True, at=NOW - timedelta(minutes=5))
+    world.inventory.scan(NODE, scan(NOW))
+    world.pass_minutes(1)
+    rule_says(world, compliant=True)
+    world.say(at=NOW)
+    assert world.case().state is State.QUEUED
+
+
+def test_old_bad_news_under_a_new_date_starts_nothing_on_a_clean_node(world: World) -> None:
+    world.node(patch=scan(NOW, missing=0, patches=()))
+    world.pass_minutes(10)
+    rule_says(world, compliant=False)
+    world.pass_minutes(5)
+    assert world.round().executions == 0
+    assert world.causes() == ["queued", "resolved"]
+
+
+def test_good_news_that_nothing_proved_yet_is_asked_for_again(world: World) -> None:
+    world.policies = policy_set(policy(action="ticket"))
+    world.node()
+    world.say()
+    late = finding(True, NOW + timedelta(minutes=2), Source.SWEEP)
+    world.pass_minutes(2)
+    assert [take(world.ports, late).status, take(world.ports, late).status] == ["noted", "duplicate"]
+    world.inventory.scan(NODE, scan(NOW + timedelta(minutes=2), missing=0, patches=()))
+    assert take(world.ports, late).status == "decided"
+    assert world.case().state is State.RESOLVED
+
+
+def test_the_sweep_closes_what_a_later_claim_kept_open(world: World) -> None:
+    world.policies = policy_set(policy(action="ticket"))
+    world.node()
+    world.say()
+    world.pass_minutes(5)
+    world.inventory.scan(NODE, scan(world.clock.now(), missing=0, patches=()))
+    world.pass_minutes(5)
+    rule_says(world, compliant=False)
+    world.pass_minutes(15)
+    sweep(world.ports)
+    assert world.case().state is State.RESOLVED
