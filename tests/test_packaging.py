@@ -114,9 +114,16 @@ def test_only_tracing_which_knows_no_resources_is_allowed_on_all(resources: Temp
 def test_the_api_only_reads(resources: Template) -> None:
     allowed = {action for action in actions(resources, "APIHandler") if not action.startswith(("logs:", "xray:"))}
     assert {"dynamodb:GetItem", "dynamodb:Query"} <= allowed
-    assert [
-        action for action in allowed if not action.startswith(("dynamodb:Get", "dynamodb:BatchGet", "dynamodb:Query"))
-    ] == []
+    reading = ("dynamodb:Get", "dynamodb:BatchGet", "dynamodb:Query", "s3:GetObject")
+    assert [action for action in allowed if not action.startswith(reading)] == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_reads_published_policies_and_writes_none(resources: Template, function: str) -> None:
+    found = [one for one in statements(resources, function) if any(act.startswith("s3:") for act in one["Action"])]
+    assert [(one["Action"], one["Resource"]) for one in found] == [
+        (["s3:GetObject"], ["arn:aws:s3:::patchwarden-*/policies/*"])
+    ]
 
 
 @pytest.mark.parametrize("function", set(FUNCTIONS) - {"APIHandler"})
