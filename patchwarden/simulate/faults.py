@@ -79,6 +79,7 @@ class Profile:
     outages: tuple[float, ...] = (0.0,)
     switches: float = 0.0
     troubles: float = 0.0
+    rules: float = 0.0
     chaos: float = 2 * HOUR
 
 
@@ -86,14 +87,14 @@ _RATES = {
     Fault.KILLED_BEFORE: 0.01, Fault.KILLED_AFTER: 0.01, Fault.LOST: 0.02, Fault.THROTTLED: 0.03,
     Fault.DENIED: 0.004, Fault.STALE: 0.2, Fault.REPEATED: 0.1,
 }  # fmt: skip
-_CALM = Profile(troubles=0.1)
+_CALM = Profile(troubles=0.1, rules=0.2)
 _EVENTS = replace(_CALM, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.2, late=0.1)
 _CRASHES = replace(_CALM, rates={**_RATES, Fault.STALE: 0.0}, overlapping=0.2, stalls=0.01)
 _TOKENS = replace(_CRASHES, tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0))
 _MIXED = Profile(
     rates=_RATES, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.1, late=0.1, skew=600.0,
     tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0), scan_lags=(0.0, 2.0, 60.0), overlapping=0.2,
-    stalls=0.01, outages=(0.0,) * 9 + (24 * HOUR,), switches=0.3, troubles=0.2,
+    stalls=0.01, outages=(0.0,) * 9 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2,
 )  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = {

@@ -111,8 +111,7 @@ class Watch:
     def _proved(self, case: Remediation) -> None:
         machine = self.world.machines[case.node]
         association = case.control is Control.ASSOCIATION
-        clean, work = (machine.sound, machine.repaired) if association else (machine.cleaned, machine.touched)
-        if clean < work:
+        if machine.broken if association else machine.cleaned < machine.touched:
             self.say(f"unproved: {case.id} is resolved at {self._at()}, but nothing shows that it is: {case.because}")
 
     def _begins(self, run: Run) -> None:
@@ -200,6 +199,10 @@ class Watch:
         if machine.scan and machine.scan.noncompliant and closed:
             where = head.state if head else "nowhere"
             self.say(f"lost: {machine.node} is non-compliant, and its remediation is {where}")
+        if machine.scan and not machine.scan.noncompliant and machine.cleaned > machine.touched and not closed:
+            self.say(
+                f"unseen: {machine.node} was scanned compliant, and its remediation is {head.state if head else ''}"
+            )
         repair = self.ledger.head(remediation_id(machine.node, Control.ASSOCIATION))
         if machine.broken and (repair is None or repair.state in (State.RESOLVED, State.GONE)):
             self.say(f"lost: the association of {machine.node} is broken, and nobody knows")

@@ -39,8 +39,7 @@ def moment(seconds: float) -> datetime:
 class Machine:
     """One node and its truth. `cleaned`: when a scan last found nothing; `touched`: when an install last ended.
 
-    `broken`: its association is non-compliant, as it was seen at `seen`; `sound`: when it was last seen compliant;
-    `repaired`: when the last execution that repairs it began.
+    `broken`: its association is non-compliant, as it was seen at `seen`; None: it has none.
     """
 
     node: Node
@@ -54,8 +53,6 @@ class Machine:
     touched: float = -2.0
     broken: bool | None = None
     seen: float = 0.0
-    sound: float = -1.0
-    repaired: float = -2.0
     ended: float | None = None
     scans: list[tuple[float, PatchState]] = field(default_factory=list)
     states: list[tuple[float, NodeState]] = field(default_factory=list)
@@ -139,6 +136,12 @@ class World:
             machine.cleaned = self.now
         if before is None or bool(before.noncompliant) != bool(state.noncompliant):
             self.emit("compliance", _compliance_event(machine.node, "Patch", not state.noncompliant, self.now))
+            if self.random.random() < self.weather.profile.rules:
+                self.scheduler.at(self.now + self.random.uniform(1, 1800), lambda: self._rule_says(machine, state))
+
+    def _rule_says(self, machine: Machine, state: PatchState) -> None:
+        """A Config rule evaluates what it was told a while ago, and dates that with its own time."""
+        self.emit("compliance", _rule_event(machine.node, not state.noncompliant, self.now))
 
     def _patches_come(self, machine: Machine) -> None:
         machine.missing += 1
@@ -158,7 +161,7 @@ class World:
     def mended(self, machine: Machine) -> None:
         """Its association ran and is compliant now."""
         if machine.broken:
-            machine.broken, machine.seen, machine.sound = False, self.now, self.now
+            machine.broken, machine.seen = False, self.now
             self.emit("compliance", _compliance_event(machine.node, "Association", True, self.now))
 
     def start(self, batch: Batch, id: str) -> None:
@@ -182,7 +185,6 @@ class World:
         self.emit("status", _status_event(run))
 
     def _repair(self, run: Run, machine: Machine) -> None:
-        machine.repaired = run.began
         if machine.reachable and machine.temper != "lies" and machine.temper != "fails":
             self.mended(machine)
         run.failed = run.failed or machine.temper == "fails"
@@ -378,6 +380,15 @@ def _compliance_event(node: Node, control: str, compliant: bool, now: float) -> 
     said = {"resource-type": "managed-instance", "resource-id": node.id, "compliance-type": control,
             "compliance-status": "compliant" if compliant else "non_compliant", "severity": "critical"}  # fmt: skip
     return _event("aws.ssm", "Configuration Compliance State Change", node.location, now, said, arn)
+
+
+def _rule_event(node: Node, compliant: bool, now: float) -> dict[str, Any]:
+    said = "COMPLIANT" if compliant else "NON_COMPLIANT"
+    at = f"{moment(now):%Y-%m-%dT%H:%M:%S.000Z}"
+    result = {"complianceType": said, "evaluationResultIdentifier": {"orderingTimestamp": at}}
+    detail = {"resourceType": "AWS::SSM::PatchCompliance", "resourceId": node.id, "configRuleName": "patch-compliance",
+              "awsAccountId": node.account, "awsRegion": node.region, "newEvaluationResult": result}  # fmt: skip
+    return _event("aws.config", "Config Rules Compliance Change", node.location, now, detail)
 
 
 def _status_event(run: Run) -> dict[str, Any]:
