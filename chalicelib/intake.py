@@ -149,7 +149,7 @@ def in_force(ports: Ports) -> PolicySet | PolicyError:
     try:
         return ports.policies.active()
     except PolicyError as error:
-        ports.notices.say("no_policies", because=str(error), verb="intake")
+        ports.notices.say("no_policies", because=str(error), decides="nothing")
         return error
 
 

@@ -40,7 +40,7 @@ METRICS = {
     "rejected": ("Rejected", "kind"),
     "transition": ("Transitions", "cause"),
     "policies_refused": ("PoliciesRefused", "decides"),
-    "no_policies": ("NoPolicies", "verb"),
+    "no_policies": ("NoPolicies", "decides"),
 }
 """What is counted: the notice, its metric, and the field that splits the count."""
 

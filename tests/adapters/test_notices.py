@@ -315,7 +315,7 @@ def test_a_transition_is_counted_by_its_cause(cause: Cause) -> None:
 
 @pytest.mark.parametrize(
     ("what", "metric", "split"),
-    [("policies_refused", "PoliciesRefused", "decides"), ("no_policies", "NoPolicies", "verb")],
+    [("policies_refused", "PoliciesRefused", "decides"), ("no_policies", "NoPolicies", "decides")],
 )
 def test_trouble_with_the_policies_is_counted_and_told_as_a_warning(what: str, metric: str, split: str) -> None:
     line = said(what, because="it does not load", **{split: "kept"})

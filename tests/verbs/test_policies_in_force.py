@@ -110,7 +110,7 @@ class TestWithoutAnySet:
         world.start()
         world.pass_minutes(60)
         assert sweep(without_policies(world)).missed == 0
-        assert {said["verb"] for said in world.notices.of("no_policies")} == {"intake"}
+        assert {said["decides"] for said in world.notices.of("no_policies")} == {"nothing"}
 
     def test_the_tickets_are_decided_anew_once_a_set_loads(self, world: World) -> None:
         world.node()
