@@ -41,6 +41,7 @@ package: venv ## build/package: one zip and one CloudFormation template (STAGE=p
 soak: venv ## 50,000 seeds of faults against the whole service, on all processors (SOAK_ARGS="--seeds 0..500")
 	@$(PY) -m patchwarden simulate --seeds 0..50000 --nodes 50 --workers $$($(PY) -c 'import os; print(os.cpu_count())') \
 		--report build/soak.json $(SOAK_ARGS)
+	@$(PY) -m tests.wire.soak --seeds 1..2000
 
 bench: venv ## measurements against the budgets
 	@for script in bench/*.py; do $(PY) $$script || exit 1; done
