@@ -36,7 +36,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _model(model: type[BaseModel]) -> Rows:
     shown = _properties(model)
     rows = [
-        (f"`{name}`", _values(shown[name]), _default(field), _meaning(model, name, shown[name]))
+        (f"`{name}`", _values(shown[name]), _default(model, name, field), _meaning(model, name, shown[name]))
         for name, field in ((field.alias or name, field) for name, field in model.model_fields.items())
     ]
     return ("field", "value", "if absent", "meaning"), rows
@@ -81,7 +81,9 @@ _PARTS = {
 }
 
 
-def _default(field: FieldInfo) -> str:
+def _default(model: type[BaseModel], name: str, field: FieldInfo) -> str:
+    if model is shapes.Then and name in shapes.Defaults.model_fields:
+        return "as `defaults` in `_set.yaml`"
     if field.is_required():
         return "**must be there**"
     value = field.get_default(call_default_factory=True)

@@ -223,7 +223,7 @@ def _check_override(source: Source, schedule: ScheduleFile, allowed: list[str]) 
 
 def _check_ceilings(source: Source, pace: Pace, ceilings: shapes.Ceilings) -> None:
     for name, value, most in _bounded(pace, ceilings):
-        if value is not None and value != "0" and size(value) > size(most):
+        if value is not None and size(value) > size(most):
             where: Location = ("limits", "nodes", name)
             what = f"{name} {value} is above the organisation's ceiling {most}"
             source.add("PW408", where, what, f"write {most} or less, or raise it in _set.yaml")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from chalicelib.core.compiled import digest_of
+from chalicelib.core.errors import PolicyError
 from chalicelib.core.policies import PolicySet
 from patchwarden.cli import cli
 from patchwarden.policy.compile import load_directory
@@ -76,10 +78,10 @@ def test_what_a_file_leaves_out_stands_in_the_document(tmp_path: Path) -> None:
 
 
 def test_units_stand_for_themselves(tmp_path: Path) -> None:
-    where = "where: {units: [ou-ab12-prod00001], exclude: ['444455556666', ou-ab12-lab000001]}"
+    where = "where: {units: [ou-ab12-prod00001], exclude: ['999900001111', ou-ab12-lab000001]}"
     found = compiled(directory(tmp_path, SCHEDULE + where))["where"]
     assert (found["accounts"], found["units"]) == ([], ["ou-ab12-prod00001"])
-    assert found["exclude"] == ["444455556666", "ou-ab12-lab000001"]
+    assert found["exclude"] == ["999900001111", "ou-ab12-lab000001"]  # who is in a unit, only the organisation knows
 
 
 def test_no_failure_at_all_can_be_asked_for(tmp_path: Path) -> None:
@@ -109,6 +111,14 @@ def test_two_schedules_with_one_id_are_told(tmp_path: Path) -> None:
     loaded = load_directory(directory(tmp_path, SCHEDULE, SCHEDULE), now=NOW)
     assert [(problem.code, problem.line) for problem in loaded.problems] == [("PW208", 2)]
     assert loaded.document is None
+
+
+def test_a_set_with_two_schedules_of_one_id_does_not_load(tmp_path: Path) -> None:
+    document = load_directory(directory(tmp_path, SCHEDULE), now=NOW).document
+    assert document is not None
+    twice = {**document, "schedules": document["schedules"] * 2}
+    with pytest.raises(PolicyError, match="two schedules have the same id"):
+        PolicySet.load({**twice, "digest": digest_of(twice)})
 
 
 def test_a_policy_and_a_schedule_may_share_an_id(tmp_path: Path) -> None:
@@ -203,6 +213,12 @@ def test_a_freeze_holds_an_install_and_not_a_scan(tmp_path: Path) -> None:
         ("looked", "2027-01-02", "planned"),
         ("tested", "2027-01-02", "held by freeze year-end"),
     ]
+
+
+def test_a_run_that_begins_before_a_freeze_is_not_held(tmp_path: Path) -> None:
+    late = SCHEDULE.replace("0 2 ? * SAT *", "30 23 ? * * *")
+    answer = listed(directory(tmp_path, late), "--now", "2026-12-18T00:00:00Z", "--next", "2", "-o", "json")
+    assert [run["state"] for run in json.loads(answer.stdout)] == ["planned", "held by freeze year-end"]
 
 
 def test_a_disabled_schedule_stays_listed_and_says_so(tmp_path: Path) -> None:
