@@ -333,14 +333,18 @@ def _in_turn(admitted: Sequence[Admitted]) -> list[Admitted]:
 
 def start(ports: Ports, batch: Batch) -> Batch:
     """Start the batch's execution and write that it runs; an answer that was lost is the sweep's to find."""
-    try:
-        execution = ports.automations.start(batch)
-    except Temporary as error:
-        ports.notices.say("start_unanswered", batch=batch.id, location=str(batch.location), because=str(error))
-        return batch
-    except Denied as error:
-        return _refused(ports, batch, str(error))
-    return started(ports, batch, execution, "started")
+    with ports.tracing.verb("start") as annotate:
+        first = batch.members[0]
+        annotate(account=batch.location.account, region=batch.location.region, node=first.node, policy=first.policy,
+                 remediation=first.remediation, action=batch.document)  # fmt: skip
+        try:
+            execution = ports.automations.start(batch)
+        except Temporary as error:
+            ports.notices.say("start_unanswered", batch=batch.id, location=str(batch.location), because=str(error))
+            return batch
+        except Denied as error:
+            return _refused(ports, batch, str(error))
+        return started(ports, batch, execution, "started")
 
 
 def started(ports: Ports, batch: Batch, execution: str, how: str) -> Batch:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.audit import fault
@@ -127,13 +126,18 @@ class Verified:
     faults: tuple[str, ...]
 
 
-def verify(ledger: Ledger, cases: Iterator[Remediation] | list[Remediation]) -> Verified:
-    """Check chain, order and completeness of each trail against its head, and of the trail of policy sets."""
+def verify(ledger: Ledger, now: datetime) -> Verified:
+    """Check chain, order and completeness of each trail against its head, and of the trail of policy sets.
+
+    Each day's lines are read as well, so that a trail whose head was taken away is found by what is left of it. What
+    was removed without a trace can be found by nobody who has only the ledger.
+    """
     published = ledger.publications()
     found = fault_of_publications(ledger.active_policies(), published)
     faults = [found] if found else []
     count, lines = 0, len(published)
-    for case in cases:
+    first, last, known = now, now, set[str]()
+    for case in ledger.all_heads():
         told = ledger.trail(case.id)
         found = fault(case, told)
         if found:
@@ -141,7 +145,18 @@ def verify(ledger: Ledger, cases: Iterator[Remediation] | list[Remediation]) -> 
             found = fault(ledger.head(case.id) or case, ledger.trail(case.id))
         count, lines = count + 1, lines + len(told)
         faults += [found] if found else []
-    return Verified(count, lines, tuple(faults))
+        known.add(case.id)
+        first, last = min([first, *(line.at for line in told)]), max([last, *(line.at for line in told)])
+    return Verified(count, lines, (*faults, *_headless(ledger, known, first, last)))
+
+
+def _headless(ledger: Ledger, known: set[str], first: datetime, last: datetime) -> list[str]:
+    """Remediations that left lines in these days, and have no head."""
+    lost = set[str]()
+    for number in range((last.date() - first.date()).days + 1):
+        lost |= {line.remediation for line in ledger.day(first.date() + timedelta(days=number))} - known
+    return [f"{remediation}: its lines are there, but its head is gone" for remediation in sorted(lost)
+            if ledger.head(remediation) is None]  # fmt: skip
 
 
 def intact(lines: list[Transition]) -> bool:

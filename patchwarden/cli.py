@@ -49,7 +49,8 @@ def main() -> None:
     try:
         cli(prog_name="patchwarden")
     except Denied as error:
-        _stop(f"{error.args[0].rstrip('.')}. Check credentials, Region and permissions, or read the demo with --local")
+        remedy = "" if "--ledger" in sys.argv else ". Check credentials, Region and permissions, or use --local"
+        _stop(f"{error.args[0].rstrip('.')}{remedy}")
     except Temporary as error:
         _stop(f"{error}: try again in a minute")
     except PatchwardenError as error:
@@ -80,17 +81,19 @@ def status(scope: Scope, form: str) -> None:
 def _status_details(now: dict[str, Any]) -> None:
     paused = now["paused"]
     if paused:
-        output.console().print(
-            f"[bold red]PAUSED[/] by {escape(output.plain(paused['by']))}: {escape(output.plain(paused['reason']))}"
-        )
+        who, why = escape(output.plain(paused["by"])), escape(output.plain(paused["reason"]))
+        until = f"until {paused['until']}" if paused["until"] else "until somebody resumes"
+        output.console().print(f"[bold red]PAUSED[/] by {who} {until}: {why}")
     if now["executions"]:
         output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
+    if now["queued"]:
+        output.table(now["queued"], ("node", "policy", "held", "because"), "Queued: starts with the next rounds")
     if now["waiting"]:
         output.table(now["waiting"], ("node", "policy", "due", "because"), "Waiting, next first")
     if now["ticketed"]:
         output.table(now["ticketed"], ("node", "ticket", "because"), "A person's turn")
     if now["errands"]:
-        output.note(f"{now['errands']} errands to the ticket system are still owed")
+        output.note(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
 
 
 @cli.command()
@@ -190,7 +193,7 @@ _TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8
 def audit_verify(scope: Scope, form: str) -> None:
     """Check the hash chain, order and completeness of every trail; exit 3 if a line is wrong."""
     ports = scope.ports()
-    found = lookup.verify(ports.ledger, ports.ledger.all_heads())
+    found = lookup.verify(ports.ledger, ports.clock.now())
     faults = [{"fault": fault} for fault in found.faults]
     if form != "table":
         output.rows(faults, ("fault",), form=form, whole=asdict(found))

@@ -44,7 +44,7 @@ def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
     with _progress() as advance:
         for moment in story.run():
             advance(moment)
-    checked = lookup.verify(story.ports.ledger, story.ports.ledger.all_heads())
+    checked = lookup.verify(story.ports.ledger, story.sim.clock.now())
     found = {**story.figures(), "audit_ok": not checked.faults, "seed": seed, "nodes": nodes}
     _funnel(show, found)
     _one_node(show, story)

@@ -76,5 +76,9 @@ def one_node(ports: Ports, text: str) -> Node:
     if found:
         raise click.ClickException(f"{text} is in several places: {', '.join(map(str, found))}: give one of them")
     near = lookup.near(ports.ledger, text)
-    hint = f"; did you mean {', '.join(near)}?" if near else ": `patchwarden status` lists what there is"
+    hint = (
+        f"; did you mean {', '.join(near)}?"
+        if near
+        else ": give account/region/id, or an id such as i-0123456789abcdef0"
+    )
     raise click.ClickException(f"nothing is recorded about {text}{hint}")

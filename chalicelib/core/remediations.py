@@ -153,8 +153,8 @@ class Remediation:
     """What the transitions so far add up to. Moments are UTC.
 
     `observed_at` is the newest claim, `attempted_at` the end of the last execution: no scan from before it proves
-    anything. `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed attempt;
-    `held` the guard or condition that keeps it from starting.
+    anything. `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed
+    attempt; `held` the guard or condition that keeps it from starting.
     """
 
     node: Node

@@ -110,7 +110,7 @@ def read_event(path: Path) -> object:
     """The JSON of a file; a sentence where it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise click.ClickException(f"{path} is not JSON: {error}") from error
 
 
