@@ -28,6 +28,7 @@ def policy_schema() -> dict[str, Any]:
     definitions = {name: _trimmed(made) for name, made in sorted(definitions.items())}
     definitions["Condition"] |= _condition(definitions["Condition"]["properties"])
     definitions["When"]["minProperties"] = 1
+    definitions["Target"]["oneOf"] = [{"required": each} for each in (["all"], ["tag", "values"], ["resource_group"])]
     definitions["Then"]["allOf"] = [_where("action", "exempt", {"required": ["until", "reason", "approved"]})]
     top = definitions.pop("PolicyFile")
     return {

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft7Validator
 
 from chalicelib.core.compiled import digest_of
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.policies import PolicySet
 from patchwarden.cli import cli
 from patchwarden.policy.compile import load_directory
+from patchwarden.policy.schema import policy_schema
+from patchwarden.policy.source import read
 
 SHIPPED = Path(__file__).parents[2] / "policies"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -139,6 +142,13 @@ def test_the_schedules_that_ship_are_the_three_of_the_guide() -> None:
     assert (dev.id, dev.calendar.offset_days, dev.target.values) == ("dev-install", 1, ("dev", "staging"))
     assert (prod.id, prod.calendar.offset_days, prod.platform) == ("prod-windows-weekend", 4, "windows")
     assert (prod.locations.concurrency, prod.locations.max_errors) == ("1", "0")
+
+
+@pytest.mark.parametrize("name", ["no-target", "two-targets", "tag-without-values", "typo", "errors-off"])
+def test_a_slip_of_shape_is_seen_in_the_editor_too(name: str) -> None:
+    schema = policy_schema()
+    slip = read(Path(__file__).parent / "corpus" / f"schedule-{name}.yaml").data
+    assert list(Draft7Validator({**schema, "$ref": "#/definitions/ScheduleFile"}).iter_errors(slip))
 
 
 # --- the coming runs ------------------------------------------------------------------------------------------------
