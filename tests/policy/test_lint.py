@@ -162,6 +162,11 @@ def test_a_policy_that_nothing_makes_match_is_told(write: Write, tmp_path: Path)
     assert told(tmp_path, "PW704") == [("PW704", "lonely", 1, 5)]
 
 
+def test_a_policy_that_is_off_needs_no_tests(write: Write, tmp_path: Path) -> None:
+    write("lonely", "{path: $.node.tags.Environment, equals: moon}", head="mode: off")
+    assert told(tmp_path, "PW704", "PW705") == []
+
+
 def test_a_condition_that_tests_see_one_way_only_is_told(write: Write, tmp_path: Path) -> None:
     seen = "{name: one, event: prod-linux, expect: {action: ticket}}"
     other = "{name: two, event: prod-linux, set: {$.node.tags.Environment: dev}, expect: {action: observe}}"
