@@ -210,7 +210,8 @@ def evaluate(policies: PolicySet, facts: Mapping[str, Any], now: datetime) -> li
 
 
 def _evaluation(policy: Policy, readings: Readings, now: datetime) -> Evaluation:
-    reach = policy.rollout.reach(policy.id, readings) if policy.rollout else None
+    rolled = policy.rollout if policy.mode is Mode.ENFORCE else None
+    reach = rolled.reach(policy.id, readings) if rolled else None
     truth, standing = policy.when.judge(readings), _standing(policy, now)
     if reach and reach.truth is Truth.UNKNOWN:
         truth = every((truth, reach.truth))

@@ -96,6 +96,14 @@ def test_a_rollout_without_a_node_is_unknown_and_so_a_ticket() -> None:
     assert (told.truth, told.why) == (Truth.UNKNOWN, "its rollout: $.finding.node is not known")
 
 
+def test_a_rollout_says_nothing_about_a_policy_that_is_a_shadow_anyway() -> None:
+    facts = facts_of()
+    del facts["finding"]["node"]
+    policies = policy_set(rolled(0, mode="shadow"))
+    (told,) = evaluate(policies, facts, NOW)
+    assert (told.truth, told.reach, len(judge(policies, facts, NOW).shadows)) == (Truth.TRUE, None, 1)
+
+
 @pytest.mark.parametrize("rollout", [
     {"percent": 101, "accounts": None}, {"percent": -1, "accounts": None}, {"percent": True, "accounts": None},
     {"percent": 10}, {"percent": 10, "accounts": ["1111"]}, {"percent": 10, "accounts": [111122223333]},
