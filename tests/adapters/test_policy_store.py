@@ -220,6 +220,15 @@ class TestPublished:
         (said,) = following.notices.of("policies_refused")
         assert (said["decides"], said["digest"]) == ("kept", bad)
 
+    def test_the_last_good_set_stays_even_if_the_shelf_has_lost_it(self, following: Following) -> None:
+        digest = following.publish("first")
+        store = following.store()
+        store.active()
+        following.publish("second", text=b"")
+        (following.path / f"{digest}.json").unlink()
+        following.later()
+        assert decides(store) == "first"
+
     def test_a_set_that_was_changed_on_the_shelf_is_refused_at_every_byte(self, following: Following) -> None:
         digest, text = compiled("first")
         following.publish("first")

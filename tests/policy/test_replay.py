@@ -86,6 +86,17 @@ class TestTheSameSet:
         assert found.starts["before"] == found.starts["after"]
         assert found.starts["before"]["nodes"] > 5
 
+    def test_a_decision_within_a_cool_down_knows_of_it(self, world: World) -> None:
+        world.node()
+        execution = world.start()
+        world.end(execution, "Failed")
+        world.pass_minutes(5)
+        world.policies = policy_set(policy("renamed"))
+        world.say()
+        found = replayed(world, world.policies)
+        assert found.decisions == 2
+        assert [change.text for change in found.changes] == ["remediate by all-now -> remediate by renamed"]
+
     def test_the_starts_it_counts_are_those_that_happened(self, world: World) -> None:
         world.policies = policy_set(policy("now"))
         for number in range(60):

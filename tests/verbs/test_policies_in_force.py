@@ -226,7 +226,15 @@ class TestEmergencies:
         world.node(tags=None)
         assert world.say().because.startswith("exempt node exposed: ")
 
-    @pytest.mark.parametrize("given", [{"mode": "shadow"}, {"until": NOW}, {"expires": format_moment(NOW)}])
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"mode": "shadow"},
+            {"until": NOW},
+            {"expires": format_moment(NOW)},
+            {"rollout": {"percent": 0, "accounts": None}},
+        ],
+    )
     def test_an_exemption_that_does_not_count_holds_nothing_up(self, world: World, given: dict[str, Any]) -> None:
         world.policies = policy_set(exemption(**given), emergency())
         world.node()
