@@ -113,18 +113,23 @@ def explain(scope: Scope, node: str | None, event: Path | None, live: bool, form
     if (node is None) == (event is None):
         raise click.UsageError("give a NODE or --event FILE, one of the two")
     if event is not None:
-        _explain_event(scope.ports() if scope.file or live else wiring.local(None), event, form)
+        known = bool(scope.file or live)
+        _explain_event(scope.ports() if known else wiring.local(None), event, form, live_facts=known)
         return
     ports = scope.ports()
     _explain_node(ports, one_node(ports, str(node)), form)
 
 
-def _explain_event(ports: Ports, path: Path, form: str) -> None:
+def _explain_event(ports: Ports, path: Path, form: str, *, live_facts: bool) -> None:
     from patchwarden import telling
     from patchwarden.explaining import explain_event
     from patchwarden.policy.explain_commands import read_event
 
     answer = explain_event(ports, read_event(path))
+    if answer["finding"] and not live_facts:
+        output.note(
+            "Only the event is known here: --local adds what the demo's trail knows of the node, --live asks AWS"
+        )
     if form == "table":
         telling.show(answer)
         return

@@ -11,7 +11,7 @@ from chalicelib import lookup
 from chalicelib.core.conditions import Truth
 from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.evaluation import Evaluation, Standing, Verdict, evaluate, judge
-from chalicelib.core.events import Ignored, parse
+from chalicelib.core.events import ExecutionUpdate, Ignored, NodeUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
@@ -53,12 +53,13 @@ def explain_event(
     )
     said = parse(event)
     if not isinstance(said, Finding):
-        reason = said.reason if isinstance(said, Ignored) else f"no finding but a {type(said).__name__}"
+        reason = said.reason if isinstance(said, Ignored) else _OTHERS[type(said)]
         return {"finding": None, "ignored_because": reason, "decision": None}
     active = ports.policies.active()
     if said.node.location not in active.settings.locations:
         reason = f"{said.node.location} is not in the scope of _set.yaml"
-        return {"finding": _finding(said), "ignored_because": reason, "decision": None}
+        source = said.source.value
+        return {"finding": _finding(said), "source": source, "ignored_because": reason, "decision": None}
     case = ports.ledger.head(said.remediation) or Remediation(said.node, said.control)
     found = consider(ports, said, case)
     return explain(Question(said, case, found.facts, active, ports.clock.now()))
@@ -83,6 +84,12 @@ def explain_past(past: PastDecision, policies: PolicySet, now: datetime | None =
                 "due": past.line.sets.get("due"), "set": made.get("set_digest")}  # fmt: skip
     same = all(recorded[name] == told["decision"][name] for name in ("cause", "policy", "action"))
     return {**told, "recorded": {**recorded, "same": same}}
+
+
+_OTHERS: dict[type, str] = {
+    ExecutionUpdate: "it says how an execution stands, nothing about compliance: the outcome is read from AWS",
+    NodeUpdate: "it says how an instance stands, nothing about compliance: an open remediation is noted or closed",
+}
 
 
 class _These:
@@ -114,7 +121,7 @@ class _Then:
 def _case(ports: Ports, case: Remediation, policies: PolicySet, now: datetime) -> Told:
     steps = [{"number": line.number, "at": format_moment(line.at), "cause": line.cause.value, "after": line.after.value,
               "because": line.because} for line in ports.ledger.trail(case.id)]  # fmt: skip
-    past = newest(ports.ledger, case.node, case.control)
+    past = newest(ports.ledger, case.node, case.control, by_policy=True)
     if past is None:
         return {**lookup.summary(case), "decision": None, "policies": [], "steps": steps}
     detail = past.facts["detail"]
@@ -127,7 +134,8 @@ def _case(ports: Ports, case: Remediation, policies: PolicySet, now: datetime) -
 
 
 def _asked(asked: Question) -> Told:
-    return {"finding": _finding(asked.finding), "now": format_moment(asked.now), "set": asked.policies.digest}
+    return {"finding": _finding(asked.finding), "source": asked.finding.source.value,
+            "now": format_moment(asked.now), "set": asked.policies.digest}  # fmt: skip
 
 
 def _finding(said: Finding) -> Told:
@@ -138,7 +146,6 @@ def _finding(said: Finding) -> Told:
         "control": said.control.value,
         "compliant": said.compliant,
         "observed_at": format_moment(said.observed_at),
-        "source": said.source.value,
     }
 
 

@@ -106,7 +106,7 @@ def _about(told: Mapping[str, Any]) -> Iterator[Line]:
     yield "", ""
     yield "node", f"{finding['account']}/{finding['region']}/{finding['node']}"
     says = "compliant" if finding["compliant"] else "non-compliant"
-    by = "asked again" if finding["source"] == "again" else f"by {finding['source']}"
+    by = "asked again" if told["source"] == "again" else f"by {told['source']}"
     yield "finding", f"{finding['control']} {says}, seen {finding['observed_at']}, {by}"
     if told.get("now"):
         yield "asked", f"at {told['now']} of set {told['set'][:12]}"

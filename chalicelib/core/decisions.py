@@ -175,7 +175,8 @@ def _when(
         span, _ = _next_chance(policy, policies, earliest, in_window=False)
         if span is None:
             return _ticket(late, made)
-        waits, made = f"{late}, so it does not wait", {**made, "window": None, "urgent": True}
+        waits = f"{late}, so it does not wait" if span.start <= now else f"{late}, but a freeze or a cool-down holds it"
+        made = {**made, "window": None, "urgent": True}
     made = {**made, "closes": _closes(span, policies), "deadline": format_moment(deadline) if deadline else None}
     sets = {"decision": made, "plan": plan, "due": format_moment(span.start), "held": None}
     if span.start > now:

@@ -65,12 +65,19 @@ def decision(ledger: Ledger, identity: str) -> PastDecision:
     return _past(node, control, lines, number)
 
 
-def newest(ledger: Ledger, node: Node, control: Control | None = None) -> PastDecision | None:
-    """The node's last decision, about that control or any; None if there is none."""
+def newest(
+    ledger: Ledger, node: Node, control: Control | None = None, *, by_policy: bool = False
+) -> PastDecision | None:
+    """The node's last decision, about that control or any; None if there is none.
+
+    With `by_policy` a line that a policy decided comes first: the facts of others were fetched for less.
+    """
     found = []
     for one in Control if control is None else (control,):
         lines = ledger.trail(remediation_id(node, one))
-        numbers = [line.number for line in lines if holds_facts(line)]
+        told = [line for line in lines if holds_facts(line)]
+        ruled = [line for line in told if "decision" in line.sets] if by_policy else []
+        numbers = [line.number for line in ruled or told]
         found += [_past(node, one, lines, numbers[-1])] if numbers else []
     return max(found, key=lambda past: past.line.at, default=None)
 

@@ -145,9 +145,10 @@ def _app() -> Any:
 
 
 def telling(ledger: Ledger) -> Node | None:
-    """The node with the longest way from finding to proof: the one to show."""
+    """The node to show: of those that were proved, one that most happened to, told in the fewest lines."""
     proved = [case for case in ledger.all_heads() if case.state is State.RESOLVED and case.execution]
-    best: Remediation | None = max(proved, key=lambda case: (case.number, case.id), default=None)
+    told = {case.id: {line.cause for line in ledger.trail(case.id)} for case in proved}
+    best: Remediation | None = max(proved, key=lambda case: (len(told[case.id]), -case.number, case.id), default=None)
     return best.node if best else None
 
 
