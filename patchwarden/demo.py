@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,10 +54,17 @@ def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
         show.print(Text(fault, style="bold red"))
     word = "whole, in order and unchanged" if found["audit_ok"] else "DAMAGED"
     show.print(f"\n[bold]audit verify[/]: {checked.remediations} trails, {checked.lines} lines: {word}")
-    show.print(f"The ledger is in {file}: try `patchwarden --local status`, `patchwarden --local explain NODE`")
+    show.print(f"The ledger is in {file}. Look around: {_command()} --local status, or --local explain NODE")
     if figures:
         figures.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return 0 if found["audit_ok"] else 1
+
+
+def _command() -> str:
+    """How the command is called from here, where no environment may be active."""
+    script = Path(sys.executable).with_name("patchwarden")
+    known = shutil.which("patchwarden") or not script.exists()
+    return "patchwarden" if known else os.path.relpath(script)
 
 
 def _fresh(file: Path) -> None:
