@@ -11,7 +11,20 @@ from typing import Any
 
 from patchwarden.simulate.run import Report, Simulated
 
-KINDS = ("doubled", "lost", "stuck", "unproved", "leaked", "blind", "crowded", "unsaid", "tickets", "owed", "chain")
+KINDS = (
+    "doubled",
+    "lost",
+    "unseen",
+    "stuck",
+    "unproved",
+    "leaked",
+    "blind",
+    "crowded",
+    "unsaid",
+    "tickets",
+    "owed",
+    "chain",
+)
 """By which word a broken promise begins; what begins otherwise is a verb that died."""
 
 
