@@ -12,7 +12,7 @@ import click
 from rich.markup import escape
 
 from chalicelib import lookup, wiring
-from chalicelib.core.errors import Denied, PatchwardenError, Temporary
+from chalicelib.core.errors import Denied, PatchwardenError, Stale, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
@@ -27,7 +27,7 @@ from patchwarden.policy import (  # noqa: F401  (they join the group)
 )
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
-from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, Scope, form_option, one_node
+from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, REFUSED, Scope, form_option, one_node
 from patchwarden.simulate.commands import simulate
 
 
@@ -51,15 +51,17 @@ def main() -> None:
     except Denied as error:
         remedy = "" if "--ledger" in sys.argv else ". Check credentials, Region and permissions, or use --local"
         _stop(f"{error.args[0].rstrip('.')}{remedy}")
+    except Stale as error:
+        _stop(f"{error}: somebody else was first, so nothing was done; look again and repeat", REFUSED)
     except Temporary as error:
         _stop(f"{error}: try again in a minute")
     except PatchwardenError as error:
         _stop(str(error))
 
 
-def _stop(sentence: str) -> None:
+def _stop(sentence: str, code: int = FAILURE) -> None:
     output.note(f"Error: {sentence}")
-    sys.exit(FAILURE)
+    sys.exit(code)
 
 
 @cli.command()

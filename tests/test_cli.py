@@ -1,0 +1,164 @@
+"""The command line as a person meets it: exit codes, one sentence on standard error, data on standard output."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chalicelib import wiring
+from chalicelib.core.errors import Denied, Stale, Temporary
+from patchwarden import cli as command_line
+from patchwarden.cli import cli, main
+from patchwarden.demo import run
+
+ROOT = Path(__file__).parent.parent
+EVENTS = ROOT / "tests" / "events"
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger that a small demo leaves."""
+    file = tmp_path_factory.mktemp("demo") / "demo.sqlite"
+    assert run(seed=2, nodes=12, figures=None, file=file) == 0
+    return file
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+def node_of(ledger: Path, state: str) -> str:
+    with_all = wiring.local(str(ledger)).ledger.all_heads()
+    return next(str(case.node) for case in with_all if case.state == state)
+
+
+@pytest.mark.parametrize("words", [["status"], ["audit", "verify"]])
+def test_json_is_json_and_nothing_else(ledger: Path, words: list[str]) -> None:
+    found = call("--ledger", ledger, *words, "-o", "json")
+    assert found.exit_code == 0
+    assert isinstance(json.loads(found.stdout), dict)
+
+
+def test_a_trail_comes_as_table_json_lines_and_csv(ledger: Path) -> None:
+    node = node_of(ledger, "resolved")
+    table = call("--ledger", ledger, "audit", "show", node)
+    lines = [
+        json.loads(line) for line in call("--ledger", ledger, "audit", "show", node, "-o", "jsonl").stdout.splitlines()
+    ]
+    rows = list(csv.DictReader(io.StringIO(call("--ledger", ledger, "audit", "show", node, "-o", "csv").stdout)))
+    assert [line["number"] for line in lines] == [int(row["number"]) for row in rows]
+    assert all(line["hash"] for line in lines) and "resolved" in table.stdout
+
+
+def test_a_node_is_explained_by_what_decided_about_it(ledger: Path) -> None:
+    node = node_of(ledger, "resolved")
+    told = json.loads(call("--ledger", ledger, "explain", node, "-o", "json").stdout)
+    (case,) = told["remediations"]
+    assert case["state"] == "resolved"
+    assert "unknown" not in {policy["outcome"] for policy in case["policies"]}
+
+
+def test_an_unknown_node_is_said_so_with_what_is_near(ledger: Path) -> None:
+    node = node_of(ledger, "resolved")
+    wrong = node[:-1] + ("0" if node[-1] != "0" else "1")
+    found = call("--ledger", ledger, "explain", wrong.rsplit("/", 1)[1])
+    assert found.exit_code == 1
+    assert f"did you mean {node}" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("sample", "finding"),
+    [("config_patch_non_compliant", True), ("config_volume_tags", False), ("execution_success", False)],
+)
+def test_an_event_is_explained_without_an_account(sample: str, finding: bool) -> None:
+    found = call("explain", "--event", EVENTS / f"{sample}.json", "-o", "json")
+    told = json.loads(found.stdout)
+    assert found.exit_code == 0
+    assert (told["finding"] is not None) is finding
+    assert (told["ignored_because"] is None) is finding
+    if finding:
+        assert set(told["finding"]) == {"account", "region", "node", "control", "compliant", "observed_at"}
+        assert told["decision"]["because"]
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\x00"])
+def test_an_event_file_that_is_no_json_is_one_sentence(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "event.json"
+    file.write_text(text)
+    found = call("explain", "--event", file)
+    assert found.exit_code == 1 and "is not JSON" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["statsu"], 2, "Did you mean 'status'?"),
+        (["explain"], 2, "give a NODE or --event FILE"),
+        (["explain", "--event", "/nowhere.json"], 2, "does not exist"),
+        (["--ledger", "/nowhere.sqlite", "status"], 1, "there is no ledger at /nowhere.sqlite: run `patchwarden demo`"),
+        (["status", "-o", "xml"], 2, "'xml' is not one of"),
+        (["demo", "--nodes", "3"], 2, "--nodes"),
+        (["pause"], 2, "Missing option '--reason'"),
+    ],
+)
+def test_a_slip_has_its_code_and_its_remedy(words: list[str], code: int, says: str) -> None:
+    found = call(*words)
+    assert found.exit_code == code
+    assert says in found.stderr
+
+
+def test_a_damaged_trail_is_exit_3_and_names_the_line(ledger: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite"
+    with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        number, text = target.execute("select rowid, line from transitions limit 1").fetchone()
+        changed = {**json.loads(text), "because": "nothing to see here"}
+        target.execute("update transitions set line = ? where rowid = ?", (json.dumps(changed), number))
+        target.commit()
+    found = call("--ledger", copy, "audit", "verify")
+    assert found.exit_code == 3
+    assert f"{changed['remediation']}: line {changed['number']} was changed after it was written" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (Denied("no access."), 1, "no access. Check credentials, Region and permissions"),
+        (Temporary("busy"), 1, "busy: try again in a minute"),
+        (Stale("moved"), 4, "somebody else was first"),
+    ],
+)
+def test_our_own_errors_are_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int, says: str
+) -> None:
+    def fails(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "cli", fails)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == code
+    assert says in capsys.readouterr().err
+
+
+def test_a_pause_is_set_seen_and_lifted(ledger: Path) -> None:
+    assert call("--ledger", ledger, "pause", "--reason", "a look", "--until", "4h", "--by", "op").exit_code == 0
+    assert "PAUSED by op until" in call("--ledger", ledger, "status").stdout
+    assert call("--ledger", ledger, "pause", "--reason", "x", "--until", "2020-01-01T00:00:00Z").exit_code == 2
+    assert "it was paused by op" in call("--ledger", ledger, "resume").stderr
+    assert "PAUSED" not in call("--ledger", ledger, "status").stdout
+
+
+def test_it_runs_as_a_module() -> None:
+    ran = subprocess.run([sys.executable, "-m", "patchwarden", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.startswith("patchwarden, version")
