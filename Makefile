@@ -22,12 +22,13 @@ test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k
 	@$(PY) -m tests.setup_yaml_language_server || true
 	@$(PY) -m pytest -q -rs $(TEST_ARGS)
 
-check: venv ## style, types, floors, policies
+check: venv ## style, types, floors, policies, pages
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m patchwarden policy check policies
+	@$(PY) -m pytest -q tests/test_docs.py
 
 docs: venv ## the pages that are drawn from tables
 	@$(PY) -c 'from patchwarden.diagrams import states; print(states(), end="")' > docs/states.md
