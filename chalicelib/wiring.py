@@ -19,12 +19,14 @@ class Settings:
     """What a deployment chooses. `sqlite` is the embedded ledger's file; without it the ledger is the table.
 
     Published sets lie in `policy_bucket`, or beside the embedded ledger; `policies` is what decides without any.
+    `bus` is the event bus that hears reminders; without one they stand in the log only.
     """
 
     table: str = "patchwarden"
     sqlite: str | None = None
     role: str = "patchwarden-member"
     automation_role: str = "patchwarden-automation"
+    bus: str | None = None
     external_id: str | None = None
     hub_account: str | None = None
     policies: str = str(PACKED)
@@ -88,6 +90,14 @@ def local(sqlite: str | None) -> Ports:
     )
 
 
+def _notices(settings: Settings, clock: Clock) -> Notices:
+    from chalicelib.adapters.announcements import Announced
+    from chalicelib.adapters.notices import JsonNotices
+
+    log = JsonNotices(clock)
+    return Announced(log, settings.bus) if settings.bus else log
+
+
 def build(
     settings: Settings, *, session: Callable[[], Any] | None = None, clock: Clock | None = None, quiet: bool = False
 ) -> Ports:
@@ -98,7 +108,7 @@ def build(
     from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
     from chalicelib.adapters.inventory import AwsInventory
-    from chalicelib.adapters.notices import JsonNotices, Silent
+    from chalicelib.adapters.notices import Silent
     from chalicelib.adapters.opscenter import OpsCenter
     from chalicelib.adapters.systems_manager import SystemsManager
     from chalicelib.adapters.tracing import XRay
@@ -111,7 +121,7 @@ def build(
         session=session,
         now=clock.now,
     )
-    kept, notices = ledger(settings), Silent() if quiet else JsonNotices(clock)
+    kept, notices = ledger(settings), Silent() if quiet else _notices(settings, clock)
     return Ports(
         ledger=kept,
         inventory=AwsInventory(accounts),

@@ -27,6 +27,7 @@ LEVELS = dict.fromkeys(
         "start_unanswered",
         "unknown_status",
         "errand_postponed",
+        "not_announced",
         "errand_without_remediation",
         "policies_refused",
         "no_policies",
