@@ -94,8 +94,10 @@ def admit(
 
 def _hourly(case: Remediation, room: Room, now: datetime) -> Held | None:
     limit, policy = case.decision.get("per_hour"), str(case.decision.get("policy"))
+    if not limit:
+        return None
     recent = sorted(moment for moment in room.started.get(policy, []) if moment > now - HOUR)
-    if not limit or len(recent) < limit:
+    if len(recent) < limit:
         return None
     return Held(case, "max_per_hour", f"{policy} started {len(recent)} nodes in the last hour, its limit is {limit}",
                 until=recent[len(recent) - int(limit)] + HOUR)  # fmt: skip

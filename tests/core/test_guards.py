@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -50,6 +51,20 @@ def test_the_hourly_limit_counts_nodes_and_says_when_there_is_room_again() -> No
     admitted, held = admit([(HERE, Plan(), cases)], room(recent=[batch(3, started)]), NOW)
     assert len(admitted[0].cases) == 2
     assert {each.until for each in held} == {started + timedelta(hours=1)}
+
+
+class Uncounted(list[datetime]):
+    """What started lately, which may be a hundred thousand: nobody may look through it for each case."""
+
+    def __iter__(self) -> Iterator[datetime]:
+        raise AssertionError("it was counted")
+
+
+def test_without_an_hourly_limit_nobody_counts_what_has_started() -> None:
+    here = room()
+    here.started["p"] = Uncounted([NOW])
+    admitted, held = admit([(HERE, Plan(), [queued(1), queued(2)])], here, NOW)
+    assert len(admitted[0].cases) == 2 and not held
 
 
 def test_a_withdrawn_batch_uses_nothing_up() -> None:
