@@ -103,7 +103,9 @@ A round holds every queued head of its share at once; *memory* is their JSON tim
 
 - A call takes, with its answer: {seconds}. A *page* is a read of many items; *describe* is any read of SSM and EC2.
 - `N dispatchers`: the places are parted among so many functions, each with its own share of the queue. The service has
-  one dispatcher today, so that line is a what-if; the first line says what the plans alone achieve.
+  one dispatcher today, which at this size does **not** keep the budget: the two lines that it writes for each member of
+  a batch, one after the other, are most of a round. The last Patchwarden line is a what-if; the first one says what the
+  plans alone achieve.
 - Prices are list prices of {date} in us-east-1 (`bench/prices.json` names the pages). An execution of our runbook is
   billed for six steps and six seconds of scripts. A Lambda that takes an event runs for {event} s with {gb} GB. Ledger
   writes are weighed as DynamoDB bills transactions, indexes included. The two last lines pay steps and polls.
