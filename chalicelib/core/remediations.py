@@ -240,8 +240,8 @@ def advance(
         before=case.state,
         cause=cause,
         after=after,
-        because=_sentence(because, LONGEST_SENTENCE),
-        actor=_sentence(actor, 128),
+        because=sentence(because, LONGEST_SENTENCE),
+        actor=sentence(actor, 128),
         sets=dict(sets or {}),
         evidence=dict(evidence or {}),
         previous=case.hash,
@@ -249,7 +249,7 @@ def advance(
     return replace(line, hash=link(case.hash, line.to_json()))
 
 
-def _sentence(text: str, most: int) -> str:
+def sentence(text: str, most: int) -> str:
     """One line of printable text: what AWS and nodes told us ends up in tickets, logs and terminals."""
     return "".join(filter(str.isprintable, " ".join(text.split())))[:most]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location
-from chalicelib.core.remediations import Remediation
+from chalicelib.core.remediations import LONGEST_SENTENCE, Remediation, sentence
 
 
 class Deed(StrEnum):
@@ -61,7 +61,7 @@ def errand(case: Remediation, deed: Deed, *, number: int, because: str, now: dat
         f"Failed attempts: {case.attempts}",
         f"Look it up: patchwarden audit show {case.node}",
         "",
-        case.because if deed is Deed.OPEN else because,
+        sentence(because, LONGEST_SENTENCE),
     ]
     return Errand(
         id=f"{case.id}#{number}",
