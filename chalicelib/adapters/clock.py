@@ -13,4 +13,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
+        """Waiting costs a second of Lambda; starting faster than an account allows costs a throttle and a retry."""
         time.sleep(seconds)
