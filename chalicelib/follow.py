@@ -14,8 +14,8 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
 from chalicelib.core.plans import Batch, BatchState, snapshot_id
 from chalicelib.core.remediations import Cause, Remediation, State
-from chalicelib.dispatch import fail, members, started
 from chalicelib.intake import TRIES, Receipt, in_force
+from chalicelib.launch import fail, members, started
 from chalicelib.ports import Execution, Invocation, Ports
 from chalicelib.record import record
 

@@ -16,9 +16,10 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause, Remediation, State
-from chalicelib.dispatch import each, members, started
+from chalicelib.dispatch import each
 from chalicelib.follow import settle, verify
 from chalicelib.intake import again, in_force, take
+from chalicelib.launch import members, started
 from chalicelib.ports import Ports
 from chalicelib.record import quietly
 

@@ -119,15 +119,20 @@ def ruff(code: str, file: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("code", "file", "rule"),
     [
+        # text that the linter must refuse: a mock
         ("from unittest.mock import Mock\n\nMock()\n", "tests/test_x.py", "TID251"),
         ("from unittest import mock\n\nmock.Mock()\n", "tests/test_x.py", "TID251"),
+        # text that the linter must refuse: waiting in a test
         ("import time\n\ntime.sleep(1)\n", "tests/test_x.py", "TID251"),
+        # text that the linter must refuse: waiting in a verb
         ("import time\n\ntime.sleep(1)\n", "chalicelib/intake.py", "TID251"),
         (NOW, "chalicelib/core/nodes.py", "TID251"),
         (NOW, "patchwarden/cli.py", "TID251"),
         ("import os\n\nHOME = os.environ['HOME']\n", "chalicelib/api.py", "TID251"),
         ("from uuid import uuid4\n\nuuid4()\n", "chalicelib/dispatch.py", "TID251"),
+        # text that the linter must refuse: an error swallowed whole
         ("try:\n    pass\nexcept Exception:\n    print_me = 1\n", "chalicelib/api.py", "BLE001"),
+        # text that the linter must refuse: work put off
         ("# TODO: later\n", "chalicelib/api.py", "FIX002"),
         ("print(1)\n", "chalicelib/api.py", "T201"),
     ],

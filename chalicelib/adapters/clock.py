@@ -13,5 +13,6 @@ class SystemClock:
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
-        """Waiting costs a second of Lambda; starting faster than an account allows costs a throttle and a retry."""
+        """Wait, for real."""
+        # a second of Lambda is cheaper than a start that its account throttles, and the retry after it
         time.sleep(seconds)

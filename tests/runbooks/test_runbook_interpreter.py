@@ -262,6 +262,7 @@ def test_a_script_that_raises_fails_its_step_with_what_it_said() -> None:
     "def go(events, context):\n    return {1: object}[2]",
     "import no_such_module",
     "def go(events, context):\n    return 'x' * 200000",
+    # text for the interpreter, which refuses a script that would wait in real time
     "import time\ndef go(events, context):\n    time.sleep(60)",
 ])  # fmt: skip
 def test_a_script_that_cannot_do_its_work_fails_its_step(source: str) -> None:
