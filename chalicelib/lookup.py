@@ -11,6 +11,8 @@ from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.journal import Kind
+from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.publications import fault as fault_of_publications
@@ -136,6 +138,14 @@ def verify(ledger: Ledger, now: datetime) -> Verified:
     found = fault_of_publications(ledger.active_policies(), published)
     faults = [found] if found else []
     count, lines = 0, len(published)
+    for newest in (entry for kind in Kind for entry in ledger.subjects(kind)):
+        entries = ledger.entries(newest.subject)
+        found = fault_of_entries(newest, entries)
+        if found:
+            # somebody may have written between the two reads
+            found = fault_of_entries(ledger.entry(newest.subject), ledger.entries(newest.subject))
+        faults += [found] if found else []
+        lines += len(entries)
     first, last, known = now, now, set[str]()
     for case in ledger.all_heads():
         told = ledger.trail(case.id)

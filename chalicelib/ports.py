@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Finding
+from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
@@ -66,6 +67,14 @@ class Pause:
     def from_json(cls, value: Mapping[str, Any]) -> Pause:
         until = parse_moment(value["until"]) if value["until"] else None
         return cls(by=value["by"], reason=value["reason"], since=parse_moment(value["since"]), until=until)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the service remembers under a name between two invocations; `version` counts its writes from 1."""
+
+    value: Mapping[str, Any] = field(hash=False)
+    version: int
 
 
 class Ledger(Protocol):
@@ -142,6 +151,30 @@ class Ledger(Protocol):
 
     def publications(self) -> list[Publication]:
         """Every publication, first to last."""
+
+    def entry(self, subject: str) -> Entry | None:
+        """The newest entry of the subject, strongly consistent, or None."""
+
+    def enter(self, entry: Entry) -> None:
+        """Write the entry if it follows the newest one of its subject; else Stale.
+
+        An entry that is in the journal already was written before its answer was lost: that is success.
+        """
+
+    def entries(self, subject: str) -> list[Entry]:
+        """All entries of one subject, first to last."""
+
+    def subjects(self, kind: Kind) -> list[Entry]:
+        """The newest entry of every subject of this kind, by subject; strongly consistent."""
+
+    def kept(self, name: str) -> Kept | None:
+        """What was kept under the name, strongly consistent, or None. For cursors and counts; no line tells of it."""
+
+    def keep(self, name: str, value: Mapping[str, Any], *, expected: int) -> None:
+        """Keep it if the stored version is `expected` (0: there is none), and count one on; else Stale.
+
+        Stale after a lost answer may mean that this very call wrote it: read again.
+        """
 
     def mark(self, name: str) -> bool:
         """Remember that `name` was done, for ever; whether this call was the first to do so."""

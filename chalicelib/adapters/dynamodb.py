@@ -12,6 +12,9 @@ BATCHES#<shard>           <time>#<batch> every batch
 PAUSE                     PAUSE          the switch that stops all starts
 POLICIES                  P#<number>     a line of the trail of policy sets
 POLICIES                  ACTIVE         the last of them, whose set is in force
+J#<subject>               E#<number>     a line of the journal
+JOURNAL#<kind>            <subject>      the newest of the subject's lines
+K#<name>                  KEPT           a cursor or a count, with its version
 M#<name>                  MARK           something that is done once
 """
 
@@ -29,13 +32,14 @@ from botocore.config import Config
 from chalicelib.adapters.accounts import Refusal, botocore_session, configuration, translating
 from chalicelib.core.chain import canonical
 from chalicelib.core.errors import Stale, Temporary
+from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Change, Pause
+from chalicelib.ports import Change, Kept, Pause
 
 _WORK = ("work", "work_pk", "work_sk")
 _DAY = ("day", "day_pk", "day_sk")
@@ -236,6 +240,45 @@ class DynamoLedger:
     def publications(self) -> list[Publication]:
         return [_publication(item) for item in self._query("pk = :pk AND begins_with(sk, :sk)", pk="POLICIES", sk="P#")]
 
+    def entry(self, subject: str) -> Entry | None:
+        item = self._get(_journal(subject), subject)
+        return _entry(item) if item else None
+
+    def enter(self, entry: Entry) -> None:
+        line = {"line_hash": entry.hash, "line": canonical(entry.to_json())}
+        first = entry.number == 1
+        before = {} if first else {"previous": {"S": entry.previous}}
+        key = f"E#{entry.number:010}"
+        lost = self._transact([
+            self._put(_item(f"J#{entry.subject}", key, **line), "attribute_not_exists(pk)"),
+            self._put(_item(_journal(entry.subject), entry.subject, **line),
+                      "attribute_not_exists(pk)" if first else "line_hash = :previous", **before),
+        ])  # fmt: skip
+        if lost:
+            stored = self._get(f"J#{entry.subject}", key)
+            if not stored or stored["line_hash"]["S"] != entry.hash:
+                raise Stale(f"entry {entry.number} of {entry.subject} is too late: another was written")
+
+    def entries(self, subject: str) -> list[Entry]:
+        return list(map(_entry, self._query("pk = :pk AND begins_with(sk, :sk)", pk=f"J#{subject}", sk="E#")))
+
+    def subjects(self, kind: Kind) -> list[Entry]:
+        return list(map(_entry, self._query("pk = :pk", pk=_journal(f"{kind}/"))))
+
+    def kept(self, name: str) -> Kept | None:
+        item = self._get(f"K#{name}", "KEPT")
+        return Kept(json.loads(item["kept"]["S"]), int(item["kept_version"]["N"])) if item else None
+
+    def keep(self, name: str, value: Mapping[str, Any], *, expected: int) -> None:
+        item = _item(f"K#{name}", "KEPT", kept=canonical(dict(value)))
+        put = self._put(
+            {**item, "kept_version": {"N": str(expected + 1)}},
+            "kept_version = :expected" if expected else "attribute_not_exists(pk)",
+            **({"expected": {"N": str(expected)}} if expected else {}),
+        )
+        if self._transact([put]):
+            raise Stale(f"{name} is not at version {expected}")
+
     def mark(self, name: str) -> bool:
         return not self._transact([self._put(_item(f"M#{name}", "MARK"), "attribute_not_exists(pk)")])
 
@@ -381,6 +424,14 @@ def _errand(item: Item) -> Errand:
 
 def _publication(item: Item) -> Publication:
     return Publication.from_json(json.loads(item["line"]["S"]))
+
+
+def _entry(item: Item) -> Entry:
+    return Entry.from_json(json.loads(item["line"]["S"]))
+
+
+def _journal(subject: str) -> str:
+    return f"JOURNAL#{subject.split('/', 1)[0]}"
 
 
 def _publication_key(number: int) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from chalicelib.core.chain import GENESIS
 from chalicelib.core.errors import Stale
+from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Change, Pause
+from chalicelib.ports import Change, Kept, Pause
 
 _OPEN = frozenset({BatchState.INTENDED, BatchState.STARTED})
 
@@ -34,6 +37,8 @@ class MemoryLedger:
         self._served: dict[tuple[Location, str], str] = {}
         self._pause: Pause | None = None
         self._publications: list[Publication] = []
+        self._journal: dict[str, list[Entry]] = {}
+        self._kept: dict[str, Kept] = {}
         self._marks: set[str] = set()
 
     def head(self, remediation: str) -> Remediation | None:
@@ -142,6 +147,33 @@ class MemoryLedger:
 
     def publications(self) -> list[Publication]:
         return list(self._publications)
+
+    def entry(self, subject: str) -> Entry | None:
+        return self._journal[subject][-1] if subject in self._journal else None
+
+    def enter(self, entry: Entry) -> None:
+        lines = self._journal.get(entry.subject, [])
+        if entry in lines:
+            return
+        end = (lines[-1].number, lines[-1].hash) if lines else (0, GENESIS)
+        if (entry.number - 1, entry.previous) != end:
+            raise Stale(f"entry {entry.number} of {entry.subject} is too late: another was written")
+        self._journal.setdefault(entry.subject, []).append(deepcopy(entry))
+
+    def entries(self, subject: str) -> list[Entry]:
+        return list(self._journal.get(subject, ()))
+
+    def subjects(self, kind: Kind) -> list[Entry]:
+        return [lines[-1] for subject, lines in sorted(self._journal.items()) if subject.startswith(f"{kind}/")]
+
+    def kept(self, name: str) -> Kept | None:
+        return self._kept.get(name)
+
+    def keep(self, name: str, value: Mapping[str, Any], *, expected: int) -> None:
+        version = self._kept[name].version if name in self._kept else 0
+        if version != expected:
+            raise Stale(f"{name} is not at version {expected}")
+        self._kept[name] = Kept(deepcopy(dict(value)), version + 1)
 
     def mark(self, name: str) -> bool:
         first = name not in self._marks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any
 
 from chalicelib.core.chain import GENESIS, canonical
 from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Change, Pause
+from chalicelib.ports import Change, Kept, Pause
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS transitions (
@@ -58,6 +59,14 @@ CREATE TABLE IF NOT EXISTS publications (
     hash   TEXT    NOT NULL,
     line   TEXT    NOT NULL        -- canonical JSON
 );
+CREATE TABLE IF NOT EXISTS journal (
+    subject TEXT    NOT NULL,
+    number  INTEGER NOT NULL,
+    hash    TEXT    NOT NULL,
+    line    TEXT    NOT NULL,      -- canonical JSON
+    PRIMARY KEY (subject, number)
+);
+CREATE TABLE IF NOT EXISTS kept (name TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS marks (name TEXT NOT NULL PRIMARY KEY);
 """
 PATIENCE = 20.0
@@ -256,6 +265,45 @@ class SqliteLedger:
     def publications(self) -> list[Publication]:
         rows = self._read("SELECT line FROM publications ORDER BY number")
         return [Publication.from_json(json.loads(text)) for (text,) in rows]
+
+    def entry(self, subject: str) -> Entry | None:
+        text = self._one("SELECT line FROM journal WHERE subject = ? ORDER BY number DESC LIMIT 1", subject)
+        return Entry.from_json(json.loads(text)) if text else None
+
+    def enter(self, entry: Entry) -> None:
+        text = canonical(entry.to_json())
+        with self._writing() as connection:
+            stored = "SELECT line FROM journal WHERE subject = ? AND number = ?"
+            if self._one(stored, entry.subject, entry.number) == text:
+                return
+            last = self.entry(entry.subject)
+            if (entry.number - 1, entry.previous) != ((last.number, last.hash) if last else (0, GENESIS)):
+                raise Stale(f"entry {entry.number} of {entry.subject} is too late: another was written")
+            row = (entry.subject, entry.number, entry.hash, text)
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", row)
+
+    def entries(self, subject: str) -> list[Entry]:
+        rows = self._read("SELECT line FROM journal WHERE subject = ? ORDER BY number", subject)
+        return [Entry.from_json(json.loads(text)) for (text,) in rows]
+
+    def subjects(self, kind: Kind) -> list[Entry]:
+        rows = self._read(
+            "SELECT line, max(number) FROM journal WHERE subject > ? AND subject < ? GROUP BY subject ORDER BY subject",
+            f"{kind}/",
+            f"{kind}0",
+        )
+        return [Entry.from_json(json.loads(text)) for text, _ in rows]
+
+    def kept(self, name: str) -> Kept | None:
+        rows = self._read("SELECT value, version FROM kept WHERE name = ?", name)
+        return Kept(json.loads(rows[0][0]), rows[0][1]) if rows else None
+
+    def keep(self, name: str, value: Mapping[str, Any], *, expected: int) -> None:
+        with self._writing() as connection:
+            version = self._one("SELECT version FROM kept WHERE name = ?", name) or 0
+            if version != expected:
+                raise Stale(f"{name} is not at version {expected}")
+            connection.execute("REPLACE INTO kept VALUES (?, ?, ?)", (name, version + 1, canonical(dict(value))))
 
     def mark(self, name: str) -> bool:
         with self._writing() as connection:

@@ -23,13 +23,15 @@ from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.adapters.sqlite import SqliteLedger
 from chalicelib.core.errors import Stale
 from chalicelib.core.findings import Control
+from chalicelib.core.journal import Entry, Kind, entry
+from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch, BatchState, Member
 from chalicelib.core.publications import Act, fault, publication
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State, advance, apply, replay
 from chalicelib.core.tickets import Deed, Errand, errand
-from chalicelib.ports import Change, Ledger, Pause
+from chalicelib.ports import Change, Kept, Ledger, Pause
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HERE = Location("111122223333", "eu-west-1")
@@ -509,6 +511,80 @@ class TestPublications:
             ledger.publish(each)
         assert ledger.active_policies() == second
         assert ledger.publications() == [first, second]
+
+
+def told(last: Entry | None, what: str, subject: str = "pause/policy/prod") -> Entry:
+    return entry(last, subject, what, because="a bad baseline", actor="ops@example.com", now=NOW,
+                 value={"until": None, "share": 0.25, "names": ["Zürich"]})  # fmt: skip
+
+
+class TestJournal:
+    def test_nothing_holds_of_a_subject_before_its_first_entry(self, ledger: Ledger) -> None:
+        assert ledger.entry("pause/all") is None
+        assert ledger.entries("pause/all") == []
+        assert ledger.subjects(Kind.PAUSE) == []
+
+    def test_the_newest_entry_holds_and_all_of_them_stay(self, ledger: Ledger) -> None:
+        first = told(None, "paused")
+        second = told(first, "resumed")
+        ledger.enter(first)
+        assert ledger.entry(first.subject) == first
+        ledger.enter(second)
+        assert ledger.entry(first.subject) == second
+        assert ledger.entries(first.subject) == [first, second]
+        assert fault_of_entries(second, [first, second]) is None
+
+    def test_of_two_who_enter_at_once_one_is_stale(self, ledger: Ledger) -> None:
+        ledger.enter(told(None, "paused"))
+        with pytest.raises(Stale, match="entry 1 of pause/policy/prod is too late: another was written"):
+            ledger.enter(told(None, "resumed"))
+        first = ledger.entry("pause/policy/prod")
+        ledger.enter(told(first, "resumed"))
+        with pytest.raises(Stale, match="entry 2"):
+            ledger.enter(told(first, "paused"))
+
+    def test_an_entry_cannot_leave_a_gap(self, ledger: Ledger) -> None:
+        first = told(None, "paused")
+        second = told(first, "resumed")
+        with pytest.raises(Stale):
+            ledger.enter(second)
+        ledger.enter(first)
+        with pytest.raises(Stale):
+            ledger.enter(told(second, "paused"))
+        assert ledger.entries(first.subject) == [first]
+
+    def test_an_entry_whose_answer_was_lost_may_be_repeated(self, ledger: Ledger) -> None:
+        first = told(None, "paused")
+        second = told(first, "resumed")
+        for each in (first, first, second, second, first):
+            ledger.enter(each)
+        assert ledger.entries(first.subject) == [first, second]
+
+    def test_the_subjects_of_a_kind_are_its_own_only(self, ledger: Ledger) -> None:
+        for subject in ("pause/b", "pause/a/x", "guard/a", "schedule/a", "pause/a"):
+            ledger.enter(told(None, "paused", subject))
+        ledger.enter(told(ledger.entry("pause/a"), "resumed", "pause/a"))
+        assert [(each.subject, each.number) for each in ledger.subjects(Kind.PAUSE)] == [
+            ("pause/a", 2), ("pause/a/x", 1), ("pause/b", 1),
+        ]  # fmt: skip
+        assert [each.name for each in ledger.subjects(Kind.GUARD)] == ["a"]
+
+
+class TestKept:
+    def test_what_is_kept_counts_its_versions(self, ledger: Ledger) -> None:
+        assert ledger.kept("sweep") is None
+        ledger.keep("sweep", {"at": None}, expected=0)
+        ledger.keep("sweep", {"at": "eu-west-1", "seen": [1, 2]}, expected=1)
+        assert ledger.kept("sweep") == Kept({"at": "eu-west-1", "seen": [1, 2]}, 2)
+        assert ledger.kept("other") is None
+
+    @pytest.mark.parametrize("expected", [0, 1, 3])
+    def test_of_two_who_keep_at_once_one_is_stale(self, ledger: Ledger, expected: int) -> None:
+        ledger.keep("sweep", {"at": "a"}, expected=0)
+        ledger.keep("sweep", {"at": "b"}, expected=1)
+        with pytest.raises(Stale, match=f"sweep is not at version {expected}"):
+            ledger.keep("sweep", {"at": "b"}, expected=expected)
+        assert ledger.kept("sweep") == Kept({"at": "b"}, 2)
 
 
 class TestMarks:
