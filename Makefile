@@ -20,7 +20,7 @@ demo: venv ## the whole service on a simulated organisation, on this machine (DE
 test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k windows")
 	@$(PY) tests/setup_ssm_schema.py || true
 	@$(PY) -m tests.setup_yaml_language_server || true
-	@$(PY) -m pytest -q -rs $(TEST_ARGS)
+	@$(PY) -m pytest -q -rs -n auto --dist worksteal $(TEST_ARGS)
 
 check: venv ## style, types, floors, policies, pages
 	@$(PY) -m ruff check

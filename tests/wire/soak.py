@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -25,11 +25,6 @@ def morning(seed: int, nodes: int) -> Told:
     except BaseException as error:
         error.add_note(f"again: python -m tests.wire.soak --seeds {seed} --nodes {nodes}")
         raise
-
-
-def mornings(seeds: Sequence[int], nodes: int) -> list[Told]:
-    """All of these seeds, in their order, on all cores."""
-    return list(_told(seeds, nodes))
 
 
 def _told(seeds: Iterable[int], nodes: int) -> Iterator[Told]:
