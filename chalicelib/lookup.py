@@ -10,11 +10,13 @@ from typing import Any
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
 from chalicelib.core.errors import PolicyError
+from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.journal import Kind
 from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.plans import Batch
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.ports import Ledger, Ports
@@ -105,6 +107,66 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "held": dict(sorted(Counter(case.held for case in cases if case.held).items())),
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
     }  # fmt: skip
+
+
+_DONE = (State.RESOLVED, State.GONE)
+_TRIED = (State.QUEUED, State.WAITING, State.TICKETED)
+
+
+def executions(ports: Ports) -> dict[str, Any]:
+    """What runs now, how full each place is, and of what kind the failures are that are still being worked on.
+
+    `{"at", "executions": [{"execution", "location", "document", "policies", "nodes", "proved", "verifying", "running",
+    "other", "since", "seconds"}], "places": [{"location", "executions", "limit", "queued"}], "failures": [{"kind",
+    "remediations", "example"}]}`. `limit` is None while no policy set loads.
+    """
+    now, ledger = ports.clock.now(), ports.ledger
+    batches = ledger.open_batches()
+    queued = Counter(str(case.location) for case in ledger.work([State.QUEUED]))
+    running = Counter(str(batch.location) for batch in batches)
+    try:
+        limit: int | None = ports.policies.active().settings.executions_per_location
+    except PolicyError:
+        limit = None
+    failed = [case for case in ledger.work(_TRIED) if case.attempts and case.last_outcome]
+    kinds = Counter(kind_of_failure(str(case.last_outcome)) for case in failed)
+    examples = {kind_of_failure(str(case.last_outcome)): case for case in reversed(failed)}
+    return {
+        "at": format_moment(now),
+        "executions": [_flying(ledger, batch, now) for batch in batches],
+        "places": [
+            {"location": place, "executions": running[place], "limit": limit, "queued": queued[place]}
+            for place in sorted(running.keys() | queued.keys(), key=lambda name: (-running[name], -queued[name], name))
+        ],
+        "failures": [
+            {"kind": kind, "remediations": count, "example": examples[kind].node.id,
+             "because": examples[kind].last_outcome}
+            for kind, count in kinds.most_common()
+        ],
+    }  # fmt: skip
+
+
+def _flying(ledger: Ledger, batch: Batch, now: datetime) -> dict[str, Any]:
+    """One execution in flight, with how far its members are."""
+    heads = ledger.heads([member.remediation for member in batch.members]).values()
+    states = Counter(case.state for case in heads if case.batch == batch.id)
+    proved = sum(states[state] for state in _DONE)
+    busy = states[State.STARTING] + states[State.RUNNING]
+    began = batch.started_at or batch.created_at
+    return {
+        "execution": batch.execution,
+        "state": batch.state.value,
+        "location": str(batch.location),
+        "document": batch.document,
+        "policies": sorted({member.policy for member in batch.members}),
+        "nodes": len(batch.members),
+        "proved": proved,
+        "verifying": states[State.VERIFYING],
+        "running": busy,
+        "other": len(batch.members) - proved - states[State.VERIFYING] - busy,
+        "since": format_moment(began),
+        "seconds": round((now - began).total_seconds()),
+    }
 
 
 def health(ports: Ports) -> dict[str, Any]:

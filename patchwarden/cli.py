@@ -27,8 +27,9 @@ from patchwarden.policy import (  # noqa: F401  (they join the group)
 )
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
-from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, REFUSED, Scope, form_option, one_node
+from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, REFUSED, Scope, form_option, known_nodes, one_node
 from patchwarden.simulate.commands import simulate
+from patchwarden.watching import again_and_again, completion, every_option, executions, tail, top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,11 +66,20 @@ def _stop(sentence: str, code: int = FAILURE) -> None:
 
 
 @cli.command()
+@click.option("--watch", is_flag=True, help="Draw it again and again.")
+@every_option
 @form_option
 @click.pass_obj
-def status(scope: Scope, form: str) -> None:
+def status(scope: Scope, watch: bool, every: float, form: str) -> None:
     """What is happening now: states, executions, what waits and until when, what is a person's turn."""
     ports = scope.ports()
+    if watch:
+        again_and_again(lambda: _show_status(ports, "table"), ports.clock, every)
+    else:
+        _show_status(ports, form)
+
+
+def _show_status(ports: Ports, form: str) -> None:
     now = lookup.status(ports.ledger, ports.clock.now())
     if form == "json":
         click.echo(json.dumps(now, indent=2, sort_keys=True))
@@ -99,7 +109,7 @@ def _status_details(now: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.argument("node", required=False)
+@click.argument("node", required=False, shell_complete=known_nodes)
 @click.option(
     "--event", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="An EventBridge event as JSON."
 )
@@ -179,7 +189,7 @@ def audit() -> None:
 
 
 @audit.command("show")
-@click.argument("node")
+@click.argument("node", shell_complete=known_nodes)
 @form_option
 @click.pass_obj
 def audit_show(scope: Scope, node: str, form: str) -> None:
@@ -211,7 +221,7 @@ def audit_verify(scope: Scope, form: str) -> None:
     sys.exit(FINDINGS if faults else 0)
 
 
-for _command in (policy, schedule, pause, resume, simulate):
+for _command in (policy, schedule, pause, resume, simulate, executions, top, tail, completion):
     cli.add_command(_command)
 
 

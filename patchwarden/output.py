@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 FORMATS = ("table", "json", "jsonl", "csv")
+_NARROW = 14
+"""Columns of a terminal that each column of a table should have at least."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -53,12 +55,28 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: s
     if not records:
         console().print(Text("nothing to show", style="dim"))
         return
+    screen = console()
+    if screen.is_terminal and screen.width < _NARROW * len(columns):
+        _blocks(screen, records, columns, title)
+        return
     grid = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for column in columns:
         grid.add_column(column.replace("_", " "), overflow="fold")
     for record in records:
         grid.add_row(*(Text(plain(record.get(column))) for column in columns))
-    console().print(grid)
+    screen.print(grid)
+
+
+def _blocks(screen: Console, records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None) -> None:
+    """One record below the other, where columns side by side would be a few letters wide."""
+    if title:
+        screen.print(Text(title, style="bold"))
+    for record in records:
+        for column in columns:
+            name, value = column.replace("_", " "), plain(record.get(column))
+            if value:
+                screen.print(Text.assemble((f"{name}: ", "dim"), value))
+        screen.print()
 
 
 def _csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 import click
 
 from chalicelib import lookup, wiring
-from chalicelib.core.moments import parse_moment
+from chalicelib.core.errors import PolicyError
+from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.windows import parse_duration
 from chalicelib.ports import Ports, Shelf
 from patchwarden import output
 
@@ -66,6 +68,30 @@ def moment(context: click.Context, option: click.Parameter, text: str | None) ->
         return parse_moment(text)
     except ValueError as error:
         raise click.BadParameter("write day, time and zone, such as 2026-11-28T02:00:00Z") from error
+
+
+def ago(text: str, now: datetime, option: str) -> datetime:
+    """The moment that `--since` and its like mean: a span back from now (90m, 24h, 7d), a day, or a moment."""
+    try:
+        if "-" not in text:
+            return now - parse_duration(text)
+        then = parse_moment(text if "T" in text else f"{text}T00:00:00Z")
+    except (ValueError, PolicyError) as error:
+        remedy = "write a span back from now such as 90m, 24h or 7d, or a moment such as 2026-11-28T02:00:00Z"
+        raise click.BadParameter(f"{text!r} is neither: {remedy}", param_hint=option) from error
+    if then > now:
+        raise click.BadParameter(f"{format_moment(then)} is still to come", param_hint=option)
+    return then
+
+
+def known_nodes(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """Completion: the nodes of the local ledger; a shell that waits for a table in the cloud helps nobody."""
+    scope = context.find_root().params
+    file = scope.get("file") or (DEMO_LEDGER if scope.get("local") else None)
+    if file is None or not Path(file).exists():
+        return []
+    cases = wiring.local(str(file)).ledger.all_heads()
+    return sorted({case.node.id for case in cases if case.node.id.startswith(begun)})
 
 
 def one_node(ports: Ports, text: str) -> Node:
