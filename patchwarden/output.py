@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 FORMATS = ("table", "json", "jsonl", "csv")
-_NARROW = 14
-"""Columns of a terminal that each column of a table should have at least."""
+_FOLDED = 20
+"""A cell that is longer may be folded to this many letters and still be read."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,7 +56,7 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: s
         console().print(Text("nothing to show", style="dim"))
         return
     screen = console()
-    if screen.is_terminal and screen.width < _NARROW * len(columns):
+    if screen.is_terminal and screen.width < _least(records, columns):
         _blocks(screen, records, columns, title)
         return
     grid = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
@@ -65,6 +65,12 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: s
     for record in records:
         grid.add_row(*(Text(plain(record.get(column))) for column in columns))
     screen.print(grid)
+
+
+def _least(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> int:
+    """How wide a terminal must be, so that no column is folded to a few letters."""
+    longest = (max(len(column), *(len(plain(record.get(column))) for record in records)) for column in columns)
+    return sum(min(cell, _FOLDED) + 2 for cell in longest)
 
 
 def _blocks(screen: Console, records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None) -> None:
