@@ -203,6 +203,7 @@ def in_ours(number: int, rule: Rule) -> dict[str, Any]:
         "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
         "reboot": "if-needed", "attempts": 3, "cooldown": 1800, "stopped": "wait", "snapshot": False, "limits": limits,
         "document": None, "until": None, "reason": None, "approved": None,
+        "approval": None,
     }  # fmt: skip
     return {
         "id": f"p{number:05}", "title": "measured", "owner": "bench@example.com", "band": "standard", "mode": "enforce",

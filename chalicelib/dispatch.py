@@ -118,7 +118,7 @@ def _launch(ports: Ports, admitted: Admitted, room: Room, pace: Pace) -> list[Ba
 
 def wake(ports: Ports, now: datetime, degraded: list[str]) -> int:
     """Ask again for everything whose next moment has come; how many were asked."""
-    due = ports.ledger.work([State.WAITING, State.EXEMPT], before=now)
+    due = ports.ledger.work([State.WAITING, State.EXEMPT, State.TICKETED], before=now)
     return len(each(ports, due, lambda case: again(ports, case), degraded, until=now + WAKING))
 
 

@@ -72,7 +72,8 @@ def request(ports: Ports, payload: object) -> Receipt:
     """An operator's or a Config remediation action's request for one node.
 
     Payload: `ResourceId` (bare or as Config prefixes it), `AccountId`, `Region`, optionally `Control` and
-    `RequestedBy`. A ticketed remediation is decided again, and a policy that asks for an approval has it.
+    `RequestedBy`. A ticketed remediation is decided again. Who requests does not approve: a policy that asks for an
+    approval asks somebody else.
     """
     with ports.tracing.verb("request") as annotate:
         asked = _asked(payload)

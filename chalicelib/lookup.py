@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.core.approvals import asks, standing
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
 from chalicelib.core.errors import PolicyError
@@ -17,6 +18,7 @@ from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import Batch
+from chalicelib.core.policies import Policy
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.ports import Ledger, Ports
@@ -107,6 +109,33 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "held": dict(sorted(Counter(case.held for case in cases if case.held).items())),
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
     }  # fmt: skip
+
+
+def approvals(ports: Ports) -> list[dict[str, Any]]:
+    """What waits for somebody's yes, the one that ends first at the head.
+
+    A summary of each, with `until`, `title`, `minimum`, `by` (globs of who may; [] is anybody) and `given`
+    (`{"by", "at", "because"}`).
+    """
+    cases = [case for case in ports.ledger.work([State.TICKETED]) if asks(case.decision)]
+    try:
+        policies = ports.policies.active()
+    except PolicyError:
+        return []
+    return [_approval(case, policies.policy(str(case.decision["policy"]))) for case in cases]
+
+
+def _approval(case: Remediation, policy: Policy | None) -> dict[str, Any]:
+    wanted = policy.then.approval if policy else None
+    given = standing(case.decision, policy.digest if policy else "")
+    return {
+        **summary(case),
+        "title": policy.title if policy else None,
+        "until": case.decision["ask_until"],
+        "minimum": wanted.minimum if wanted else None,
+        "by": list(wanted.by) if wanted else [],
+        "given": [{name: one[name] for name in ("by", "at", "because")} for one in given],
+    }
 
 
 _DONE = (State.RESOLVED, State.GONE)

@@ -57,6 +57,13 @@ def clock() -> Clock:
     return SystemClock()
 
 
+def caller() -> str:
+    """Who runs this process, as AWS says: an ARN."""
+    from chalicelib.adapters.accounts import caller
+
+    return caller()
+
+
 def use(bundle: Ports | None) -> None:
     """Serve from this bundle from now on; None: build anew when asked."""
     global _ports

@@ -16,6 +16,7 @@ from chalicelib.core.errors import Denied, PatchwardenError, Stale, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.approving import approvals, approve, reject
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
     exemption_commands,
@@ -221,7 +222,20 @@ def audit_verify(scope: Scope, form: str) -> None:
     sys.exit(FINDINGS if faults else 0)
 
 
-for _command in (policy, schedule, pause, resume, simulate, executions, top, tail, completion):
+for _command in (
+    policy,
+    schedule,
+    pause,
+    resume,
+    simulate,
+    executions,
+    top,
+    tail,
+    approvals,
+    approve,
+    reject,
+    completion,
+):
     cli.add_command(_command)
 
 

@@ -19,7 +19,7 @@ SATURDAY = {"cron": "cron(0 2 ? * SAT *)", "zone": "UTC", "duration": "4h", "sch
 _THEN = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
-    "until": None, "reason": None, "approved": None,
+    "until": None, "reason": None, "approved": None, "approval": None,
 }  # fmt: skip
 _LIMITS = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None}
 
@@ -33,6 +33,8 @@ def tag(name: str, value: str) -> dict[str, Any]:
 def policy(id: str = "all-now", *when: dict[str, Any], **given: Any) -> dict[str, Any]:
     """A compiled policy that speaks for everything unless `when` says otherwise; `given`: fields, or parts of then."""
     then = {name: given.pop(name) for name in list(given) if name in _THEN}
+    if then.get("action") == "approve":
+        then = {"approval": {"by": [], "minimum": 1, "within": 7 * 86400, "on_timeout": "ticket"}, **then}
     limits = {name: given.pop(name) for name in list(given) if name in _LIMITS}
     return {
         "id": id, "title": f"the policy {id}", "owner": "secops@example.com", "band": "standard", "mode": "enforce",

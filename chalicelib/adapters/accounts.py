@@ -112,6 +112,16 @@ def botocore_session() -> Any:
     return get_session()
 
 
+def caller() -> str:
+    """The ARN whose credentials this process has. Temporary or Denied.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+    """
+    with translating("sts:get_caller_identity"):
+        client = botocore_session().create_client("sts", config=configuration())
+        return str(client.get_caller_identity()["Arn"])
+
+
 def _boto3() -> Any:
     """Imported with the first call into an account: an event that needs none does not pay for it."""
     import boto3

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.core.approvals import Approval, asks, standing
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.evaluation import Verdict, judge
 from chalicelib.core.findings import Control, Finding, Source
@@ -107,7 +108,7 @@ def _by_policy(
     exposed = None if verdict.against is None or asked else verdict.against
     if winner and winner.then.action == "exempt" and not verdict.unknown and not exposed:
         return _exempted(winner, made)
-    if case.state is State.TICKETED and not asked and not unruled(case):
+    if case.state is State.TICKETED and not asked and not unruled(case) and not _answered(case, winner, now):
         return _owned(case)
     if verdict.unknown:
         doubt = verdict.unknown[0]
@@ -122,12 +123,28 @@ def _by_policy(
         return _ticket(
             f"{winner.id}: {case.attempts} of {winner.then.attempts} attempts failed: {case.last_outcome}", made
         )
+    return _by_action(winner, finding, case, facts, policies, made, now)
+
+
+def _by_action(
+    winner: Policy,
+    finding: Finding,
+    case: Remediation,
+    facts: Mapping[str, Any],
+    policies: PolicySet,
+    made: dict[str, Any],
+    now: datetime,
+) -> Decision:
+    """What the one policy that decides wants, where nothing stands in its way."""
     if winner.then.action == "observe":
         return Decision(Cause.OBSERVED, f"{winner.id}: {winner.title}: only observed", {"decision": made, "due": None})
     if winner.then.action == "ticket":
         return _ticket(f"{winner.id}: {winner.title}", made)
-    if winner.then.action == "approve" and not asked:
-        return _ticket(f"{winner.id}: {winner.title}: waits for an approval", made, action="approve")
+    if winner.then.approval:
+        given = [] if case.state in _CLOSED else standing(case.decision, winner.digest)
+        if len(given) < winner.then.approval.minimum:
+            return _asking(winner, winner.then.approval, case, given, made, now)
+        made = {**made, "approvals": given}
     if finding.control is Control.ASSOCIATION and winner.then.document is None:
         return _ticket(f"{winner.id}: names no document that repairs an association", made)
     limit = winner.then.limits.per_group
@@ -136,6 +153,35 @@ def _by_policy(
             f"{winner.id}: at most {limit.max} of a {limit.tag} at once, but the node's tags are unknown", made
         )
     return _when(winner, case, facts, policies, made, now)
+
+
+def _answered(case: Remediation, winner: Policy | None, now: datetime) -> bool:
+    """Whether a case that asks for an approval has it, or asks no longer: then it is decided again."""
+    if not asks(case.decision) or winner is None:
+        return False
+    if winner.digest != case.decision.get("policy_digest") or winner.then.approval is None:
+        return True
+    enough = len(standing(case.decision, winner.digest)) >= winner.then.approval.minimum
+    return enough or parse_moment(str(case.decision["ask_until"])) <= now
+
+
+def _asking(
+    policy: Policy, approval: Approval, case: Remediation, given: list[dict[str, str]], made: Mapping[str, Any],
+    now: datetime,
+) -> Decision:  # fmt: skip
+    """A person's yes is asked for until a moment that does not move while the same policy asks."""
+    asked = asks(case.decision) and case.decision.get("policy_digest") == policy.digest and case.state not in _CLOSED
+    until = str(case.decision["ask_until"]) if asked else format_moment(now + approval.within)
+    if parse_moment(until) > now:
+        counted = f", has {len(given)} of {approval.minimum}" if given or approval.minimum > 1 else ""
+        asking = _ticket(f"{policy.id}: {policy.title}: waits for an approval until {until}{counted}",
+                         {**made, "ask_until": until, "approvals": given}, action="approve")  # fmt: skip
+        return Decision(asking.cause, asking.because, {**asking.sets, "due": until})
+    late = f"{policy.id}: {len(given)} of {approval.minimum} approvals came until {until}"
+    if approval.on_timeout == "observe":
+        return Decision(Cause.OBSERVED, f"{late}: only observed",
+                        {"decision": {**made, "action": "observe"}, "due": None})  # fmt: skip
+    return _ticket(late, made)
 
 
 def _exempted(policy: Policy, made: Mapping[str, Any]) -> Decision:
@@ -312,9 +358,7 @@ def _settled(decision: Decision, case: Remediation) -> Decision:
     ):
         return decision
     made = decision.sets.get("decision", {})
-    same = made.get("policy") == case.decision.get("policy") and made.get("set_digest") == case.decision.get(
-        "set_digest"
-    )
+    same = all(made.get(name) == case.decision.get(name) for name in ("policy", "set_digest", "action"))
     due = decision.sets.get("due")
     same = (
         same and decision.sets.get("plan", case.plan) == case.plan and made.get("closes") == case.decision.get("closes")

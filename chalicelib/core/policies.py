@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from chalicelib.core.approvals import Approval
 from chalicelib.core.chain import canonical
 from chalicelib.core.compiled import NONE, VERSION, Shape, digest_of, digest_of_policy, exactly, seconds
 from chalicelib.core.conditions import MATCH, OPERATORS, Condition
@@ -100,7 +101,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
+class Approved:
     """Who approved an exemption, on which day (YYYY-MM-DD), in which ticket."""
 
     by: str
@@ -108,13 +109,16 @@ class Approval:
     ticket: str
 
     @classmethod
-    def from_json(cls, value: object) -> Approval:
+    def from_json(cls, value: object) -> Approved:
         return cls(**exactly(value, "approved", {"by": str, "on": str, "ticket": str}))
 
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """What a policy wants. `window` names one of the settings; `severity` is its tickets', 1 (worst) to 4."""
+    """What a policy wants. `window` names one of the settings; `severity` is its tickets', 1 (worst) to 4.
+
+    An `approval` belongs to the action approve, and that to it; `approved` to an exemption.
+    """
 
     action: Action
     severity: int
@@ -130,7 +134,8 @@ class Then:
     document: Document | None
     until: datetime | None
     reason: str | None
-    approved: Approval | None
+    approved: Approved | None
+    approval: Approval | None
 
     @classmethod
     def from_json(cls, value: object) -> Then:
@@ -144,7 +149,8 @@ class Then:
                 "limits": Limits.from_json(known["limits"]),
                 "document": Document.from_json(known["document"]) if known["document"] else None,
                 "until": _moment(known["until"]),
-                "approved": Approval.from_json(known["approved"]) if known["approved"] else None,
+                "approved": Approved.from_json(known["approved"]) if known["approved"] else None,
+                "approval": Approval.from_json(known["approval"]) if known["approval"] else None,
             }
         )
 
@@ -165,6 +171,7 @@ _THEN: Shape = {
     "until": (str, NONE),
     "reason": (str, NONE),
     "approved": (dict, NONE),
+    "approval": (dict, NONE),
 }
 
 
@@ -316,6 +323,8 @@ class PolicySet:
         for policy in policies:
             if policy.then.window is not None and policy.then.window not in settings.windows:
                 raise PolicyError(f"the policy set is malformed: {policy.id} names no window of it")
+            if (policy.then.action is Action.APPROVE) != (policy.then.approval is not None):
+                raise PolicyError(f"the policy set is malformed: {policy.id} asks for an approval, or does not")
         enforced = [policy for policy in policies if policy.mode is Mode.ENFORCE]
         beside = [one for one in policies if one.mode is Mode.SHADOW or (one.mode is Mode.ENFORCE and one.rollout)]
         return cls(

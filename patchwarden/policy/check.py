@@ -25,7 +25,7 @@ _ACTING = frozenset({
 })  # fmt: skip
 EFFECTIVE: dict[str, frozenset[str]] = {
     "remediate": _ACTING,
-    "approve": _ACTING,
+    "approve": _ACTING | {"approval"},
     "ticket": frozenset({"action", "severity"}),
     "observe": frozenset({"action"}),
     "exempt": frozenset({"action", "until", "reason", "approved"}),

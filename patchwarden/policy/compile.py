@@ -189,7 +189,12 @@ def _then(then: shapes.Then, rules: shapes.SetFile) -> dict[str, Any]:
         "document": then.document.model_dump() if then.document else None,
         "until": _moment(then.until),
         "approved": then.approved.model_dump(mode="json") if then.approved else None,
+        "approval": _approval(then.approval or shapes.Approval()) if then.action == "approve" else None,
     }
+
+
+def _approval(approval: shapes.Approval) -> dict[str, Any]:
+    return {**approval.model_dump(), "within": _seconds(approval.within)}
 
 
 def _limits(limits: shapes.Limits, rules: shapes.SetFile) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def _values(shown: dict[str, Any]) -> str:
 
 _TYPES = {"string": "text", "boolean": "`true` or `false`", "array": "a list", "object": "a map", "integer": "a number"}
 _PARTS = {
+    "Approval": "`by`, `minimum`, `within`, `on_timeout`",
     "Approved": "`by`, `on`, `ticket`",
     "Document": "`name`, `version`, `parameters`",
     "Limits": "`concurrency`, `max_errors`, `max_per_hour`, `per_group: {tag, max}`",

@@ -242,6 +242,21 @@ class Approved(Shape):
     ticket: Annotated[Text, Field(description="Where it is written down", examples=["RISK-2041"])]
 
 
+class Approval(Shape):
+    """Whose yes is asked for. Who requested the remediation cannot approve it."""
+
+    by: Annotated[
+        list[Text],
+        Field(description="Globs of who may approve; absent: whoever may call approve",
+              examples=[["arn:aws:sts::*:assumed-role/PatchApprovers/*", "*@example.com"]]),
+    ] = Field(default_factory=list)  # fmt: skip
+    minimum: Annotated[int, Field(ge=1, le=5, description="How many different people")] = 1
+    within: Annotated[Duration, Field(description="How long it is asked")] = timedelta(days=7)
+    on_timeout: Annotated[
+        Literal["ticket", "observe"], Field(description="What it becomes when too few have said yes by then")
+    ] = "ticket"
+
+
 class Then(Shape):
     """What the policy wants."""
 
@@ -267,6 +282,7 @@ class Then(Shape):
     until: Annotated[Moment | None, Field(description="End of an exemption")] = None
     reason: Annotated[Text, Field(description="Why a node may stay as it is")] | None = None
     approved: Annotated[Approved, Field(description="Who approved the exemption")] | None = None
+    approval: Annotated[Approval, Field(description="Whose yes is asked for")] | None = None
 
 
 class Expect(Shape):

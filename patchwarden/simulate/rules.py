@@ -20,7 +20,7 @@ REPAIR = "Example-RepairAssociation"
 _THEN: dict[str, Any] = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
-    "until": None, "reason": None, "approved": None,
+    "until": None, "reason": None, "approved": None, "approval": None,
 }  # fmt: skip
 _LIMITS = {
     "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": {"tag": GROUP, "max": GROUP_MOST},

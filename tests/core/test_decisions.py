@@ -127,10 +127,12 @@ def test_an_unknown_policy_above_an_exemption_keeps_it_from_exempting() -> None:
     assert answer(policies=policies).cause is Cause.TICKETED
 
 
-def test_an_approval_is_a_ticket_until_somebody_requests_it() -> None:
+def test_an_approval_is_a_ticket_and_who_requests_it_does_not_give_it() -> None:
     policies = policy_set(policy("ask", action="approve"))
-    assert answer(policies=policies).because == "ask: the policy ask: waits for an approval"
-    assert answer(finding(source=Source.REQUEST), policies=policies).cause is Cause.QUEUED
+    for source in (Source.SSM, Source.REQUEST):
+        made = answer(finding(source=source), policies=policies)
+        assert made.because == "ask: the policy ask: waits for an approval until 2026-11-30T12:00:00.000Z"
+        assert made.cause is Cause.TICKETED and made.sets["due"] == "2026-11-30T12:00:00.000Z"
 
 
 def test_a_closed_window_waits_for_its_next_opening_and_an_open_one_lets_it_in() -> None:

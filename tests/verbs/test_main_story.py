@@ -512,8 +512,11 @@ def test_a_request_reaches_a_ticketed_node_and_names_who_asked(world: World) -> 
     world.say()
     asked = {"ResourceId": f"AWS::SSM::ManagedInstanceInventory/{NODE.id}", "AccountId": NODE.account,
              "Region": NODE.region, "RequestedBy": "operator@example.com"}  # fmt: skip
-    assert request(world.ports, asked).state == "queued"
+    assert request(world.ports, asked).state == "ticketed"
     assert world.ledger.trail(world.case().id)[-1].actor == "request by operator@example.com"
+    world.policies = policy_set(policy())
+    world.pass_minutes(1)
+    assert request(world.ports, asked).state == "queued"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""Approve: a person says yes or no to a remediation whose policy asks for that."""
+
+from __future__ import annotations
+
+from chalicelib.core.approvals import asks, standing
+from chalicelib.core.envelopes import cleaned
+from chalicelib.core.errors import PolicyError, Stale, Temporary
+from chalicelib.core.moments import format_moment
+from chalicelib.core.policies import Policy
+from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.intake import TRIES, Receipt, again, in_force
+from chalicelib.ports import Ports
+from chalicelib.record import record
+
+
+def approve(ports: Ports, remediation: str, *, by: str, because: str) -> Receipt:
+    """Say yes. With the last one that the policy asks for, the case is decided again, at once.
+
+    Status `decided` (that was enough), `noted` (others must say yes too), `duplicate` (this person has said so before),
+    or `refused`, and then nothing was written.
+    """
+    return _said(ports, remediation, by, because, yes=True)
+
+
+def reject(ports: Ports, remediation: str, *, by: str, because: str) -> Receipt:
+    """Say no: it stays a person's turn and starts nothing, until somebody requests it anew. Status as of `approve`."""
+    return _said(ports, remediation, by, because, yes=False)
+
+
+def _said(ports: Ports, remediation: str, by: str, because: str, *, yes: bool) -> Receipt:
+    who = cleaned(by)
+    if not who or not cleaned(because):
+        return Receipt("refused", "an approval needs a name and a reason: both stand in the trail", remediation)
+    with ports.tracing.verb("approve"):
+        for _ in range(TRIES):
+            case = ports.ledger.head(remediation)
+            policy = _asking(ports, case)
+            if case is None or isinstance(policy, str):
+                return Receipt("refused", str(policy), remediation, case.state.value if case else None)
+            wrong = _wrong(ports, case, policy, who)
+            if wrong:
+                return Receipt("refused", wrong, case.id, case.state.value)
+            try:
+                return _yes(ports, case, policy, who, because) if yes else _no(ports, case, policy, who, because)
+            except Stale:
+                continue
+    raise Temporary(f"{remediation} is written to by others all the time: come again")
+
+
+def _asking(ports: Ports, case: Remediation | None) -> Policy | str:
+    """The policy that asks, or why nothing is asked."""
+    if case is None:
+        return "no such remediation"
+    if case.state is not State.TICKETED or not asks(case.decision):
+        return f"nothing asks for an approval: it is {case.state}: {case.because}"
+    policies = in_force(ports)
+    if isinstance(policies, PolicyError):
+        return f"no policy set loads, so nobody can say whose yes counts: {policies}"
+    policy = policies.policy(str(case.decision.get("policy")))
+    if policy is None or policy.then.approval is None or policy.digest != case.decision.get("policy_digest"):
+        again(ports, case)
+        return "the policy has changed since it asked: the case was decided anew, look at it again"
+    return policy
+
+
+def _wrong(ports: Ports, case: Remediation, policy: Policy, who: str) -> str | None:
+    """Why this person's word does not count, or None."""
+    assert policy.then.approval is not None, "a policy that does not ask was refused before"
+    if not policy.then.approval.may(who):
+        return f"{who} is not among the approvers of {policy.id}: {', '.join(policy.then.approval.by)}"
+    requests = {line.actor for line in ports.ledger.trail(case.id) if case.first_seen and line.at >= case.first_seen}
+    if f"request by {who}" in requests:
+        return f"{who} asked for it: somebody else must approve it"
+    return None
+
+
+def _yes(ports: Ports, case: Remediation, policy: Policy, who: str, because: str) -> Receipt:
+    assert policy.then.approval is not None, "a policy that does not ask was refused before"
+    given = standing(case.decision, policy.digest)
+    if who in (one["by"] for one in given):
+        return Receipt("duplicate", f"{who} has approved it already", case.id, case.state.value)
+    one = {"by": who, "at": format_moment(ports.clock.now()), "because": because, "policy_digest": policy.digest}
+    given = [*given, one]
+    counted = f"{len(given)} of {policy.then.approval.minimum}"
+    head = record(ports, case, Cause.NOTED, f"approved by {who} ({counted}): {because}", actor=who,
+                  sets={"decision": {**case.decision, "approvals": given}}, evidence={"approval": one})  # fmt: skip
+    if len(given) < policy.then.approval.minimum:
+        return Receipt("noted", f"approved, {counted}: others must say yes too", head.id, head.state.value)
+    head = again(ports, head)
+    due = format_moment(head.due) if head.due else None
+    return Receipt("decided", f"approved, {counted}: {head.because}", head.id, head.state.value, due)
+
+
+def _no(ports: Ports, case: Remediation, policy: Policy, who: str, because: str) -> Receipt:
+    said = {"by": who, "at": format_moment(ports.clock.now()), "because": because, "policy_digest": policy.digest}
+    kept = {name: value for name, value in case.decision.items() if name not in ("ask_until", "approvals")}
+    head = record(ports, case, Cause.TICKETED, f"{policy.id}: rejected by {who}: {because}", actor=who,
+                  sets={"decision": {**kept, "action": "ticket", "rejected": said}, "due": None},
+                  evidence={"rejection": said})  # fmt: skip
+    return Receipt("decided", head.because, head.id, head.state.value)

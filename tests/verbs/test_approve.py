@@ -1,0 +1,184 @@
+"""A policy that asks: whose yes counts, how many it takes, and what becomes of silence, a no and a changed policy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib import lookup
+from chalicelib.approve import approve, reject
+from chalicelib.core.moments import format_moment
+from chalicelib.intake import Receipt, request
+from tests.sets import NODE, NOW, policy, policy_set
+from tests.verbs.conftest import World
+
+ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.org"
+
+
+def asking(*, window: str | None = None, **approval: Any) -> dict[str, Any]:
+    rule = {"by": ["*@example.com"], "minimum": 1, "within": 3 * 86400, "on_timeout": "ticket", **approval}
+    return policy("ask", action="approve", approval=rule, window=window)
+
+
+@pytest.fixture
+def asked(world: World) -> World:
+    """A node whose policy wants the yes of two people of example.com within three days."""
+    world.policies = policy_set(asking(minimum=2))
+    world.node()
+    world.say()
+    return world
+
+
+def yes(world: World, by: str, because: str = "the change board agreed") -> Receipt:
+    return approve(world.ports, world.case().id, by=by, because=because)
+
+
+def test_it_waits_as_a_ticket_that_names_the_moment_until_which_it_asks(asked: World) -> None:
+    case = asked.case()
+    assert case.state == "ticketed" and case.ticket
+    assert case.because == "ask: the policy ask: waits for an approval until 2026-11-26T12:00:00.000Z, has 0 of 2"
+    assert format_moment(case.due or NOW) == "2026-11-26T12:00:00.000Z"
+
+
+def test_with_the_last_yes_it_is_queued_and_both_names_stand_in_the_trail(asked: World) -> None:
+    assert yes(asked, ANN).status == "noted"
+    assert asked.case().state == "ticketed"
+    answer = yes(asked, BOB)
+    assert (answer.status, answer.state) == ("decided", "queued")
+    assert [one["by"] for one in asked.case().decision["approvals"]] == [ANN, BOB]
+    said = [line for line in asked.ledger.trail(asked.case().id) if "approval" in line.evidence]
+    assert [line.actor for line in said] == [ANN, BOB]
+    assert said[0].because == "approved by ann@example.com (1 of 2): the change board agreed"
+
+
+def test_what_was_approved_starts_and_is_proved_like_anything_else(asked: World) -> None:
+    yes(asked, ANN)
+    yes(asked, BOB)
+    asked.pass_minutes(5)
+    asked.round()
+    asked.scanned()
+    asked.end(str(asked.case().execution))
+    assert asked.case().state == "resolved"
+    assert "resolved" in asked.causes()
+
+
+def test_one_persons_yes_counts_once(asked: World) -> None:
+    yes(asked, ANN)
+    assert yes(asked, ANN).status == "duplicate"
+    assert asked.case().state == "ticketed"
+
+
+@pytest.mark.parametrize(
+    ("by", "because", "sentence"),
+    [
+        (EVE, "let it in", "eve@example.org is not among the approvers of ask: *@example.com"),
+        ("", "why not", "an approval needs a name and a reason"),
+        (ANN, "  ", "an approval needs a name and a reason"),
+    ],
+)
+def test_a_yes_that_does_not_count_writes_nothing(asked: World, by: str, because: str, sentence: str) -> None:
+    before = asked.case()
+    answer = yes(asked, by, because)
+    assert answer.status == "refused" and answer.because.startswith(sentence)
+    assert asked.case() == before
+
+
+def test_who_asked_for_it_cannot_approve_it(asked: World) -> None:
+    asked.pass_minutes(1)
+    request(asked.ports, {"ResourceId": NODE.id, "AccountId": NODE.account, "Region": NODE.region, "RequestedBy": ANN})
+    answer = yes(asked, ANN)
+    assert (answer.status, answer.because) == ("refused", "ann@example.com asked for it: somebody else must approve it")
+    assert yes(asked, BOB).status == "noted"
+
+
+def test_a_no_ends_the_question_and_stays_a_persons_turn(asked: World) -> None:
+    answer = reject(asked.ports, asked.case().id, by=BOB, because="the vendor warns of it")
+    assert (answer.status, answer.state) == ("decided", "ticketed")
+    assert asked.case().because == "ask: rejected by bob@example.com: the vendor warns of it"
+    assert yes(asked, ANN).because.startswith("nothing asks for an approval: it is ticketed")
+    asked.pass_minutes(10)
+    asked.say()
+    asked.pass_minutes(60 * 24 * 4)
+    asked.round()
+    assert asked.case().decision["action"] == "ticket" and not asked.case().execution
+
+
+@pytest.mark.parametrize(("on_timeout", "state"), [("ticket", "ticketed"), ("observe", "open")])
+def test_silence_has_its_outcome(world: World, on_timeout: str, state: str) -> None:
+    world.policies = policy_set(asking(minimum=2, on_timeout=on_timeout))
+    world.node()
+    world.say()
+    yes(world, ANN)
+    world.pass_minutes(3 * 24 * 60 - 2)
+    world.round()
+    assert lookup.approvals(world.ports)
+    world.pass_minutes(3)
+    world.round()
+    assert world.case().state == state
+    assert world.case().because.startswith("ask: 1 of 2 approvals came until 2026-11-26T12:00:00.000Z")
+    assert lookup.approvals(world.ports) == []
+    assert yes(world, BOB).status == "refused"
+
+
+def test_asking_again_does_not_move_the_moment_until_which_it_asks(asked: World) -> None:
+    asked.pass_minutes(600)
+    asked.say()
+    assert format_moment(asked.case().due or NOW) == "2026-11-26T12:00:00.000Z"
+
+
+def test_a_policy_that_was_changed_asks_anew(asked: World) -> None:
+    yes(asked, ANN)
+    asked.policies = policy_set(asking(minimum=2, within=86400))
+    answer = yes(asked, BOB)
+    assert answer.status == "refused" and "the policy has changed since it asked" in answer.because
+    assert yes(asked, BOB).status == "noted", "the first yes was said to another policy"
+
+
+def test_a_policy_that_asks_no_more_lets_it_go(asked: World) -> None:
+    asked.policies = policy_set(policy("ask"))
+    asked.pass_minutes(3 * 24 * 60 + 1)
+    asked.round()
+    assert asked.case().state in ("queued", "starting", "running")
+
+
+def test_an_approved_case_still_waits_for_its_window_and_keeps_its_approval(world: World) -> None:
+    world.policies = policy_set(asking(window="saturday", within=30 * 86400))
+    world.node()
+    world.say()
+    answer = yes(world, ANN)
+    assert (answer.state, answer.due) == ("waiting", "2026-11-28T02:00:00.000Z")
+    world.clock.move(timedelta(days=4, hours=14, minutes=1))
+    world.round()
+    assert world.case().state == "running"
+
+
+def test_a_new_episode_asks_anew(asked: World) -> None:
+    yes(asked, ANN)
+    yes(asked, BOB)
+    asked.pass_minutes(5)
+    asked.round()
+    asked.scanned()
+    asked.end(str(asked.case().execution))
+    asked.pass_minutes(60)
+    asked.node()
+    asked.scanned(missing=1)
+    asked.say()
+    assert asked.case().state == "ticketed" and asked.case().decision["approvals"] == []
+
+
+def test_what_waits_for_a_yes_is_listed_with_what_it_still_needs(asked: World) -> None:
+    yes(asked, ANN)
+    (one,) = lookup.approvals(asked.ports)
+    assert (one["node"], one["policy"], one["minimum"], one["by"]) == (NODE.id, "ask", 2, ["*@example.com"])
+    assert [(said["by"], said["because"]) for said in one["given"]] == [(ANN, "the change board agreed")]
+    assert one["until"] == "2026-11-26T12:00:00.000Z"
+
+
+def test_nothing_is_approved_where_nothing_asks(world: World) -> None:
+    world.node()
+    world.say()
+    assert yes(world, ANN).because.startswith("nothing asks for an approval: it is queued")
+    nowhere = approve(world.ports, "111122223333.eu-west-1.i-0.patch", by=ANN, because="x")
+    assert (nowhere.status, nowhere.because) == ("refused", "no such remediation")
