@@ -17,6 +17,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node, node_id, valid_place
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.measure import measured
 from chalicelib.ports import Ports
 from chalicelib.record import record
 
@@ -189,13 +190,15 @@ def _fetch(
         return None, None
     here = finding.node
     node = patch = None
-    if "node" in blocks and not finding.compliant:
+    if ("node" in blocks or "patch.ours" in blocks) and not finding.compliant:
         node = ports.inventory.nodes(here.location, [here.id]).get(here.id)
     proof = (finding.compliant and case.state is not State.RESOLVED) or case.state is State.REBOOT_PENDING
-    if finding.control is Control.PATCH and (proof or "patch" in blocks):
+    if finding.control is Control.PATCH and (proof or "patch" in blocks or "patch.ours" in blocks):
         patch = ports.inventory.patch_states(here.location, [here.id]).get(here.id)
     if patch and "patch.missing" in blocks and not finding.compliant:
         patch = ports.inventory.patches(here, patch) if patch.noncompliant else replace(patch, patches=())
+    if patch and "patch.ours" in blocks and not finding.compliant:
+        patch = measured(ports, here.location, node, patch)
     return node, patch
 
 

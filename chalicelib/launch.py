@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from chalicelib.core.baselines import Verdict
 from chalicelib.core.decisions import overdue
-from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.findings import Control
 from chalicelib.core.guards import Admitted, Held, Room, cool_down
 from chalicelib.core.moments import format_moment
 from chalicelib.core.outcomes import proves
@@ -23,12 +25,16 @@ from chalicelib.core.plans import (
     parameters,
 )
 from chalicelib.core.remediations import Cause, Remediation, State
-from chalicelib.intake import again
+from chalicelib.intake import again, in_force
+from chalicelib.measure import verdicts
 from chalicelib.ports import Ports
 from chalicelib.record import quietly, record
 
 RECHECK = timedelta(hours=4)
 """When a stopped node is looked at again, if its scan has not said before that it runs."""
+
+UNMEASURED = timedelta(hours=1)
+"""When a node is looked at again of which nobody can say whose baseline it was scanned with."""
 
 SETTLES = timedelta(minutes=5)
 """When a node that was stopping or starting is looked at again."""
@@ -64,12 +70,16 @@ def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
     ids = [case.node.id for case in admitted.cases]
     nodes = ports.inventory.nodes(admitted.location, ids)
     scans = ports.inventory.patch_states(admitted.location, ids)
+    checked = _other_baselines(ports, admitted, nodes, scans)
     running: list[Remediation] = []
     stopped: list[Remediation] = []
     for case in admitted.cases:
         node, scan = nodes.get(case.node.id), scans.get(case.node.id)
         try:
-            if not _leaves(ports, case, admitted.plan, node, scan):
+            strange = checked.get(case.node.id) if case.control is Control.PATCH else None
+            if not (strange and _measured_otherwise(ports, case, node, strange)) and not _leaves(
+                ports, case, admitted.plan, node, scan
+            ):
                 (stopped if node and node.stopped else running).append(case)
         except Stale:
             continue
@@ -77,6 +87,44 @@ def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
     if running:
         batches.append(_intend(ports, admitted, admitted.plan.document or PATCH_NODES, running))
     return [batch for batch in batches if batch]
+
+
+def _other_baselines(
+    ports: Ports, admitted: Admitted, nodes: Mapping[str, NodeState], scans: Mapping[str, PatchState]
+) -> dict[str, Verdict]:
+    """The nodes that may not start because their last scan used another baseline, or nobody can say which one.
+
+    Only where `_set.yaml` says `baselines: enforce`; with `warn` each is said in a notice, and starts.
+    """
+    policies = in_force(ports)
+    mode = "enforce" if isinstance(policies, PolicyError) else policies.settings.baselines
+    if mode == "off":
+        return {}
+    found = verdicts(ports, admitted.location, nodes, scans)
+    odd = {id: one for id, one in found.items() if one.ours is not True}
+    if mode == "enforce":
+        return odd
+    for id, one in odd.items():
+        ports.notices.say("other_baseline", node=f"{admitted.location}/{id}", because=one.because)
+    return {}
+
+
+def _measured_otherwise(ports: Ports, case: Remediation, node: NodeState | None, found: Verdict) -> bool:
+    """Whether the case leaves the batch because what it lacks was not measured by our baselines.
+
+    Another baseline is a person's turn at once; where nobody can say, it waits, up to its deadline.
+    """
+    if node is not None and node.gone:
+        return False
+    if found.ours is None:
+        _wait_for(ports, case, "baseline", f"the baseline is not known to be ours: {found.because}", UNMEASURED)
+        return True
+    because = (
+        f"another baseline than ours: {found.because}; have it scanned with ours, see `patchwarden baseline drift`"
+    )
+    decision = {**case.decision, "action": "ticket"}
+    record(ports, case, Cause.TICKETED, because, sets={"decision": decision, "due": None, "held": None})
+    return True
 
 
 def _fitting(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from chalicelib.core.baselines import Baseline, Seen
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Finding
 from chalicelib.core.journal import Entry, Kind
@@ -253,6 +254,28 @@ class Tickets(Protocol):
 
     def resolve(self, errand: Errand) -> None:
         """Close the errand's ticket; closing a closed one is no error."""
+
+
+class Baselines(Protocol):
+    """The patch baselines of an account in one Region; only what a person runs asks for them."""
+
+    def seen(self, location: Location) -> Seen:
+        """The account's own baselines, and what every patch group is registered with."""
+
+    def create(self, location: Location, baseline: Baseline, token: str) -> str:
+        """The id of the new baseline; the same token again gives the same one."""
+
+    def update(self, location: Location, id: str, baseline: Baseline) -> None:
+        """Replace its content and the digest that it is tagged with."""
+
+    def register(self, location: Location, id: str, group: str) -> None:
+        """Nodes of the patch group get this baseline; Denied if another one holds the group."""
+
+    def deregister(self, location: Location, id: str, group: str) -> None:
+        """Nodes of the patch group no longer get this baseline."""
+
+    def make_default(self, location: Location, id: str) -> None:
+        """Nodes in no registered patch group get this baseline."""
 
 
 class PolicyStore(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chalicelib.ports import Clock, Ledger, Notices, PolicyStore, Ports, Shelf
+from chalicelib.ports import Baselines, Clock, Ledger, Notices, PolicyStore, Ports, Shelf
 
 PACKED = Path(__file__).with_name("policies.json")
 """The compiled policy set that ships with the code."""
@@ -40,6 +40,7 @@ class Settings:
 
 
 _ports: Ports | None = None
+_baselines: Baselines | None = None
 
 
 def ports() -> Ports:
@@ -64,10 +65,10 @@ def caller() -> str:
     return caller()
 
 
-def use(bundle: Ports | None) -> None:
-    """Serve from this bundle from now on; None: build anew when asked."""
-    global _ports
-    _ports = bundle
+def use(bundle: Ports | None, patch_baselines: Baselines | None = None) -> None:
+    """Serve from this bundle, and these patch baselines, from now on; None: build anew when asked."""
+    global _ports, _baselines
+    _ports, _baselines = bundle, patch_baselines
 
 
 def local(sqlite: str | None) -> Ports:
@@ -112,7 +113,6 @@ def build(
 
     `session` opens the boto3 session that every call goes through; `clock` replaces the system's; `quiet` says nothing.
     """
-    from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
     from chalicelib.adapters.inventory import AwsInventory
     from chalicelib.adapters.notices import Silent
@@ -121,13 +121,7 @@ def build(
     from chalicelib.adapters.tracing import XRay
 
     clock = clock or SystemClock()
-    accounts = Accounts(
-        role=settings.role,
-        external_id=settings.external_id,
-        hub_account=settings.hub_account,
-        session=session,
-        now=clock.now,
-    )
+    accounts = _accounts(settings, session, clock)
     kept, notices = ledger(settings), Silent() if quiet else _notices(settings, clock)
     return Ports(
         ledger=kept,
@@ -139,6 +133,29 @@ def build(
         tracing=XRay(),
         clock=clock,
     )
+
+
+def _accounts(settings: Settings, session: Callable[[], Any] | None, clock: Clock) -> Any:
+    from chalicelib.adapters.accounts import Accounts
+
+    return Accounts(
+        role=settings.role,
+        external_id=settings.external_id,
+        hub_account=settings.hub_account,
+        session=session,
+        now=clock.now,
+    )
+
+
+def baselines(
+    settings: Settings | None = None, *, session: Callable[[], Any] | None = None, time: Clock | None = None
+) -> Baselines:
+    """The patch baselines of every account, through the role of the members."""
+    from chalicelib.adapters.baselines import PatchBaselines
+
+    if _baselines is not None and settings is None:
+        return _baselines
+    return PatchBaselines(_accounts(settings or Settings.from_environment(), session, time or clock()))
 
 
 def ledger(settings: Settings) -> Ledger:

@@ -17,6 +17,7 @@ from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.approving import approvals, approve, reject
+from patchwarden.baseline_commands import baseline
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
     exemption_commands,
@@ -28,6 +29,7 @@ from patchwarden.policy import (  # noqa: F401  (they join the group)
 )
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
+from patchwarden.report_commands import report
 from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, REFUSED, Scope, form_option, known_nodes, one_node
 from patchwarden.simulate.commands import simulate
 from patchwarden.watching import again_and_again, completion, every_option, executions, tail, top
@@ -225,6 +227,8 @@ def audit_verify(scope: Scope, form: str) -> None:
 for _command in (
     policy,
     schedule,
+    baseline,
+    report,
     pause,
     resume,
     simulate,

@@ -160,6 +160,7 @@ def _patch_state(state: Mapping[str, Any]) -> PatchState:
         critical=state.get("CriticalNonCompliantCount", 0),
         security=state.get("SecurityNonCompliantCount", 0),
         other=state.get("OtherNonCompliantCount", 0),
+        group=state.get("PatchGroup") or None,
     )
 
 

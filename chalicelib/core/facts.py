@@ -65,7 +65,9 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class PatchState:
-    """The result of the last patch operation on a node.
+    """The result of the last patch operation on a node; `group` is its patch group.
+
+    `ours`: whether `baseline` is what our own baselines say, `expected`; None: nobody looked, or nobody can say.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstancePatchState.html
     """
@@ -83,6 +85,9 @@ class PatchState:
     security: int = 0
     other: int = 0
     patches: tuple[Patch, ...] | None = None
+    group: str | None = None
+    ours: bool | None = None
+    expected: str | None = None
 
     @property
     def noncompliant(self) -> int:
@@ -153,6 +158,10 @@ def patch_block(patch: PatchState) -> dict[str, Any]:
             "other": patch.other,
         },
     }
+    if patch.ours is not None:
+        block["baseline_ours"] = patch.ours
+    if patch.expected is not None:
+        block["baseline_expected"] = patch.expected
     if patch.patches is not None:
         block["missing"] = [
             {"id": item.id, "title": item.title, "class": item.classification, "severity": item.severity,

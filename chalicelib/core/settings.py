@@ -33,6 +33,7 @@ class Settings:
     """`linger` is how long a batch waits for company, `verify_within` how long for its scan.
 
     `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
+    `baselines` is what is done with a node that another patch baseline than ours was used on: enforce, warn or off.
     """
 
     linger: timedelta
@@ -42,10 +43,11 @@ class Settings:
     freezes: tuple[Freeze, ...]
     documents: frozenset[str]
     windows: Mapping[str, Window] = field(hash=False)
+    baselines: str = "off"
 
     @classmethod
     def from_json(cls, value: object) -> Settings:
-        known = exactly(value, "the settings", _SETTINGS)
+        known = exactly(_completed(value), "the settings", _SETTINGS)
         scope = exactly(known["scope"], "the scope", {"accounts": list, "regions": list})
         return cls(
             linger=timedelta(seconds=known["linger"]),
@@ -55,10 +57,11 @@ class Settings:
             freezes=tuple(map(Freeze.from_json, known["freezes"])),
             documents=frozenset(known["documents"]),
             windows={name: Window.from_json(name, window) for name, window in known["windows"].items()},
+            baselines=known["baselines"],
         )
 
 
-_SETTINGS = {
+_SETTINGS: dict[str, type | frozenset[str]] = {
     "linger": int,
     "verify_within": int,
     "executions_per_location": int,
@@ -66,7 +69,14 @@ _SETTINGS = {
     "freezes": list,
     "documents": list,
     "windows": dict,
+    "baselines": frozenset({"enforce", "warn", "off"}),
 }
+_LATER = {"baselines": "off"}
+"""What a set that was compiled before there was such a setting means by leaving it out."""
+
+
+def _completed(value: object) -> object:
+    return {**_LATER, **value} if isinstance(value, dict) else value
 
 
 def _location(account: object, region: object) -> Location:

@@ -81,6 +81,7 @@ _EC2 = "ec2:DescribeInstances"
 _INFORMATION = "ssm:DescribeInstanceInformation"
 _STATES = "ssm:DescribeInstancePatchStates"
 _PATCHES = "ssm:DescribeInstancePatches"
+_OURS = "the journal of `patchwarden baseline apply`"
 _TAGS = "ec2:DescribeInstances; ssm:ListTagsForResource for a hybrid node"
 
 _EC2_STATES = ("pending", "running", "shutting-down", "terminated", "stopping", "stopped")
@@ -134,6 +135,8 @@ _NODE = (
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstancePatchState.html
 _PATCH = (
     Field(("patch", "baseline"), Type.STRING, 2, "Patch baseline of the last operation", _STATES, "patch"),
+    Field(("patch", "baseline_ours"), Type.BOOLEAN, 2, "Whether that is what our baselines say", _OURS, "patch.ours"),
+    Field(("patch", "baseline_expected"), Type.STRING, 1, "The baseline that ours say", _OURS, "patch.ours"),
     Field(("patch", "operation"), Type.STRING, 2, "Last operation", _STATES, "patch", ("Scan", "Install")),
     Field(("patch", "operation_end"), Type.MOMENT, 2, "When the last operation ended", _STATES, "patch"),
     Field(("patch", "snapshot"), Type.STRING, 1, "SnapshotId of the last operation", _STATES, "patch"),

@@ -15,6 +15,7 @@ from chalicelib.core.paths import Path as FactPath
 from chalicelib.core.policies import PolicySet
 from patchwarden.policy import shapes
 from patchwarden.policy.asking import operators, parsed
+from patchwarden.policy.baseline_files import Baselines, read_baselines
 from patchwarden.policy.check import GROUPS, check_policy, check_set, size
 from patchwarden.policy.expecting import check_tests
 from patchwarden.policy.fitting import fit
@@ -45,6 +46,7 @@ class Directory:
     policies: dict[str, tuple[Source, shapes.PolicyFile]]
     fixtures: dict[str, Fixture | None]
     schedules: Schedules
+    baselines: Baselines
     problems: list[Problem]
 
     @property
@@ -84,8 +86,9 @@ def read_directory(path: Path, *, now: datetime | None = None) -> Directory:
         elif policy is not None:
             policies[policy.id] = source, policy
     schedules, planned = read_schedules(path / "schedules", rules, now)
-    problems = [problem for source in (setting, *sources, *read_all, *planned) for problem in source.problems]
-    return Directory(rules, policies, fixtures, schedules, sorted(problems))
+    baselines, wanted = read_baselines(path / "baselines", rules)
+    problems = [problem for source in (setting, *sources, *read_all, *planned, *wanted) for problem in source.problems]
+    return Directory(rules, policies, fixtures, schedules, baselines, sorted(problems))
 
 
 def _rules(source: Source, now: datetime | None) -> shapes.SetFile | None:
@@ -213,6 +216,7 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
         "windows": {name: window.model_dump() for name, window in rules.windows.items()},
         "freezes": [_freeze(freeze) for freeze in rules.freezes],
         "documents": sorted(rules.documents),
+        **({} if rules.baselines == "off" else {"baselines": rules.baselines}),
     }
 
 

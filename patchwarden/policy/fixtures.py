@@ -140,6 +140,8 @@ def _patch(finding: Finding, shape: shapes.Fixture) -> PatchState | None:
     return PatchState(
         id=finding.node.id,
         baseline=patch.baseline,
+        ours=patch.baseline_ours,
+        expected=patch.baseline_expected,
         operation=patch.operation,
         ended_at=patch.operation_end,
         snapshot=patch.snapshot,

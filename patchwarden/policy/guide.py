@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from chalicelib.core.conditions import OPERATORS, Operator
 from chalicelib.core.vocabulary import FIELDS, Field
-from patchwarden.policy import schedule_files, shapes
+from patchwarden.policy import baseline_files, schedule_files, shapes
 from patchwarden.policy.check import EFFECTIVE, span
 from patchwarden.policy.schema import policy_schema
 
@@ -139,6 +139,7 @@ _TABLES: dict[str, Callable[[], Rows]] = {
     "expect": lambda: _model(shapes.Expect),
     "set": lambda: _model(shapes.SetFile),
     "schedule": lambda: _model(schedule_files.ScheduleFile),
+    "baseline": lambda: _model(baseline_files.BaselineFile),
     "operators": _operators,
     "vocabulary": _vocabulary,
 }

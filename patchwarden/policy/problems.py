@@ -35,7 +35,7 @@ CODES: dict[str, str] = {
     "PW205": "A condition without an operator, or with several.",
     "PW206": "A duration that cannot be read.",
     "PW207": "A moment or day that cannot be read, or has no zone.",
-    "PW208": "Two policies, or two schedules, with the same id.",
+    "PW208": "Two policies, two schedules or two baselines with the same id.",
     "PW301": "A path that is not JSONPath.",
     "PW302": "A path that is JSONPath, but not within the safe profile.",
     "PW303": "A path to a fact that does not exist.",
@@ -79,9 +79,15 @@ CODES: dict[str, str] = {
     "PW802": "An account or Region of a schedule outside the scope of _set.yaml.",
     "PW803": "An exclusion that has no effect, or leaves nothing.",
     "PW804": "An override list that _set.yaml does not allow.",
+    "PW901": "A rule of a baseline with none, or both, of approve_after_days and approve_until.",
+    "PW902": "Something in a baseline that its operating system does not have.",
+    "PW903": "A value of a filter that AWS's guide does not list for the operating system.",
+    "PW904": "An account or Region of a baseline outside the scope of _set.yaml.",
+    "PW905": "Two baselines for the same patch group, or two defaults, in one place.",
+    "PW906": "A baseline that approves nothing, or approves and rejects the same patch.",
 }
 """Codes are stable: one is never given a second meaning. 1 the file, 2 its shape, 3 conditions, 4 what a policy
-wants, 5 _set.yaml, 6 tests and fixtures, 7 what is wrong between policies, 8 schedules."""
+wants, 5 _set.yaml, 6 tests and fixtures, 7 what is wrong between policies, 8 schedules, 9 baselines."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -136,6 +136,8 @@ class Pseudonyms:
 
     def _patch(self, patch: Mapping[str, Any]) -> dict[str, Any]:
         other = {**patch, "baseline": self._baseline(patch["baseline"])}
+        if "baseline_expected" in patch:
+            other["baseline_expected"] = self._baseline(patch["baseline_expected"])
         if "snapshot" in patch:
             other["snapshot"] = str(uuid.UUID(self._hash("snapshot", patch["snapshot"])[:32]))
         return other

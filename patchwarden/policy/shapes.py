@@ -406,6 +406,8 @@ class FixturePatch(Shape):
     """The last patch operation; without `missing` the single patches were not fetched."""
 
     baseline: Text = "pb-0123456789abcdef0"
+    baseline_ours: Annotated[bool | None, Field(description="Whether it is the one that ours says")] = None
+    baseline_expected: Annotated[str | None, Field(description="The one that ours says")] = None
     operation: Literal["Scan", "Install"] = "Scan"
     operation_end: Annotated[Moment, Field(description="When it ended")]
     snapshot: str | None = None
@@ -539,6 +541,10 @@ class SetFile(Shape):
     override_lists: Annotated[
         list[OverrideList], Field(description="Lists of patches that a schedule may install instead of the baseline's")
     ] = Field(default_factory=list)
+    baselines: Annotated[
+        Literal["enforce", "warn", "off"],
+        Field(description="What is done with a node whose last scan used another patch baseline than ours"),
+    ] = "off"
     defaults: Annotated[Defaults, Field(description="What a policy gets where it says nothing")] = Field(
         default_factory=Defaults
     )

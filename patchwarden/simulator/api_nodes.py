@@ -152,7 +152,17 @@ def _opsitem_tags(aws: Aws, caller: Caller, name: str) -> list[Reply] | None:
     return [dict(tag) for tag in aws.opsitems.find(caller.location, name).tags]
 
 
-_TAGGED = {"ManagedInstance": _node_tags, "Automation": _automation_tags, "OpsItem": _opsitem_tags}
+def _baseline_tags(aws: Aws, caller: Caller, name: str) -> list[Reply] | None:
+    kept = aws.baselines[caller.location].own.get(name)
+    return tag_list(kept.tags) if kept else None
+
+
+_TAGGED = {
+    "PatchBaseline": _baseline_tags,
+    "ManagedInstance": _node_tags,
+    "Automation": _automation_tags,
+    "OpsItem": _opsitem_tags,
+}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[Reply]:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.nodes import Location
+from patchwarden.simulator import baselines
 from patchwarden.simulator.automations import Automations
 from patchwarden.simulator.clock import VirtualClock
 from patchwarden.simulator.compliance import Compliance
@@ -75,6 +76,7 @@ class Aws:
         self.commands = RunCommand(clock, self.names, fleet, self.power, self.compliance, emit)
         self.automations = Automations(clock, self.names, self.commands, self.limits, emit)
         self.opsitems = OpsItems(clock, self.names)
+        self.baselines = baselines.shelves()
         self.snapshots: dict[Location, dict[str, Snapshot]] = defaultdict(dict)
         self.denied: set[tuple[str, str]] = set()
         self.down: set[Location] = set()

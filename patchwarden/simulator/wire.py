@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
-from patchwarden.simulator import api_actions, api_config, api_ec2, api_nodes, api_sts
+from patchwarden.simulator import api_actions, api_baselines, api_config, api_ec2, api_nodes, api_sts
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply
 from patchwarden.simulator.protocols import PROTOCOLS, Answer, service_model
 from patchwarden.simulator.refusals import NotServed, Refusal, WrongAnswer, invalid, throttled
@@ -28,7 +28,7 @@ What it raises takes the place of the answer: an exception of botocore's, as a b
 """
 
 SERVICES: dict[str, Mapping[str, Operation]] = {
-    "ssm": {**api_nodes.OPERATIONS, **api_actions.OPERATIONS},
+    "ssm": {**api_nodes.OPERATIONS, **api_actions.OPERATIONS, **api_baselines.OPERATIONS},
     "config": api_config.OPERATIONS,
     "ec2": api_ec2.OPERATIONS,
     "sts": api_sts.OPERATIONS,

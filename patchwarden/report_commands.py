@@ -1,0 +1,8 @@
+"""The `report` commands."""
+
+import click
+
+
+@click.group()
+def report() -> None:
+    """Reports."""
