@@ -59,10 +59,18 @@ cron: "0 6 ? * * *"
 zone: Europe/Dublin
 target: {all: true}
 """
+BASELINE = """\
+id: windows
+title: Security updates a week after their release
+owner: secops@example.com
+os: WINDOWS
+rules: [{classification: [SecurityUpdates], approve_after_days: 7}]
+patch_groups: [prod]
+"""
 BULK = "<more than 1 MiB of text>"
 
 _FILES = {"policy": "prod-window.yaml", "set": "_set.yaml", "fixture": "fixtures/prod.yaml",
-          "schedule": "schedules/daily-scan.yaml"}  # fmt: skip
+          "schedule": "schedules/daily-scan.yaml", "baseline": "baselines/windows.yaml"}  # fmt: skip
 _MARKER = re.compile(r"(?m)^# (\S+\.yaml)\n")
 _KEY = re.compile(r"(?m)^([A-Za-z_]+):")
 
@@ -82,10 +90,11 @@ class Example:
     def write(self, text: str, directory: Path) -> None:
         """A directory that holds this, and is sound otherwise."""
         files = {"_set.yaml": SET, "prod-window.yaml": POLICY, "fixtures/prod.yaml": FIXTURE,
-                 "schedules/daily-scan.yaml": SCHEDULE}  # fmt: skip
+                 "schedules/daily-scan.yaml": SCHEDULE, "baselines/windows.yaml": BASELINE}  # fmt: skip
         for name, part in self._parts(text):
-            files[name] = part if self.whole else completed(files.get(name, POLICY), part)
-        for folder in ("fixtures", "schedules"):
+            base = BASELINE if name.startswith("baselines/") else POLICY
+            files[name] = part if self.whole else completed(files.get(name, base), part)
+        for folder in ("fixtures", "schedules", "baselines"):
             (directory / folder).mkdir(parents=True)
         for name, content in files.items():
             (directory / name).write_text(content.replace(BULK, "x" * LARGEST), encoding="utf-8")
@@ -165,6 +174,10 @@ _DOCUMENT = "then:\n  action: remediate\n  document: {{name: {}, version: '3', p
 
 def _schedule(wrong: str, right: str) -> Example:
     return Example(wrong, right, file="schedule")
+
+
+def _baseline(wrong: str, right: str) -> Example:
+    return Example(wrong, right, file="baseline")
 
 
 _LISTS = "override_lists: [s3://example-patch-lists/2026-12.yaml]\n"
@@ -252,12 +265,31 @@ EXAMPLES: dict[str, Example] = {
         "where: {accounts: ['111122223333'], exclude: ['444455556666']}\n", "where: {accounts: ['111122223333']}\n"
     ),
     "PW804": _schedule(_INSTALL, f"# _set.yaml\n{_LISTS}# schedules/daily-scan.yaml\n{_INSTALL}"),
+    "PW901": _baseline(
+        "rules: [{approve_after_days: 7, approve_until: 2026-11-10}]\n", "rules: [{approve_until: 2026-11-10}]\n"
+    ),
+    "PW902": _baseline(
+        "os: UBUNTU\nrules: [{priority: [Required], approve_until: 2026-11-10}]\n",
+        "os: UBUNTU\nrules: [{priority: [Required], approve_after_days: 0}]\n",
+    ),
+    "PW903": _baseline(
+        "rules: [{classification: [Security], approve_after_days: 7}]\n",
+        "rules: [{classification: [SecurityUpdates], approve_after_days: 7}]\n",
+    ),
+    "PW904": _baseline("where: {regions: [us-west-2]}\n", "where: {regions: [eu-west-1]}\n"),
+    "PW905": _baseline(
+        "# baselines/windows-2.yaml\nid: windows-2\n",
+        "# baselines/windows-2.yaml\nid: windows-2\npatch_groups: [dev]\n",
+    ),
+    "PW906": _baseline(
+        "approved: {patches: [KB5031364]}\nrejected: {patches: [KB5031364]}\n", "rejected: {patches: [KB5031364]}\n"
+    ),
 }
 
 
 def page() -> str:
     """The page of all codes, with what is really said about each wrong example."""
-    parts = [_HEAD.format(policy=POLICY, set=SET, schedule=SCHEDULE)]
+    parts = [_HEAD.format(policy=POLICY, set=SET, schedule=SCHEDULE, baseline=BASELINE)]
     for number, chapter in CHAPTERS.items():
         parts.append(f"## {chapter}\n")
         parts += [_section(code, meaning) for code, meaning in CODES.items() if code[2] == number]
@@ -290,6 +322,7 @@ CHAPTERS = {
     "6": "Tests and fixtures",
     "7": "Between policies",
     "8": "Schedules",
+    "9": "Baselines",
 }
 
 _SECTION = """\
@@ -329,6 +362,11 @@ this schedule, `schedules/daily-scan.yaml`,
 
 ```yaml
 {schedule}```
+
+this baseline, `baselines/windows.yaml`,
+
+```yaml
+{baseline}```
 
 and one fixture, `fixtures/prod.yaml`, whose node has the tags `Environment: prod` and `App: web`, on 23 November 2026.
 """

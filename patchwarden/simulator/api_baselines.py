@@ -1,10 +1,14 @@
 """SSM on patch baselines and their patch groups, as Systems Manager answers.
 
+A node's next scan uses the baseline that its group is registered with, and says so. What a baseline approves is not
+simulated: what is missing stays what the platform's own baseline approves.
+
 https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribePatchBaselines.html
 """
 
 from __future__ import annotations
 
+from chalicelib.core.baselines import operating_system
 from patchwarden.simulator import baselines
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request
 from patchwarden.simulator.refusals import NotServed, Refusal
@@ -12,6 +16,15 @@ from patchwarden.simulator.refusals import NotServed, Refusal
 
 def _shelf(aws: Aws, caller: Caller) -> baselines.Shelf:
     return aws.baselines[caller.location]
+
+
+def _settle(aws: Aws, caller: Caller) -> None:
+    """Which baseline every node gets from now on: its group's, the default, or the one that it always had."""
+    shelf = _shelf(aws, caller)
+    for machine in aws.fleet.at(caller.location):
+        predefined = aws.predefined.setdefault(machine.node, machine.baseline)
+        os = operating_system(machine.platform.name, machine.platform.version) or ""
+        machine.baseline = shelf.groups.get((os, machine.group)) or shelf.defaults.get(os) or predefined
 
 
 def create_patch_baseline(aws: Aws, caller: Caller, request: Request) -> Reply:
@@ -40,11 +53,13 @@ def describe_patch_groups(aws: Aws, caller: Caller, request: Request) -> Reply:
 
 def register_patch_baseline_for_patch_group(aws: Aws, caller: Caller, request: Request) -> Reply:
     baselines.register(_shelf(aws, caller), request["BaselineId"], request["PatchGroup"])
+    _settle(aws, caller)
     return {"BaselineId": request["BaselineId"], "PatchGroup": request["PatchGroup"]}
 
 
 def deregister_patch_baseline_for_patch_group(aws: Aws, caller: Caller, request: Request) -> Reply:
     baselines.deregister(_shelf(aws, caller), request["BaselineId"], request["PatchGroup"])
+    _settle(aws, caller)
     return {"BaselineId": request["BaselineId"], "PatchGroup": request["PatchGroup"]}
 
 
@@ -52,6 +67,7 @@ def register_default_patch_baseline(aws: Aws, caller: Caller, request: Request) 
     shelf = _shelf(aws, caller)
     kept = baselines.find(shelf, request["BaselineId"])
     shelf.defaults[kept.os] = kept.id
+    _settle(aws, caller)
     return {"BaselineId": kept.id}
 
 

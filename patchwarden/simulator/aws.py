@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.core.nodes import Location
+from chalicelib.core.nodes import Location, Node
 from patchwarden.simulator import baselines
 from patchwarden.simulator.automations import Automations
 from patchwarden.simulator.clock import VirtualClock
@@ -77,6 +77,7 @@ class Aws:
         self.automations = Automations(clock, self.names, self.commands, self.limits, emit)
         self.opsitems = OpsItems(clock, self.names)
         self.baselines = baselines.shelves()
+        self.predefined: dict[Node, str] = {}
         self.snapshots: dict[Location, dict[str, Snapshot]] = defaultdict(dict)
         self.denied: set[tuple[str, str]] = set()
         self.down: set[Location] = set()

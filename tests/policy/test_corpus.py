@@ -36,7 +36,9 @@ def place(directory: Path, broken: Path) -> Path:
     (directory / "_set.yaml").write_text(rules)
     shutil.copy(FIXTURE, directory / "fixtures" / "prod-linux.yaml")
     (directory / "schedules").mkdir()
-    places = {"set": "_set.yaml", "fixture": "fixtures/broken.yaml", "schedule": "schedules/broken.yaml"}
+    (directory / "baselines").mkdir()
+    places = {"set": "_set.yaml", "fixture": "fixtures/broken.yaml", "schedule": "schedules/broken.yaml",
+              "baseline": "baselines/broken.yaml"}  # fmt: skip
     target = places.get(role, "tested.yaml")
     shutil.copy(broken, directory / target)
     return directory / target
@@ -68,4 +70,4 @@ def test_every_code_has_a_broken_file_or_a_test_of_its_own() -> None:
     """Codes that need more than one file, or no file at all, are tested in test_compile.py and test_lint.py."""
     shown = {code for broken in CORPUS for code, *_ in EXPECTED.findall(broken.read_text())}
     between = {code for code in CODES if code.startswith("PW7")}
-    assert set(CODES) - shown == {"PW102", "PW208", "PW505", "PW607", *between}
+    assert set(CODES) - shown == {"PW102", "PW208", "PW505", "PW607", "PW905", *between}
