@@ -33,6 +33,7 @@ check: venv ## style, types, floors, policies, pages
 docs: venv ## the pages that are drawn from tables
 	@$(PY) -c 'from patchwarden.diagrams import states; print(states(), end="")' > docs/states.md
 	@$(PY) -m patchwarden policy schema > docs/policy.schema.json
+	@$(PY) -m patchwarden.reporting.template > deploy/reporting.yaml
 	@$(PY) -c 'from patchwarden.policy.examples import page; print(page(), end="")' > docs/policy-codes.md
 	@$(PY) -c 'from tests.policy.sessions import refresh; refresh()'
 
