@@ -78,6 +78,9 @@ _PARTS = {
     "MinimumTests": "`at_least`, `both_outcomes`",
     "Where": "`accounts`, `units`, `exclude`, `regions`",
     "Target": "`all: true`, or `tag` and `values`, or `resource_group`",
+    "ApprovedPatches": "`patches`, `compliance_level`, `non_security`",
+    "RejectedPatches": "`patches`, `action`: `allow-as-dependency` or `block`",
+    "BaselineWhere": "`accounts`, `regions`",
     "ScheduleLimits": "`locations` and `nodes`, each with `concurrency` and `max_errors`",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from pathlib import Path
 
@@ -118,3 +119,12 @@ def test_two_baselines_may_not_claim_the_same(first: str, second: str, codes: li
 def test_our_own_examples_load() -> None:
     asked = wanted(ROOT / "policies")
     assert isinstance(asked, Wanted) and [told(one) for one in asked.baselines] == [[], [], []]
+
+
+def test_the_page_shows_a_file_that_loads(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "baselines.md").read_text(), re.S)
+    (tmp_path / "baselines").mkdir()
+    (tmp_path / "_set.yaml").write_text(SET)
+    (tmp_path / "baselines" / "windows.yaml").write_text(block)
+    asked = wanted(tmp_path)
+    assert isinstance(asked, Wanted) and [told(one) for one in asked.baselines] == [[]]
