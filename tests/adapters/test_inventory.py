@@ -42,7 +42,7 @@ def node_state(machine: Machine) -> NodeState:
 
 def patch_state(machine: Machine, report: Report, *, whole: bool = False) -> PatchState:
     lacking = [(entry.patch, entry.state) for entry in report.noncompliant]
-    worst = {"critical": 0, "security": 0, "other": 0}
+    worst: dict[str, Any] = {"critical": 0, "security": 0, "other": 0}
     for patch, _ in lacking:
         security = "Security" in patch.classification
         worst["critical" if patch.severity == "Critical" else "security" if security else "other"] += 1
@@ -52,6 +52,7 @@ def patch_state(machine: Machine, report: Report, *, whole: bool = False) -> Pat
         operation=report.operation,
         ended_at=report.ended_at.astimezone(UTC),
         snapshot=report.snapshot,
+        group=report.group,
         missing=report.count("MISSING"),
         failed=report.count("FAILED"),
         pending_reboot=report.count("INSTALLED_PENDING_REBOOT"),

@@ -16,7 +16,7 @@ from tests.sets import HERE, NODE, NOW, policy, policy_set, scan
 from tests.verbs.conftest import Broken, World
 
 OURS, THEIRS = "pb-00000000000000001", "pb-00000000000000009"
-PLATFORM = {"platform_name": "Amazon Linux", "platform_version": "2023"}
+PLATFORM: dict[str, Any] = {"platform_name": "Amazon Linux", "platform_version": "2023"}
 
 
 def applied(world: World, baseline: str = OURS) -> None:
