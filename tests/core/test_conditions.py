@@ -28,7 +28,7 @@ FINDING = Finding(NODE, Control.PATCH, False, AT, Source.SSM, detail={"severity"
 MACHINE = NodeState(NODE.id, "ec2", "running", "Online", "Linux", tags={"Environment": "prod", "App": "web"})
 SCAN = PatchState(
     NODE.id, "pb-1", "Scan", AT, missing=2, critical=1, security=1,
-    patches=(
+    ours=True, expected="pb-0123456789abcdef0", patches=(
         Patch("openssl", "openssl", "Security", "Critical", "MISSING"),
         Patch("bash", "bash", "Bugfix", "Low", "FAILED"),
     ),
