@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from chalicelib import pause
 from chalicelib.core.decisions import closed
 from chalicelib.core.errors import Denied, PolicyError, Temporary
-from chalicelib.core.guards import HOUR, Admitted, Room, admit
+from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit
 from chalicelib.core.nodes import Location
+from chalicelib.core.pauses import Brake
 from chalicelib.core.plans import (
     Batch,
     Plan,
@@ -66,14 +68,19 @@ def dispatch(ports: Ports) -> Round:
             return Round(paused=f"no policy set loads: {policies}")
         degraded: list[str] = []
         woken = wake(ports, begun, degraded)
-        paused = pause_reason(ports, begun)
-        if paused:
-            ports.notices.say("paused", because=paused)
-            return Round(woken=woken, paused=paused, degraded=_names(degraded))
+        brake = pause.read(ports)
+        if brake.unreadable:
+            pause.tell(ports, brake)
+            return Round(woken=woken, paused=brake.unreadable, degraded=_names(degraded))
         settings = policies.settings
-        queued = ports.ledger.work([State.QUEUED])
-        in_time = each(ports, queued, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
-        waiting = [case for case in in_time if case.state is State.QUEUED]
+        in_time = each(
+            ports,
+            ports.ledger.work([State.QUEUED]),
+            lambda case: _in_time(ports, case, begun, policies.digest),
+            degraded,
+        )
+        queued = [case for case in in_time if case.state is State.QUEUED]
+        waiting = [case for case in queued if not brake.on(case)]
         leaving = groups(waiting, now=begun, linger=settings.linger)
         room = Room.of(ports.ledger.work(ACTIVE), ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
                        settings.executions_per_location)  # fmt: skip
@@ -84,7 +91,20 @@ def dispatch(ports: Ports) -> Round:
         made = each(ports, _in_turn(admitted), lambda one: _launch(ports, one, room, pace), degraded)
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
-        return Round(woken, members, len(started), len(held), degraded=_names(degraded))
+        pause.tell(ports, brake)
+        stopped = _paused(ports, queued, brake, pace)
+        return Round(woken, members, len(started), len(held) + stopped, brake.everything, _names(degraded))
+
+
+def _paused(ports: Ports, queued: Iterable[Remediation], brake: Brake, pace: Pace) -> int:
+    """Say once of each queued case that a pause holds it; how many there are. What no time is left for, the next
+    round says: it does not start meanwhile either."""
+    held = [(case, because) for case in queued if (because := brake.on(case))]
+    for case, because in held:
+        if pace.spent(ports.clock.now()):
+            break
+        hold(ports, Held(case, pause.HELD, because))
+    return len(held)
 
 
 @dataclass(slots=True)
@@ -107,7 +127,7 @@ class Pace:
 
 def _launch(ports: Ports, admitted: Admitted, room: Room, pace: Pace) -> list[Batch]:
     """Read again, write the intents and start, one place after the other; what no time is left for stays queued."""
-    if pace.spent(ports.clock.now()):
+    if pace.spent(ports.clock.now()) or pause.read(ports).everything:
         return []
     launched = []
     for batch in prepare(ports, admitted, room):
@@ -146,17 +166,6 @@ def each(
 
 def _names(degraded: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(degraded)))
-
-
-def pause_reason(ports: Ports, now: datetime) -> str | None:
-    """Why nothing may start, or None. A switch that cannot be read counts as paused."""
-    try:
-        pause = ports.ledger.pause()
-    except (Temporary, Denied) as error:
-        return f"the pause switch cannot be read: {error}"
-    if pause is None or not pause.in_force(now):
-        return None
-    return f"paused by {pause.by}: {pause.reason}"
 
 
 def _in_time(ports: Ports, case: Remediation, now: datetime, digest: str) -> Remediation:

@@ -16,6 +16,7 @@ from chalicelib.core.plans import Batch, BatchState, snapshot_id
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.intake import TRIES, Receipt, in_force
 from chalicelib.launch import fail, members, started
+from chalicelib.pause import HELD
 from chalicelib.ports import Execution, Invocation, Ports
 from chalicelib.record import record
 
@@ -161,6 +162,7 @@ def _settle_one(
         failure=execution.failure if execution else "Systems Manager does not know the execution",
         scan=scan,
         snapshot=batch.snapshot,
+        stopped=case.held == HELD,
     )
     if case.state is State.RUNNING:
         ended = (execution.ended_at if execution else None) or ports.clock.now()

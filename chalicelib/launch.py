@@ -27,6 +27,7 @@ from chalicelib.core.plans import (
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.intake import again, in_force
 from chalicelib.measure import verdicts
+from chalicelib.pause import HELD, read
 from chalicelib.ports import Ports
 from chalicelib.record import quietly, record
 
@@ -223,7 +224,13 @@ def _intend(ports: Ports, admitted: Admitted, document: str, cases: Sequence[Rem
 
 
 def start(ports: Ports, batch: Batch) -> Batch:
-    """Start the batch's execution and write that it runs; an answer that was lost is the sweep's to find."""
+    """Start the batch's execution and write that it runs; an answer that was lost is the sweep's to find.
+
+    The pauses are read once more: one that was set since this round began holds it too.
+    """
+    paused = read(ports).on(batch)
+    if paused:
+        return withdraw(ports, batch, paused, held=HELD)
     with ports.tracing.verb("start") as annotate:
         first = batch.members[0]
         annotate(account=batch.location.account, region=batch.location.region, node=first.node, policy=first.policy,
@@ -258,6 +265,19 @@ def members(ports: Ports, batch: Batch) -> list[Remediation]:
     """The members that this batch still works on."""
     heads = ports.ledger.heads([member.remediation for member in batch.members])
     return [case for case in heads.values() if case.batch == batch.id and case.active]
+
+
+def withdraw(ports: Ports, batch: Batch, why: str, *, held: str) -> Batch:
+    """Nothing has started and nothing of this batch will; its members are queued anew, held by this guard."""
+    withdrawn = replace(batch, state=BatchState.WITHDRAWN)
+    try:
+        ports.ledger.save_batch(withdrawn, expected=batch.state.value)
+    except Stale:
+        return ports.ledger.batch(batch.id) or batch
+    now = format_moment(ports.clock.now())
+    for case in members(ports, batch):
+        quietly(ports, case, Cause.WITHDRAWN, f"held by {held}: {why}", {"batch": None, "due": now, "held": held})
+    return withdrawn
 
 
 def _refused(ports: Ports, batch: Batch, why: str) -> Batch:

@@ -19,8 +19,10 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
+from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.pause import HELD, in_force
 from chalicelib.ports import Ledger, Ports
 
 MOST = 200
@@ -92,11 +94,11 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
     """What is happening now: counts by state, what runs, what waits longest, what is stuck."""
     cases = list(ledger.all_heads())
     waiting = sorted((case for case in cases if case.state is State.WAITING), key=lambda case: _text(case.due) or "")
-    pause = ledger.pause()
+    pauses = in_force(ledger, now)
     return {
         "at": format_moment(now),
-        "paused": {"by": pause.by, "reason": pause.reason, "until": _text(pause.until)}
-        if pause and pause.in_force(now) else None,
+        "paused": next((pause.to_json() for pause in pauses if pause.scope == ALL), None),
+        "pauses": [_pause(pause, cases) for pause in pauses],
         "states": {state.value: count for state, count in sorted(Counter(case.state for case in cases).items())},
         "executions": [
             {"execution": batch.execution, "location": str(batch.location), "nodes": len(batch.members),
@@ -106,7 +108,7 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "waiting": [summary(case) for case in waiting[:20]],
         "queued": [summary(case) for case in cases if case.state is State.QUEUED][:20],
         "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:20],
-        "held": dict(sorted(Counter(case.held for case in cases if case.held).items())),
+        "held": _held(cases, pauses),
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
     }  # fmt: skip
 
@@ -198,14 +200,27 @@ def _flying(ledger: Ledger, batch: Batch, now: datetime) -> dict[str, Any]:
     }
 
 
+def _pause(pause: Pause, cases: list[Remediation]) -> dict[str, Any]:
+    """A pause, and how many queued remediations it holds."""
+    return {**pause.to_json(), "holds": sum(case.state is State.QUEUED and pause.holds(case) for case in cases)}
+
+
+def _held(cases: list[Remediation], pauses: tuple[Pause, ...]) -> dict[str, int]:
+    """How many each guard holds. What a pause held stays marked until it starts, and is counted only while one does."""
+    holding = (case.held for case in cases if case.held
+               and (case.held != HELD or any(pause.holds(case) for pause in pauses)))  # fmt: skip
+    return dict(sorted(Counter(holding).items()))
+
+
 def health(ports: Ports) -> dict[str, Any]:
     """What the service itself is like: the ledger that answers, the pause, and the policy set that decides."""
-    pause = ports.ledger.pause()
+    pauses = in_force(ports.ledger, ports.clock.now())
     try:
         digest, trouble = ports.policies.active().digest, None
     except PolicyError as error:
         digest, trouble = None, f"no policy set loads: {error}"
-    return {"ledger": "ok", "paused": pause.reason if pause and pause.in_force(ports.clock.now()) else None,
+    return {"ledger": "ok", "paused": next((pause.reason for pause in pauses if pause.scope == ALL), None),
+            "pauses": [pause.to_json() for pause in pauses],
             "policies": digest,
             "policy_trouble": trouble or ports.policies.trouble()}  # fmt: skip
 

@@ -12,7 +12,6 @@ from chalicelib.core.baselines import Baseline, Seen
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Finding
 from chalicelib.core.journal import Entry, Kind
-from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import PolicySet
@@ -46,28 +45,6 @@ class Change:
         yield from (f"lease {name}" for name in self.give if holder(name) != mine)
         if self.done and not owed(self.done):
             yield f"errand {self.done}"
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Who stopped all new starts, why, and until when (None: until somebody resumes)."""
-
-    by: str
-    reason: str
-    since: datetime
-    until: datetime | None = None
-
-    def in_force(self, now: datetime) -> bool:
-        return self.until is None or self.until > now
-
-    def to_json(self) -> dict[str, Any]:
-        until = format_moment(self.until) if self.until else None
-        return {"by": self.by, "reason": self.reason, "since": format_moment(self.since), "until": until}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Pause:
-        until = parse_moment(value["until"]) if value["until"] else None
-        return cls(by=value["by"], reason=value["reason"], since=parse_moment(value["since"]), until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +111,6 @@ class Ledger(Protocol):
 
     def postpone(self, errand: Errand) -> None:
         """Store the errand's new `due` and `tries`; Stale if it is done."""
-
-    def pause(self) -> Pause | None:
-        """The pause as it was set, or None; whether `until` has passed is the reader's to say."""
-
-    def set_pause(self, pause: Pause | None) -> None:
-        """Pause all new starts, or resume."""
 
     def active_policies(self) -> Publication | None:
         """The publication in force, strongly consistent; None: nothing was ever published."""
@@ -240,7 +211,10 @@ class Automations(Protocol):
         """What one run command did, per node."""
 
     def stop(self, location: Location, execution: str) -> None:
-        """Cancel a running execution."""
+        """Cancel a running execution; what it has sent to nodes runs on."""
+
+    def cancel(self, location: Location, command: str) -> None:
+        """Cancel a run command where it has not begun; a node in the middle of it may go on to the end."""
 
 
 class Tickets(Protocol):

@@ -94,11 +94,11 @@ def _show_status(ports: Ports, form: str) -> None:
 
 
 def _status_details(now: dict[str, Any]) -> None:
-    paused = now["paused"]
-    if paused:
+    for paused in now["pauses"]:
         who, why = escape(output.plain(paused["by"])), escape(output.plain(paused["reason"]))
+        what = "" if paused["scope"] == "all" else f"{escape(output.plain(paused['scope'].replace('/', ' ')))} "
         until = f"until {paused['until']}" if paused["until"] else "until somebody resumes"
-        output.console().print(f"[bold red]PAUSED[/] by {who} {until}: {why}")
+        output.console().print(f"[bold red]PAUSED[/] {what}by {who} {until}: {why} ({paused['holds']} queued)")
     if now["executions"]:
         output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
     if now["queued"]:

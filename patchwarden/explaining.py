@@ -15,9 +15,11 @@ from chalicelib.core.events import ExecutionUpdate, Ignored, NodeUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.pauses import Pause
 from chalicelib.core.policies import Policy, PolicySet
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.intake import consider
+from chalicelib.pause import in_force
 from chalicelib.ports import Ports
 from patchwarden.policy.past import PastDecision, newest
 
@@ -69,10 +71,14 @@ def explain_node(ports: Ports, node: Node, *, policies: PolicySet | None = None,
     """Each remediation of the node: where it stands, what would be decided on the newest facts, and its steps."""
     heads = (ports.ledger.head(remediation_id(node, control)) for control in Control)
     chosen, moment = policies or ports.policies.active(), now or ports.clock.now()
-    pause = ports.ledger.pause()
-    paused = {"paused": pause.to_json() if pause and not (pause.until and pause.until <= moment) else None}
-    told = [{**_case(ports, case, chosen, moment), **paused} for case in heads if case]
+    pauses = in_force(ports.ledger, moment)
+    told = [{**_case(ports, case, chosen, moment), "paused": _paused(pauses, case)} for case in heads if case]
     return {"node": str(node), "remediations": told}
+
+
+def _paused(pauses: tuple[Pause, ...], case: Remediation) -> Told | None:
+    """The pause that keeps the case from starting."""
+    return next((pause.to_json() for pause in pauses if pause.holds(case)), None)
 
 
 def explain_past(past: PastDecision, policies: PolicySet, now: datetime | None = None) -> Told:

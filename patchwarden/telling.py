@@ -81,7 +81,9 @@ def _stands(told: Mapping[str, Any]) -> Iterator[Line]:
     if told["held"]:
         yield "held", told["held"]
     if told["paused"]:
-        yield "PAUSED", f"nothing starts: {told['paused']['by']}: {told['paused']['reason']}"
+        scope = told["paused"]["scope"]
+        what = "nothing" if scope == "all" else f"nothing of {scope.replace('/', ' ')}"
+        yield "PAUSED", f"{what} starts: {told['paused']['by']}: {told['paused']['reason']}"
     yield "", ""
 
 

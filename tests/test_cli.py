@@ -155,8 +155,41 @@ def test_a_pause_is_set_seen_and_lifted(ledger: Path) -> None:
     assert call("--ledger", ledger, "pause", "--reason", "a look", "--until", "4h", "--by", "op").exit_code == 0
     assert "PAUSED by op until" in call("--ledger", ledger, "status").stdout
     assert call("--ledger", ledger, "pause", "--reason", "x", "--until", "2020-01-01T00:00:00Z").exit_code == 2
-    assert "it was paused by op" in call("--ledger", ledger, "resume").stderr
+    assert "it was paused by op" in call("--ledger", ledger, "resume", "--reason", "seen").stderr
     assert "PAUSED" not in call("--ledger", ledger, "status").stdout
+    assert "everything was not paused" in call("--ledger", ledger, "resume", "--reason", "again").stderr
+
+
+def test_a_part_is_paused_beside_the_rest_and_both_lines_are_verified(ledger: Path) -> None:
+    before = json.loads(call("--ledger", ledger, "audit", "verify", "-o", "json").stdout)["lines"]
+    scoped = ("--account", "111122223333", "--policy", "prod-window")
+    assert call("--ledger", ledger, "pause", "--reason", "a bad patch", *scoped, "--by", "op").exit_code == 0
+    told = json.loads(call("--ledger", ledger, "status", "-o", "json").stdout)
+    assert told["paused"] is None
+    assert [(one["scope"], one["by"], one["until"]) for one in told["pauses"]] == [
+        ("account/111122223333", "op", None), ("policy/prod-window", "op", None),
+    ]  # fmt: skip
+    assert "PAUSED account 111122223333 by op until somebody resumes: a bad patch" in call(
+        "--ledger", ledger, "status").stdout  # fmt: skip
+    left = call("--ledger", ledger, "resume", "--reason", "fixed", "--account", "111122223333")
+    assert "still paused: policy/prod-window" in left.stderr
+    call("--ledger", ledger, "resume", "--reason", "fixed", "--policy", "prod-window")
+    verified = call("--ledger", ledger, "audit", "verify", "-o", "json")
+    assert (verified.exit_code, json.loads(verified.stdout)["lines"]) == (0, before + 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--account", "111122223334"], "no account 111122223334; did you mean 111122223333"),
+        (["--policy", "prod-windwo"], "no policy prod-windwo; did you mean prod-window"),
+        (["--region", "mars"], "no region mars; there are"),
+    ],
+)
+def test_a_scope_that_nobody_knows_pauses_nothing(ledger: Path, words: list[str], says: str) -> None:
+    found = call("--ledger", ledger, "pause", "--reason", "x", *words)
+    assert found.exit_code == 2 and says in " ".join(found.stderr.replace("│", " ").split())
+    assert json.loads(call("--ledger", ledger, "status", "-o", "json").stdout)["pauses"] == []
 
 
 def test_it_runs_as_a_module() -> None:

@@ -9,7 +9,6 @@ B#<batch>                 BATCH          the batch
 X#<location>#<execution>  BATCH          which batch an execution serves
 OPEN#<shard>              <time>#<batch> a batch that has not ended
 BATCHES#<shard>           <time>#<batch> every batch
-PAUSE                     PAUSE          the switch that stops all starts
 POLICIES                  P#<number>     a line of the trail of policy sets
 POLICIES                  ACTIVE         the last of them, whose set is in force
 J#<subject>               E#<number>     a line of the journal
@@ -39,7 +38,7 @@ from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Change, Kept, Pause
+from chalicelib.ports import Change, Kept
 
 _WORK = ("work", "work_pk", "work_sk")
 _DAY = ("day", "day_pk", "day_sk")
@@ -207,17 +206,6 @@ class DynamoLedger:
     def postpone(self, errand: Errand) -> None:
         if self._transact([self._put(_errand_item(errand), "attribute_exists(pk)")]):
             raise Stale(f"errand {errand.id} is done")
-
-    def pause(self) -> Pause | None:
-        item = self._get("PAUSE", "PAUSE")
-        return Pause.from_json(json.loads(item["pause"]["S"])) if item else None
-
-    def set_pause(self, pause: Pause | None) -> None:
-        if pause:
-            item = _item("PAUSE", "PAUSE", pause=canonical(pause.to_json()))
-            self._ask("put_item", TableName=self._table, Item=item)
-        else:
-            self._ask("delete_item", TableName=self._table, Key=_item("PAUSE", "PAUSE"))
 
     def active_policies(self) -> Publication | None:
         item = self._get("POLICIES", "ACTIVE")

@@ -18,7 +18,7 @@ from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Change, Kept, Pause
+from chalicelib.ports import Change, Kept
 
 _OPEN = frozenset({BatchState.INTENDED, BatchState.STARTED})
 
@@ -35,7 +35,6 @@ class MemoryLedger:
         self._errands: dict[str, Errand] = {}
         self._batches: dict[str, Batch] = {}
         self._served: dict[tuple[Location, str], str] = {}
-        self._pause: Pause | None = None
         self._publications: list[Publication] = []
         self._journal: dict[str, list[Entry]] = {}
         self._kept: dict[str, Kept] = {}
@@ -127,12 +126,6 @@ class MemoryLedger:
         if errand.id not in self._errands:
             raise Stale(f"errand {errand.id} is done")
         self._errands[errand.id] = _as_stored(errand)
-
-    def pause(self) -> Pause | None:
-        return self._pause
-
-    def set_pause(self, pause: Pause | None) -> None:
-        self._pause = Pause.from_json(pause.to_json()) if pause else None
 
     def active_policies(self) -> Publication | None:
         return self._publications[-1] if self._publications else None

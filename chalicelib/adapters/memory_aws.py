@@ -60,6 +60,7 @@ class MemoryAutomations:
 
     def __init__(self) -> None:
         self.started: list[Batch] = []
+        self.cancelled: list[str] = []
         self._executions: dict[tuple[Location, str], Execution] = {}
         self._asked: dict[tuple[Location, str], tuple[str, dict[str, Any]]] = {}
         self._invocations: dict[tuple[Location, str], dict[str, Invocation]] = {}
@@ -91,6 +92,9 @@ class MemoryAutomations:
         known = self._executions.get((location, execution))
         if known and not known.ended:
             self._executions[location, execution] = replace(known, status="Cancelled", ended=True)
+
+    def cancel(self, location: Location, command: str) -> None:
+        self.cancelled.append(command)
 
     def end(
         self, location: Location, execution: str, status: str, *, at: datetime,

@@ -20,7 +20,7 @@ from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Change, Kept, Pause
+from chalicelib.ports import Change, Kept
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS transitions (
@@ -234,16 +234,6 @@ class SqliteLedger:
             if not self._owed(errand.id):
                 raise Stale(f"errand {errand.id} is done")
             connection.execute("REPLACE INTO errands VALUES (?, ?, ?)", _errand_row(errand))
-
-    def pause(self) -> Pause | None:
-        text = self._one("SELECT value FROM switches WHERE name = 'pause'")
-        return Pause.from_json(json.loads(text)) if text else None
-
-    def set_pause(self, pause: Pause | None) -> None:
-        with self._writing() as connection:
-            connection.execute("DELETE FROM switches WHERE name = 'pause'")
-            if pause:
-                connection.execute("INSERT INTO switches VALUES ('pause', ?)", (canonical(pause.to_json()),))
 
     def active_policies(self) -> Publication | None:
         text = self._one("SELECT line FROM publications WHERE number = (SELECT value FROM switches WHERE name = ?)",

@@ -136,6 +136,17 @@ class SystemsManager:
             if refusal.code not in {"AutomationExecutionNotFound", "InvalidAutomationStatusUpdate"}:
                 raise
 
+    def cancel(self, location: Location, command: str) -> None:
+        """Systems Manager does not promise that it stops what a node has begun.
+
+        https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CancelCommand.html
+        """
+        try:
+            self._accounts.call(location, "ssm", "cancel_command", CommandId=command)
+        except Refusal as refusal:
+            if refusal.code not in {"InvalidCommandId", "DuplicateInstanceId"}:
+                raise
+
 
 def _with_remedy(refusal: Refusal) -> Refusal:
     remedy = _REMEDIES.get(refusal.code)

@@ -17,17 +17,20 @@ Verdicts = tuple[tuple[Cause, str], ...]
 
 def of_run(
     *, install: tuple[str, str] | None, installs: bool, succeeded: bool, failure: str | None, scan: PatchState | None,
-    snapshot: str
+    snapshot: str, stopped: bool = False,
 ) -> Verdicts:  # fmt: skip
     """What an ended execution means for one node.
 
     `install` is status and detail of its run command, None if it never reached the node; `installs` whether the
-    document has such a step at all; `scan` the last patch state, whatever it is from.
+    document has such a step at all; `scan` the last patch state, whatever it is from; `stopped` that an operator
+    stopped the execution: what it never reached has not failed.
     https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html
     """
     proof = scan if scan and scan.snapshot == snapshot and scan.operation == "Scan" else None
     if proof and proof.noncompliant == 0:
         return (_SUCCEEDED, of_scan(proof))
+    if installs and install is None and stopped:
+        return ((Cause.WITHDRAWN, "the execution was stopped before it reached the node"),)
     if installs and install is None:
         return ((Cause.FAILED, f"the execution never reached the node{f': {failure}' if failure else ''}"),)
     if install is not None and install[0] == "Terminated":

@@ -341,6 +341,10 @@ class WorldAutomations:
         run = self._world.runs.get(execution)
         if run and run.ended is None:
             run.ended, run.failed = self._world.now, True
+            self._world.emit("status", _status_event(run))
+
+    def cancel(self, location: Location, command: str) -> None:
+        pass
 
 
 @dataclass(slots=True)

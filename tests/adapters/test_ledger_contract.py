@@ -31,7 +31,7 @@ from chalicelib.core.plans import Batch, BatchState, Member
 from chalicelib.core.publications import Act, fault, publication
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State, advance, apply, replay
 from chalicelib.core.tickets import Deed, Errand, errand
-from chalicelib.ports import Change, Kept, Ledger, Pause
+from chalicelib.ports import Change, Kept, Ledger
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HERE = Location("111122223333", "eu-west-1")
@@ -449,22 +449,6 @@ class TestBatches:
         assert stored.created_at == NOW + timedelta(milliseconds=1)
 
 
-class TestPause:
-    @pytest.mark.parametrize("until", [None, NOW + timedelta(hours=2)])
-    def test_a_pause_holds_until_it_is_taken_back(self, ledger: Ledger, until: datetime | None) -> None:
-        assert ledger.pause() is None
-        pause = Pause(by="ops@example.com", reason="bad baseline", since=NOW, until=until)
-        ledger.set_pause(pause)
-        assert ledger.pause() == pause
-        ledger.set_pause(replace(pause, reason="worse"))
-        held = ledger.pause()
-        assert held is not None
-        assert held.reason == "worse"
-        for _ in range(2):
-            ledger.set_pause(None)
-        assert ledger.pause() is None
-
-
 class TestPublications:
     def test_nothing_is_in_force_before_the_first_publication(self, ledger: Ledger) -> None:
         assert ledger.active_policies() is None
@@ -677,10 +661,10 @@ class Twins(RuleBasedStateMachine):
         new = replace(first, state=state, execution=execution)
         self.both(lambda ledger: ledger.save_batch(new, expected=expected))
 
-    @rule(on=st.booleans())
-    def switch(self, on: bool) -> None:
-        pause = Pause("ops@example.com", "storm", self.clock) if on else None
-        self.both(lambda ledger: ledger.set_pause(pause))
+    @rule(on=st.booleans(), scope=st.sampled_from(("all", "policy/p")))
+    def switch(self, on: bool, scope: str) -> None:
+        line = told(self.model.entry(f"pause/{scope}"), "paused" if on else "resumed", f"pause/{scope}")
+        self.both(lambda ledger: ledger.enter(line))
 
     @rule(states=st.sets(st.sampled_from(State), max_size=3), minutes=st.none() | minutes)
     def look(self, states: set[State], minutes: int | None) -> None:
@@ -704,8 +688,8 @@ QUESTIONS: list[Callable[[Ledger], Any]] = [
     lambda ledger: [ledger.batch(name) for name in "abc"],
     lambda ledger: [ledger.batch_of(HERE, f"e-{name}-{number}") for name in "abc" for number in (1, 2)],
     lambda ledger: ledger.open_batches(),
+    lambda ledger: ledger.subjects(Kind.PAUSE),
     lambda ledger: [ledger.batches_since(NOW + timedelta(minutes=minutes)) for minutes in range(-3, 4)],
-    lambda ledger: ledger.pause(),
 ]
 
 

@@ -90,7 +90,7 @@ def test_a_file_that_is_no_ledger_is_the_operators_turn(ledger: SqliteLedger, pa
 def test_a_folder_that_cannot_be_made_is_the_operators_turn(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Denied, match="cannot be used"):
-        SqliteLedger(tmp_path / "file" / "ledger.db").pause()
+        SqliteLedger(tmp_path / "file" / "ledger.db").errands(datetime.max.replace(tzinfo=UTC))
 
 
 def test_each_thread_may_use_the_same_ledger(ledger: SqliteLedger) -> None:

@@ -17,7 +17,6 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation
 from chalicelib.core.rollouts import number
-from chalicelib.ports import Pause
 from patchwarden.cli import cli
 from patchwarden.explaining import Question, explain
 from patchwarden.telling import laid_out, lines
@@ -223,7 +222,7 @@ def test_a_node_says_where_it_stands_what_holds_it_and_that_all_is_paused(world:
     world.say()
     world.pass_minutes(5)
     world.round()
-    world.ledger.set_pause(Pause("ops", "a bad baseline", NOW))
+    world.pause("a bad baseline", by="ops")
     for command in (["policy", "explain", "--node", NODE.id], ["explain", NODE.id]):
         said = CliRunner().invoke(cli, command, catch_exceptions=False).stdout
         assert "STATE     waiting since 2026-11-23T12:05:00.000Z, next " in said

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import pause
 from chalicelib.adapters.memory import MemoryClock, MemoryLedger
 from chalicelib.adapters.memory_aws import MemoryAutomations, MemoryInventory, MemoryTickets
 from chalicelib.adapters.notices import Collected
@@ -18,6 +19,7 @@ from chalicelib.core.audit import fault
 from chalicelib.core.facts import PatchState
 from chalicelib.core.findings import remediation_id
 from chalicelib.core.nodes import Node
+from chalicelib.core.pauses import ALL
 from chalicelib.core.plans import snapshot_id
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation
@@ -76,6 +78,12 @@ class World:
         ours = snapshot_id(str(self.case(node).batch))
         state = scan(self.clock.now(), snapshot=ours, **{"missing": 0, "patches": (), **counts})
         self.inventory.scan(node, replace(state, id=node.id))
+
+    def pause(self, reason: str, *, scope: str = ALL, by: str = "operator", until: datetime | None = None) -> None:
+        pause.begin(self.ports, scope, by=by, reason=reason, until=until)
+
+    def resume(self, scope: str = ALL) -> None:
+        assert pause.end(self.ports, scope, by="operator", reason="over") is not None
 
     def round(self) -> Round:
         return dispatch(self.ports)

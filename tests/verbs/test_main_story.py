@@ -18,7 +18,7 @@ from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive, request
 from chalicelib.lookup import health, status
-from chalicelib.ports import Change, Pause
+from chalicelib.ports import Change
 from chalicelib.sweep import sweep
 from tests.sets import HERE, NODE, NOW, policy, policy_set, scan, tag
 from tests.verbs.conftest import Broken, Slow, World, execution_event, node_event
@@ -383,10 +383,10 @@ def test_a_forged_termination_is_only_noted(world: World) -> None:
 def test_pause_holds_every_start_and_resume_lets_it_go(world: World) -> None:
     world.node()
     world.say()
-    world.ledger.set_pause(Pause("operator", "change freeze", NOW))
+    world.pause("change freeze")
     world.pass_minutes(5)
     assert world.round().paused == "paused by operator: change freeze" and world.case().state is State.QUEUED
-    world.ledger.set_pause(None)
+    world.resume()
     assert world.round().executions == 1
 
 
@@ -394,7 +394,7 @@ def test_a_pause_that_cannot_be_read_counts_as_paused(world: World) -> None:
     world.node()
     world.say()
     world.pass_minutes(5)
-    found = dispatch(replace(world.ports, ledger=Broken(world.ledger, "pause", Temporary("throttled"))))
+    found = dispatch(replace(world.ports, ledger=Broken(world.ledger, "subjects", Temporary("throttled"))))
     assert found.paused == "the pause switch cannot be read: throttled" and not world.automations.started
 
 
@@ -403,7 +403,7 @@ def test_a_pause_also_keeps_the_sweep_from_starting_an_old_intent(world: World) 
     world.say()
     world.pass_minutes(5)
     dispatch(replace(world.ports, automations=Broken(world.automations, "start", Temporary("busy"))))
-    world.ledger.set_pause(Pause("operator", "stop", NOW))
+    world.pause("stop")
     world.pass_minutes(2)
     sweep(world.ports)
     assert not world.automations.started
@@ -433,10 +433,10 @@ def test_a_window_that_closed_while_it_was_queued_is_not_used(world: World) -> N
     world.node(OTHER)
     world.clock.move(timedelta(days=4, hours=14, minutes=1))
     world.say()
-    world.ledger.set_pause(Pause("operator", "hold", NOW))
+    world.pause("hold")
     world.round()
     world.clock.move(timedelta(hours=5))
-    world.ledger.set_pause(None)
+    world.resume()
     assert world.round().executions == 0
     assert world.causes()[-1] == "deferred"
 
@@ -718,10 +718,12 @@ def test_an_execution_of_another_document_is_not_adopted(world: World) -> None:
 
 
 def test_a_pause_that_is_over_is_not_told_as_one(world: World) -> None:
-    world.ledger.set_pause(Pause("operator", "lunch", NOW, NOW + timedelta(hours=1)))
+    world.pause("lunch", until=NOW + timedelta(hours=1))
     assert status(world.ledger, NOW)["paused"] == {
+        "scope": "all",
         "by": "operator",
         "reason": "lunch",
+        "since": "2026-11-23T12:00:00.000Z",
         "until": "2026-11-23T13:00:00.000Z",
     }
     world.pass_minutes(61)
