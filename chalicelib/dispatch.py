@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from chalicelib import pause
+from chalicelib import isolate, pause
 from chalicelib.core.decisions import closed
-from chalicelib.core.errors import Denied, PolicyError, Temporary
+from chalicelib.core.errors import Barred, Denied, PolicyError, Temporary
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit
 from chalicelib.core.nodes import Location
 from chalicelib.core.pauses import Brake
@@ -66,19 +66,16 @@ def dispatch(ports: Ports) -> Round:
         policies = in_force(ports)
         if isinstance(policies, PolicyError):
             return Round(paused=f"no policy set loads: {policies}")
-        degraded: list[str] = []
-        woken = wake(ports, begun, degraded)
         brake = pause.read(ports)
+        aside = isolate.degraded(ports.ledger)
+        degraded = _aside(aside, begun)
+        woken = wake(ports, begun, degraded)
         if brake.unreadable:
             pause.tell(ports, brake)
             return Round(woken=woken, paused=brake.unreadable, degraded=_names(degraded))
         settings = policies.settings
-        in_time = each(
-            ports,
-            ports.ledger.work([State.QUEUED]),
-            lambda case: _in_time(ports, case, begun, policies.digest),
-            degraded,
-        )
+        due = list(ports.ledger.work([State.QUEUED]))
+        in_time = each(ports, due, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
         queued = [case for case in in_time if case.state is State.QUEUED]
         waiting = [case for case in queued if not brake.on(case)]
         leaving = groups(waiting, now=begun, linger=settings.linger)
@@ -88,12 +85,52 @@ def dispatch(ports: Ports) -> Round:
         for one in held:
             hold(ports, one)
         pace = Pace(begun)
-        made = each(ports, _in_turn(admitted), lambda one: _launch(ports, one, room, pace), degraded)
+        turns = _probing(_in_turn(admitted), aside)
+        made = each(ports, turns, lambda one: _launch(ports, one, room, pace), degraded)
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
+        for account in {batch.location.account for batch in started} & aside.keys():
+            isolate.answers(ports, account)
+        _isolated(ports, due, pace)
+        isolate.settle_tickets(ports, settings.locations)
         pause.tell(ports, brake)
         stopped = _paused(ports, queued, brake, pace)
         return Round(woken, members, len(started), len(held) + stopped, brake.everything, _names(degraded))
+
+
+def _aside(aside: Mapping[str, isolate.Degraded], now: datetime) -> list[str]:
+    """The accounts that are left alone in this round: they refused, and the moment to try again has not come."""
+    return [one.account for one in aside.values() if one.probe > now]
+
+
+def _probing(turns: Sequence[Admitted], aside: Mapping[str, isolate.Degraded]) -> list[Admitted]:
+    """An account that refused is tried with one batch, where it refused if there is one; the rest waits for that."""
+    there = {one.location.account for one in turns if _refused_there(one, aside)}
+    tried: set[str] = set()
+    chosen = []
+    for one in turns:
+        account = one.location.account
+        if account in aside and (account in tried or (account in there and not _refused_there(one, aside))):
+            continue
+        chosen.append(one)
+        tried.add(account)
+    return chosen
+
+
+def _refused_there(one: Admitted, aside: Mapping[str, isolate.Degraded]) -> bool:
+    known = aside.get(one.location.account)
+    return known is not None and known.place == str(one.location)
+
+
+def _isolated(ports: Ports, queued: Iterable[Remediation], pace: Pace) -> None:
+    """Say once of each queued case whose account is set aside that it is held, not lost."""
+    aside = isolate.degraded(ports.ledger)
+    for case in queued if aside else ():
+        if case.node.account not in aside or case.held == isolate.HELD:
+            continue
+        if pace.spent(ports.clock.now()):
+            break
+        hold(ports, Held(case, isolate.HELD, aside[case.node.account].sentence))
 
 
 def _paused(ports: Ports, queued: Iterable[Remediation], brake: Brake, pace: Pace) -> int:
@@ -152,12 +189,15 @@ def each(
     """
     made: list[Result] = []
     for item in items:
-        if str(item.location) in degraded:
+        if str(item.location) in degraded or item.location.account in degraded:
             continue
         if until and ports.clock.now() >= until:
             break
         try:
             made.append(one(item))
+        except Barred as error:
+            degraded.append(item.location.account)
+            isolate.refuse(ports, item.location, str(error))
         except (Temporary, Denied) as error:
             degraded.append(str(item.location))
             ports.notices.say("degraded", place=str(item.location), because=str(error))

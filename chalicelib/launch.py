@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from chalicelib import isolate
 from chalicelib.core.baselines import Verdict
 from chalicelib.core.decisions import overdue
-from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
+from chalicelib.core.errors import Barred, Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Control
 from chalicelib.core.guards import Admitted, Held, Room, cool_down
@@ -240,6 +241,9 @@ def start(ports: Ports, batch: Batch) -> Batch:
         except Temporary as error:
             ports.notices.say("start_unanswered", batch=batch.id, location=str(batch.location), because=str(error))
             return batch
+        except Barred as error:
+            isolate.refuse(ports, batch.location, str(error), starting=True)
+            return withdraw(ports, batch, str(error), held=isolate.HELD)
         except Denied as error:
             return _refused(ports, batch, str(error))
         return started(ports, batch, execution, "started")

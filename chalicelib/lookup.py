@@ -22,6 +22,7 @@ from chalicelib.core.policies import Policy
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.isolate import Degraded, degraded
 from chalicelib.pause import HELD, in_force
 from chalicelib.ports import Ledger, Ports
 
@@ -99,6 +100,7 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "at": format_moment(now),
         "paused": next((pause.to_json() for pause in pauses if pause.scope == ALL), None),
         "pauses": [_pause(pause, cases) for pause in pauses],
+        "degraded": [_account(one, cases) for one in degraded(ledger).values()],
         "states": {state.value: count for state, count in sorted(Counter(case.state for case in cases).items())},
         "executions": [
             {"execution": batch.execution, "location": str(batch.location), "nodes": len(batch.members),
@@ -205,6 +207,12 @@ def _pause(pause: Pause, cases: list[Remediation]) -> dict[str, Any]:
     return {**pause.to_json(), "holds": sum(case.state is State.QUEUED and pause.holds(case) for case in cases)}
 
 
+def _account(one: Degraded, cases: list[Remediation]) -> dict[str, Any]:
+    """An account that refuses us, and how many queued remediations wait for it."""
+    waits = sum(case.state is State.QUEUED and case.node.account == one.account for case in cases)
+    return {**one.to_json(), "holds": waits}
+
+
 def _held(cases: list[Remediation], pauses: tuple[Pause, ...]) -> dict[str, int]:
     """How many each guard holds. What a pause held stays marked until it starts, and is counted only while one does."""
     holding = (case.held for case in cases if case.held
@@ -221,6 +229,7 @@ def health(ports: Ports) -> dict[str, Any]:
         digest, trouble = None, f"no policy set loads: {error}"
     return {"ledger": "ok", "paused": next((pause.reason for pause in pauses if pause.scope == ALL), None),
             "pauses": [pause.to_json() for pause in pauses],
+            "degraded": sorted(degraded(ports.ledger)),
             "policies": digest,
             "policy_trouble": trouble or ports.policies.trouble()}  # fmt: skip
 

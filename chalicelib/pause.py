@@ -104,9 +104,7 @@ def _stop(ports: Ports, batch: Batch, pause: Pause) -> Stopped:
     try:
         execution = batch.execution or ports.automations.find(batch)
         if execution is None:
-            return Stopped(
-                None, where, nodes, f"batch {batch.id} has no execution yet, and gets none while it is paused"
-            )
+            return Stopped(None, where, nodes, f"batch {batch.id} has no execution, and gets none while it is paused")
         _say_so(ports, batch, execution, pause)
         ports.automations.stop(batch.location, execution)
         seen = ports.automations.execution(batch.location, execution)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from chalicelib import ticket
+from chalicelib import isolate, ticket
 from chalicelib.core.decisions import overdue, unruled
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
@@ -57,7 +58,8 @@ def sweep(ports: Ports) -> Swept:
     Without a policy set, which says what the fleet is, it follows only what has begun.
     """
     with ports.tracing.verb("sweep"):
-        degraded: list[str] = []
+        aside = isolate.degraded(ports.ledger)
+        degraded = [one.account for one in aside.values() if one.probe > ports.clock.now()]
         policies = in_force(ports)
         settings = None if isinstance(policies, PolicyError) else policies.settings
         open_batches = ports.ledger.open_batches()
@@ -72,7 +74,8 @@ def sweep(ports: Ports) -> Swept:
         errands = _errands(ports)
         each(ports, _unfinished(ports), lambda at: _visit(ports, at), degraded)
         places = map(_Place, settings.locations if settings else ())
-        missed = sum(each(ports, places, lambda at: _fleet(ports, at.location), degraded))
+        missed = sum(each(ports, places, lambda at: _answering(ports, at.location, aside), degraded))
+        isolate.settle_tickets(ports, settings.locations if settings else ())
         if isinstance(policies, PolicySet):
             _remind(ports, policies)
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
@@ -213,6 +216,14 @@ def _remind(ports: Ports, policies: PolicySet) -> None:
         if ports.ledger.mark(reminder.name):
             ports.notices.say("exemption_ends", policy=reminder.policy.id, owner=reminder.policy.owner,
                               ends=reminder.ends, days=reminder.days, because=reminder.because)  # fmt: skip
+
+
+def _answering(ports: Ports, location: Location, aside: Mapping[str, isolate.Degraded]) -> int:
+    """Compare the place; an account that was set aside because it could not be read there is let back."""
+    missed, known = _fleet(ports, location), aside.get(location.account)
+    if known and not known.starting and known.place == str(location):
+        isolate.answers(ports, location.account)
+    return missed
 
 
 def _fleet(ports: Ports, location: Location) -> int:

@@ -99,6 +99,9 @@ def _status_details(now: dict[str, Any]) -> None:
         what = "" if paused["scope"] == "all" else f"{escape(output.plain(paused['scope'].replace('/', ' ')))} "
         until = f"until {paused['until']}" if paused["until"] else "until somebody resumes"
         output.console().print(f"[bold red]PAUSED[/] {what}by {who} {until}: {why} ({paused['holds']} queued)")
+    if now["degraded"]:
+        columns = ("account", "since", "tries", "probe", "holds", "ticket", "because")
+        output.table(now["degraded"], columns, "Accounts that refuse us: all others go on")
     if now["executions"]:
         output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
     if now["queued"]:

@@ -20,7 +20,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 
-from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.errors import Barred, Denied, Temporary
 from chalicelib.core.nodes import Location
 
 if TYPE_CHECKING:
@@ -56,6 +56,18 @@ class Refusal(Denied):
         self.answer = answer
 
 
+class BarredByAws(Refusal, Barred):
+    """A refusal that has nothing to do with what was asked about: each further call would meet it too."""
+
+
+_BARRED = frozenset({"AccessDenied", "UnauthorizedOperation", "OptInRequired"})
+"""Error codes, without the ending `Exception`.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+
 @contextmanager
 def translating(what: str) -> Iterator[None]:
     """Turn what boto3 raises into Temporary, Refusal or Denied; `what` says account, Region and operation."""
@@ -75,7 +87,8 @@ def _answered(error: ClientError, what: str) -> Temporary | Refusal:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _TEMPORARY or status == 429 or status >= 500:
         return Temporary(text)
-    return Refusal(text, code, error.response)
+    kind = BarredByAws if code in _BARRED else Refusal
+    return kind(text, code, error.response)
 
 
 def _code(error: ClientError) -> str:

@@ -24,6 +24,7 @@ LEVELS = dict.fromkeys(
     (
         "rejected",
         "degraded",
+        "account_degraded",
         "start_unanswered",
         "unknown_status",
         "errand_postponed",

@@ -150,7 +150,7 @@ class SystemsManager:
 
 def _with_remedy(refusal: Refusal) -> Refusal:
     remedy = _REMEDIES.get(refusal.code)
-    return Refusal(f"{refusal}; {remedy}", refusal.code, refusal.answer) if remedy else refusal
+    return type(refusal)(f"{refusal}; {remedy}", refusal.code, refusal.answer) if remedy else refusal
 
 
 def _execution(told: Mapping[str, Any], steps: list[dict[str, Any]]) -> Execution:

@@ -6,6 +6,7 @@ PatchwardenError
 ├── Stale              nobody: somebody else wrote first, read again
 ├── Temporary          AWS: come again later, the same request may then succeed
 └── Denied             the operator: a permission, a document or a quota is missing
+    └── Barred         the operator: the account does not let us in, or not do this, whatever we ask about
 """
 
 
@@ -31,3 +32,7 @@ class Temporary(PatchwardenError):
 
 class Denied(PatchwardenError):
     """The other side refuses for good until an operator changes something there."""
+
+
+class Barred(Denied):
+    """The account refuses us as such: its role cannot be assumed, or lacks a permission. What we ask about is well."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
-from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.errors import Barred, Temporary
 
 HOUR = 3600.0
 
@@ -32,7 +32,7 @@ class Killed(BaseException):
 RAISED_BEFORE: Mapping[Fault, type[BaseException]] = {
     Fault.KILLED_BEFORE: Killed,
     Fault.THROTTLED: Temporary,
-    Fault.DENIED: Denied,
+    Fault.DENIED: Barred,
 }
 RAISED_AFTER: Mapping[Fault, type[BaseException]] = {Fault.KILLED_AFTER: Killed, Fault.LOST: Temporary}
 

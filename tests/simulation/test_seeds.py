@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.errors import Denied
+from chalicelib.core.errors import Barred
 from chalicelib.core.remediations import Cause
 from patchwarden.simulate.faults import PROFILES, Fault, Profile
 from patchwarden.simulate.run import Report, Simulated, replay
@@ -45,7 +45,7 @@ class Refusing:
         def asked(first: Any, *rest: Any) -> Any:
             place = getattr(first, "location", first)
             if place.account == self._account:
-                raise Denied(f"{name} is not allowed in {self._account}")
+                raise Barred(f"{name} is not allowed in {self._account}")
             return real(first, *rest)
 
         return asked

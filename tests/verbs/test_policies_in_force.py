@@ -123,7 +123,8 @@ class TestWithoutAnySet:
         told = health(without_policies(world))
         assert told["policies"] is None
         assert told["policy_trouble"] == "no policy set loads: the compiled policy set is no JSON"
-        assert health(world.ports) == {"ledger": "ok", "paused": None, "pauses": [], "policies": world.policies.digest,
+        assert health(world.ports) == {"ledger": "ok", "paused": None, "pauses": [], "degraded": [],
+                                       "policies": world.policies.digest,
                                        "policy_trouble": None}  # fmt: skip
 
 

@@ -1,0 +1,155 @@
+"""An account that refuses us: set aside with one ticket and one notice, held and not lost, let back by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from chalicelib import isolate
+from chalicelib.core.errors import Barred, Temporary
+from chalicelib.core.journal import Kind
+from chalicelib.core.nodes import Node
+from chalicelib.core.remediations import State
+from chalicelib.dispatch import Round, dispatch
+from chalicelib.lookup import health, status, verify
+from chalicelib.ports import Ports
+from chalicelib.sweep import sweep
+from tests.sets import NODE
+from tests.verbs.conftest import Broken, World
+
+OTHER = Node("444455556666", "us-east-1", "i-0fedcba9876543210")
+SUBJECT = f"account/{NODE.account}"
+
+
+class Barring:
+    """A port that one account does not let in, for as long as `on`; it counts what was asked there."""
+
+    def __init__(self, whole: Any, *methods: str, account: str = NODE.account) -> None:
+        self.whole, self.methods, self.account, self.on, self.asked = whole, methods, account, True, 0
+
+    def __getattr__(self, name: str) -> Any:
+        def asked(first: Any, *rest: Any) -> Any:
+            place = getattr(first, "location", first)
+            if name in self.methods and place.account == self.account:
+                self.asked += 1
+                if self.on:
+                    raise Barred(f"{name}: AccessDenied")
+            return getattr(self.whole, name)(first, *rest)
+
+        return asked
+
+
+def barred(world: World, *methods: str) -> tuple[Ports, Barring]:
+    """Five nodes in the account that refuses, one elsewhere, all due; the ports, and what bars them."""
+    for number in range(5):
+        node = world.node(Node(NODE.account, NODE.region, f"i-{number:017d}"))
+        world.say(node)
+    world.node(OTHER)
+    world.say(OTHER)
+    world.pass_minutes(5)
+    bar = Barring(world.automations if "start" in methods else world.inventory, *methods)
+    port = "automations" if "start" in methods else "inventory"
+    return replace(world.ports, **{port: bar}), bar
+
+
+def rounds(world: World, ports: Ports, minutes: int) -> list[Round]:
+    made = []
+    for _ in range(minutes):
+        made.append(dispatch(ports))
+        world.pass_minutes(1)
+    return made
+
+
+def held(world: World) -> list[tuple[State, str | None]]:
+    return [(case.state, case.held) for case in world.ledger.all_heads() if case.node.account == NODE.account]
+
+
+def whats(world: World) -> list[str]:
+    return [line.what for line in world.ledger.entries(SUBJECT)]
+
+
+def test_a_refused_start_sets_the_account_aside_once_and_the_rest_goes_on(world: World) -> None:
+    ports, bar = barred(world, "start")
+    made = rounds(world, ports, 60)
+    assert world.case(OTHER).state is State.RUNNING
+    assert held(world) == [(State.QUEUED, "account")] * 5, "held, not ticketed one by one"
+    assert [ticket.title for ticket in world.tickets.kept.values()] == [
+        f"account {NODE.account} refuses Patchwarden: a person's turn"
+    ]
+    assert len(world.notices.of("account_degraded")) == 1 and not world.notices.of("degraded")
+    assert 4 <= bar.asked <= 6, "2, 4, 8, 16 and 32 minutes apart, not each minute"
+    assert NODE.account in made[1].degraded
+    told = status(world.ledger, world.clock.now())["degraded"]
+    assert [(one["account"], one["holds"], one["ticket"]) for one in told] == [(NODE.account, 5, "oi-000000000001")]
+    assert health(world.ports)["degraded"] == [NODE.account]
+
+
+def test_it_comes_back_by_itself_and_its_ticket_is_closed(world: World) -> None:
+    ports, bar = barred(world, "start")
+    rounds(world, ports, 20)
+    bar.on = False
+    rounds(world, ports, 40)
+    assert whats(world)[-2:] == ["answers again", "ticket resolved"]
+    assert all(ticket.resolved for ticket in world.tickets.kept.values())
+    assert {state for state, _ in held(world)} == {State.RUNNING}
+    assert status(world.ledger, world.clock.now())["degraded"] == []
+    assert verify(world.ledger, world.clock.now()).faults == ()
+
+
+def test_an_account_that_cannot_be_read_is_asked_by_one_call_at_a_time(world: World) -> None:
+    ports, bar = barred(world, "nodes", "patch_states", "compliance")
+    rounds(world, ports, 30)
+    assert bar.asked <= 6 and held(world) == [(State.QUEUED, "account")] * 5
+    bar.on = False
+    rounds(world, ports, 40)
+    assert {state for state, _ in held(world)} == {State.RUNNING} and "answers again" in whats(world)
+
+
+def test_the_sweep_lets_back_what_it_found_barred_although_nothing_waits_there(world: World) -> None:
+    bar = Barring(world.inventory, "compliance")
+    ports = replace(world.ports, inventory=bar)
+    sweep(ports)
+    assert whats(world) == ["degraded", "ticket opened"]
+    assert bar.asked == 1, "the other Region of the account is not asked too"
+    bar.on = False
+    sweep(ports)
+    assert bar.asked == 1, "its time has not come"
+    world.pass_minutes(15)
+    sweep(ports)
+    assert whats(world)[-2:] == ["answers again", "ticket resolved"]
+
+
+def test_a_ticket_system_that_is_down_gets_the_ticket_later_and_once(world: World) -> None:
+    ports, _ = barred(world, "start")
+    down = replace(ports, tickets=Broken(world.tickets, "open", Temporary("busy"), times=2))
+    rounds(world, down, 6)
+    assert len(world.tickets.kept) == 1 and whats(world).count("ticket opened") == 1
+
+
+def test_the_pauses_double_up_to_an_hour_and_a_second_refusal_at_once_counts_once(world: World) -> None:
+    waits = []
+    for _ in range(8):
+        isolate.refuse(world.ports, NODE.location, "AccessDenied")
+        isolate.refuse(world.ports, NODE.location, "AccessDenied")
+        known = isolate.degraded(world.ledger)[NODE.account]
+        waits.append((known.probe - world.clock.now()) / timedelta(minutes=1))
+        world.clock.move(known.probe - world.clock.now())
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert len(world.ledger.subjects(Kind.ACCOUNT)) == 1
+
+
+def test_it_is_not_let_back_by_a_place_that_never_refused(world: World) -> None:
+    ports, bar = barred(world, "start")
+    elsewhere = world.node(Node(NODE.account, "us-east-1", "i-0aaaaaaaaaaaaaaaa"))
+    real, bar.account = bar.account, "nobody"
+    dispatch(ports)
+    bar.account = real
+    isolate.refuse(world.ports, NODE.location, "AccessDenied", starting=True)
+    world.say(elsewhere)
+    for number in range(5, 8):
+        world.say(world.node(Node(NODE.account, NODE.region, f"i-{number:017d}")))
+    world.pass_minutes(6)
+    dispatch(ports)
+    assert world.case(elsewhere).state is State.QUEUED, "the place that refused is tried, and only that"
+    assert NODE.account in isolate.degraded(world.ledger)
