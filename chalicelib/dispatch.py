@@ -16,6 +16,7 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.pauses import Brake
 from chalicelib.core.plans import (
     Batch,
+    BatchState,
     Plan,
     groups,
 )
@@ -91,8 +92,10 @@ def dispatch(ports: Ports) -> Round:
         members = sum(len(batch.members) for batch in started)
         for account in {batch.location.account for batch in started} & aside.keys():
             isolate.answers(ports, account)
-        _isolated(ports, due, pace)
-        isolate.settle_tickets(ports, settings.locations)
+        withdrawn = any(batch.state is BatchState.WITHDRAWN for batches in made for batch in batches)
+        if aside or withdrawn or any(place.isdigit() for place in degraded):
+            _isolated(ports, due, pace)
+            isolate.settle_tickets(ports, settings.locations)
         pause.tell(ports, brake)
         stopped = _paused(ports, queued, brake, pace)
         return Round(woken, members, len(started), len(held) + stopped, brake.everything, _names(degraded))
