@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from chalicelib import isolate, pause
 from chalicelib.core.decisions import closed
 from chalicelib.core.errors import Barred, Denied, PolicyError, Temporary
-from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit
+from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, groups_of
 from chalicelib.core.nodes import Location
 from chalicelib.core.pauses import Brake
 from chalicelib.core.plans import (
@@ -79,9 +79,9 @@ def dispatch(ports: Ports) -> Round:
         in_time = each(ports, due, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
         queued = [case for case in in_time if case.state is State.QUEUED]
         waiting = [case for case in queued if not brake.on(case)]
-        leaving = groups(waiting, now=begun, linger=settings.linger)
+        leaving = list(groups(waiting, now=begun, linger=settings.linger))
         room = Room.of(ports.ledger.work(ACTIVE), ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
-                       settings.executions_per_location)  # fmt: skip
+                       settings.executions_per_location, _sizes(ports, leaving))  # fmt: skip
         admitted, held = admit(leaving, room, begun)
         for one in held:
             hold(ports, one)
@@ -99,6 +99,23 @@ def dispatch(ports: Ports) -> Round:
         pause.tell(ports, brake)
         stopped = _paused(ports, queued, brake, pace)
         return Round(woken, members, len(started), len(held) + stopped, brake.everything, _names(degraded))
+
+
+def _sizes(ports: Ports, leaving: Iterable[tuple[Location, Plan, list[Remediation]]]) -> dict[str, int]:
+    """How many nodes run in each group that a share is a limit of; one that cannot be counted is left out."""
+    sizes: dict[str, int] = {}
+    asked: set[str] = set()
+    for location, _, cases in leaving:
+        for group in (group for case in cases for group in groups_of(case) if not isinstance(group["max"], int)):
+            if group["token"] in asked:
+                continue
+            asked.add(group["token"])
+            wanted = {"by": group["by"], "tag": group["tag"], "value": group["value"]}
+            try:
+                sizes[group["token"]] = ports.inventory.members(location, **wanted)
+            except (Temporary, Denied) as error:
+                ports.notices.say("group_uncounted", group=group["token"], because=str(error))
+    return sizes
 
 
 def _aside(aside: Mapping[str, isolate.Degraded], now: datetime) -> list[str]:

@@ -158,6 +158,9 @@ class Inventory(Protocol):
     def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
         """What EC2 and SSM say. An EC2 id that EC2 does not know is terminated; an unknown hybrid one is left out."""
 
+    def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
+        """How many running EC2 nodes of the location share this tag's value, Auto Scaling group or zone."""
+
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         """The last operation per node, without the single patches; unscanned nodes are left out."""
 

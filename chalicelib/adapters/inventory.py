@@ -69,6 +69,16 @@ class AwsInventory:
             for instance in reservation["Instances"]
         }
 
+    def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
+        """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
+        name = "availability-zone" if by == "availability-zone" else f"tag:{tag or _GROUP_TAG}"
+        filters = [
+            {"Name": name, "Values": [_literally(value)]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+        pages = self._accounts.pages(location, "ec2", "describe_instances", Filters=filters, MaxResults=1000)
+        return sum(len(reservation["Instances"]) for page in pages for reservation in page["Reservations"])
+
     def _state(
         self, location: Location, id: str, managed: Mapping[str, Any] | None, instance: Mapping[str, Any] | None
     ) -> NodeState | None:
@@ -117,6 +127,14 @@ class AwsInventory:
                 finding = _finding(location, item)
                 if finding:
                     yield finding
+
+
+def _literally(value: str) -> str:
+    """The value as a filter takes it: EC2 reads * and ? as wildcards.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+    """
+    return value.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
 
 
 def _in_parts(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -41,6 +41,10 @@ class MemoryInventory:
         lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id.startswith("i-")}
         return lost | _at(location, ids, self._nodes)
 
+    def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
+        here = [state for node, state in self._nodes.items() if node.location == location and state.state == "running"]
+        return sum(_shares(state, by, tag, value) for state in here)
+
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         found = _at(location, ids, self._scans)
         return {id: replace(state, patches=None) for id, state in found.items()}
@@ -53,6 +57,13 @@ class MemoryInventory:
         for node, state in list(self._scans.items()):
             if node.location == location:
                 yield Finding(node, Control.PATCH, state.noncompliant == 0, state.ended_at, Source.SWEEP)
+
+
+def _shares(state: NodeState, by: str, tag: str | None, value: str) -> bool:
+    """Whether the node is of this group."""
+    if by == "tag":
+        return bool(tag) and (state.tags or {}).get(str(tag)) == value
+    return value == (state.group if by == "auto-scaling-group" else state.zone)
 
 
 class MemoryAutomations:

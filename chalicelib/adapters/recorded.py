@@ -23,6 +23,9 @@ class RecordedInventory:
         found = {identity: self._block(location, identity, "node") for identity in ids}
         return {identity: NodeState(**block) for identity, block in found.items() if block}
 
+    def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
+        raise Denied("the trail does not know how many nodes a group has")
+
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         found = {identity: self._block(location, identity, "patch") for identity in ids}
         return {identity: _state(identity, block) for identity, block in found.items() if block}

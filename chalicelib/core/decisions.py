@@ -147,10 +147,11 @@ def _by_action(
         made = {**made, "approvals": given}
     if finding.control is Control.ASSOCIATION and winner.then.document is None:
         return _ticket(f"{winner.id}: names no document that repairs an association", made)
-    limit = winner.then.limits.per_group
-    if limit and facts.get("node", {}).get("tags") is None:
+    limits = winner.then.limits.per_group
+    if limits and facts.get("node", {}).get("tags") is None:
         return _ticket(
-            f"{winner.id}: at most {limit.max} of a {limit.tag} at once, but the node's tags are unknown", made
+            f"{winner.id}: at most {limits[0].max} of a {limits[0].called} at once, but the node's tags are unknown",
+            made,
         )
     return _when(winner, case, facts, policies, made, now)
 
@@ -298,8 +299,8 @@ def _made(policy: Policy | None, verdict: Verdict, policies: PolicySet, facts: M
     }
     if policy is None:
         return {**made, "policy": None, "action": "observe"}
-    limit = policy.then.limits.per_group
-    value = (facts.get("node", {}).get("tags") or {}).get(limit.tag) if limit else None
+    here, node = (facts["account"], facts["region"]), facts.get("node", {})
+    groups = [group for limit in policy.then.limits.per_group if (group := limit.group(*here, node))]
     return {
         **made,
         "policy": policy.id,
@@ -312,7 +313,7 @@ def _made(policy: Policy | None, verdict: Verdict, policies: PolicySet, facts: M
         "attempts": policy.then.attempts,
         "cooldown": policy.then.cooldown.total_seconds(),
         "per_hour": policy.then.limits.max_per_hour,
-        "group": {"token": f"{facts['account']}/{limit.tag}={value}", "max": limit.max} if limit and value else None,
+        "groups": groups,
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState, Plan
@@ -42,22 +43,37 @@ class Room:
     started: dict[str, list[datetime]]
     taken: set[str]
     per_location: int
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    grouped: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(
-        cls, active: Iterable[Remediation], open_batches: Iterable[Batch], recent: Iterable[Batch], per_location: int
-    ) -> Room:
+        cls, active: Iterable[Remediation], open_batches: Iterable[Batch], recent: Iterable[Batch], per_location: int,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Room:  # fmt: skip
+        """`sizes`: how many nodes of each group run, by its token, where a limit is a share of them."""
         started: dict[str, list[datetime]] = {}
         for batch in recent:
             if batch.state is not BatchState.WITHDRAWN:
                 for member in batch.members:
                     started.setdefault(member.policy, []).append(batch.created_at)
-        return cls(
-            running=Counter(batch.location for batch in open_batches),
-            started=started,
-            taken={lease for case in active for lease in case.leases},
-            per_location=per_location,
-        )
+        room = cls(Counter(batch.location for batch in open_batches), started, set(), per_location, sizes or {})
+        for case in active:
+            room.take(case.leases)
+        return room
+
+    def take(self, leases: Iterable[str]) -> None:
+        """These are handed out now, or were before."""
+        new = [lease for lease in leases if lease not in self.taken]
+        self.taken.update(new)
+        self.grouped.update(lease.rpartition("/")[0] for lease in new)
+
+    def most(self, group: Mapping[str, Any]) -> int:
+        """How many of the group may be in work: of a share whose whole is not known, one."""
+        limit = group["max"]
+        if isinstance(limit, int):
+            return limit
+        return max(1, self.sizes.get(group["token"], 0) * int(limit.rstrip("%")) // 100)
 
     def full(self, case: Remediation) -> Held | None:
         """That the place of the case has no room for one more execution, or None."""
@@ -84,7 +100,7 @@ def admit(
                 held.append(found)
                 continue
             leases[case.id] = found
-            room.taken.update(found)
+            room.take(found)
             room.started.setdefault(str(case.decision.get("policy")), []).append(now)
         if leases:
             room.running[location] += 1
@@ -107,14 +123,25 @@ def _leases(case: Remediation, room: Room) -> tuple[str, ...] | Held:
     node = f"node/{case.node}"
     if node in room.taken:
         return Held(case, "node", "another execution works on this node")
-    group = case.decision.get("group")
-    if not group:
-        return (node,)
-    slots = [f"group/{group['token']}/{slot}" for slot in range(group["max"])]
-    free = next((slot for slot in slots if slot not in room.taken), None)
-    if free is None:
-        return Held(case, "per_group", f"{group['max']} of group {group['token']} is in work, which is its limit")
-    return node, free
+    leases = [node]
+    for group in groups_of(case):
+        name, most = f"group/{group['token']}", room.most(group)
+        free = next((slot for number in range(most) if (slot := f"{name}/{number}") not in room.taken), None)
+        # a group that shrank, or that another policy allows more of, may hold slots beyond these
+        if free is None or room.grouped[name] >= most:
+            share = (
+                "" if isinstance(group["max"], int) else f" ({group['max']} of {room.sizes.get(group['token'], '?')})"
+            )
+            because = f"{room.grouped[name]} of group {group['token']} are in work, its limit is {most}{share}"
+            return Held(case, "per_group", because)
+        leases.append(free)
+    return tuple(leases)
+
+
+def groups_of(case: Remediation) -> list[Mapping[str, Any]]:
+    """The groups whose limits hold for the case; a release before this one knew a single one."""
+    groups = case.decision.get("groups")
+    return list(groups) if groups is not None else [group for group in [case.decision.get("group")] if group]
 
 
 def cool_down(attempts: int, first: timedelta) -> timedelta:

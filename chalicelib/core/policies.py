@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -58,16 +59,52 @@ _BANDS = {band: place for place, band in enumerate(Band)}
 _ACTIONS = {action: place for place, action in enumerate(Action)}
 
 
+GROUPED = frozenset({"tag", "auto-scaling-group", "availability-zone"})
+_PERCENT = re.compile(r"([1-9]\d?|100)%\Z", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class GroupLimit:
-    """At most `max` nodes that share a value of `tag` at once."""
+    """At most `max` nodes of one group at once: a number, or a share of the group's running nodes such as `25%`.
 
-    tag: str
-    max: int
+    A group is what shares a value of `tag`, or, without one, what EC2 says of it: `by`.
+    """
+
+    by: str
+    tag: str | None
+    max: int | str
 
     @classmethod
     def from_json(cls, value: object) -> GroupLimit:
-        return cls(**exactly(value, "per_group", {"tag": str, "max": int}))
+        whole = {"by": "tag", "tag": None, **value} if isinstance(value, dict) else value
+        known = exactly(whole, "per_group", {"by": GROUPED, "tag": (str, NONE), "max": (int, str)})
+        most = known["max"]
+        if (known["by"] == "tag") is (known["tag"] is None):
+            raise PolicyError("the policy set is malformed: per_group names no tag, or names one beside `by`")
+        if most < 1 if isinstance(most, int) else not _PERCENT.match(most):
+            raise PolicyError(f"the policy set is malformed: {most!r:.40} of per_group is no number and no share")
+        return cls(**known)
+
+    @property
+    def called(self) -> str:
+        """What it is counted by, in a sentence."""
+        return self.tag or {"auto-scaling-group": "Auto Scaling group"}.get(self.by, "Availability Zone")
+
+    def value(self, node: Mapping[str, Any]) -> str | None:
+        """The group that a node of these facts is in, or None if it is in none."""
+        if self.tag:
+            return (node.get("tags") or {}).get(self.tag)
+        return node.get("group" if self.by == "auto-scaling-group" else "zone")
+
+    def group(self, account: str, region: str, node: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The group as a decision keeps it. A number counts a tag in the whole account; all else is of one Region."""
+        value = self.value(node)
+        if not value:
+            return None
+        wide = self.tag is not None and isinstance(self.max, int)
+        place = account if wide else f"{account}/{region}"
+        kept = {"token": f"{place}/{self.tag or self.by}={value}", "max": self.max}
+        return kept if isinstance(self.max, int) else {**kept, "by": self.by, "tag": self.tag, "value": value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +114,15 @@ class Limits:
     concurrency: str
     max_errors: str
     max_per_hour: int | None = None
-    per_group: GroupLimit | None = None
+    per_group: tuple[GroupLimit, ...] = ()
 
     @classmethod
     def from_json(cls, value: object) -> Limits:
         known = exactly(value, "limits", {"concurrency": str, "max_errors": str, "max_per_hour": (int, NONE),
-                                          "per_group": (dict, NONE)})  # fmt: skip
-        group = known["per_group"]
-        return cls(**{**known, "per_group": GroupLimit.from_json(group) if group else None})
+                                          "per_group": (dict, list, NONE)})  # fmt: skip
+        groups = known["per_group"] or []
+        listed = tuple(map(GroupLimit.from_json, groups if isinstance(groups, list) else [groups]))
+        return cls(**{**known, "per_group": listed})
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ _PARTS = {
     "Approval": "`by`, `minimum`, `within`, `on_timeout`",
     "Approved": "`by`, `on`, `ticket`",
     "Document": "`name`, `version`, `parameters`",
-    "Limits": "`concurrency`, `max_errors`, `max_per_hour`, `per_group: {tag, max}`",
+    "Limits": "`concurrency`, `max_errors`, `max_per_hour`, `per_group: {tag or by, max}`",
     "Rollout": "`percent`, `accounts`",
     "When": "`all`, `any`, `none`",
     "Then": "see below",

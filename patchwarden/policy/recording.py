@@ -101,8 +101,8 @@ class Pseudonyms:
 
     def _tags(self) -> set[str]:
         looked_at = {str(one.path.steps[2]) for one in self._conditions() if _is_tag(one)}
-        limits = (policy.then.limits.per_group for policy in self.policies.policies)
-        return looked_at | {limit.tag for limit in limits if limit}
+        limits = [limit for policy in self.policies.policies for limit in policy.then.limits.per_group]
+        return looked_at | {limit.tag for limit in limits if limit.tag}
 
     def _like(self, tag: str, value: str) -> bool:
         """Whether a condition on the tag takes the value without naming it, as glob does."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from chalicelib.core.errors import PolicyError
@@ -54,6 +54,16 @@ def _share(value: object) -> str:
     if found is None or (found[2] and int(found[1]) > 100):
         raise _wrong("PW203", f"{text!r} is neither a number of nodes nor a share", "write 5 or 10%")
     return text
+
+
+def _most(value: object) -> int | str:
+    """A number of nodes, or a share of a group as text such as `25%`."""
+    found = _SHARE.match(str(value)) if isinstance(value, str) and value.endswith("%") else None
+    if found and int(found[1]) <= 100:
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000:
+        return value
+    raise _wrong("PW203", f"{value!r} is neither a number of nodes nor a share of the group", "write 1 or 25%")
 
 
 def is_id(text: str) -> bool:
@@ -137,6 +147,11 @@ OverrideList = Annotated[
     str, BeforeValidator(_override_list), _text_schema("^s3://[^/]+/.+$", "s3://example-patch-lists/2026-11.yaml")
 ]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
+Most = Annotated[
+    int | str,
+    BeforeValidator(_most),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,2}%$"}]}),
+]
 Many = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -199,10 +214,23 @@ class When(Shape):
 
 
 class GroupLimit(Shape):
-    """At most so many nodes that share a value of the tag at once."""
+    """At most so many nodes of one group at once: those that share a value of a tag, a group or a zone."""
 
-    tag: Annotated[Text, Field(description="The key of a tag", examples=["Cluster"])]
-    max: Annotated[Many, Field(description="How many nodes at once")]
+    tag: Annotated[Text, Field(description="The key of a tag", examples=["Cluster"])] | None = None
+    by: (
+        Annotated[
+            Literal["auto-scaling-group", "availability-zone"], Field(description="Instead of a tag: what EC2 says")
+        ]
+        | None
+    ) = None
+    max: Annotated[Most, Field(description="How many nodes at once, or which share of the running ones")]
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.tag is None) is (self.by is None):
+            hint = "write tag: Cluster, or by: auto-scaling-group, or by: availability-zone"
+            raise _wrong("PW411", "needs either tag or by, to say which nodes are one group", hint)
+        return self
 
 
 class Limits(Shape):

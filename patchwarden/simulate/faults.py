@@ -39,7 +39,7 @@ RAISED_AFTER: Mapping[Fault, type[BaseException]] = {Fault.KILLED_AFTER: Killed,
 EVERYWHERE = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER, Fault.LOST, Fault.THROTTLED)
 _STALE = {
     "ledger.work", "ledger.open_batches", "ledger.batches_since", "ledger.errands",
-    "inventory.nodes", "inventory.patch_states", "automations.find",
+    "inventory.nodes", "inventory.patch_states", "inventory.members", "automations.find",
 }  # fmt: skip
 _REPEATED = {"ledger.append", "ledger.save_batch", "automations.start", "tickets.open", "tickets.resolve"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -14,12 +13,15 @@ from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Ledger
-from patchwarden.simulate.rules import GROUP, GROUP_MOST, REPAIR
+from patchwarden.simulate.rules import GROUP, GROUP_MOST, REPAIR, SCALING_SHARE, ZONE_SHARE
 from patchwarden.simulate.scheduler import Scheduler
-from patchwarden.simulate.world import Machine, Run, World, WorldTickets, moment
+from patchwarden.simulate.world import SCALING, Machine, Run, World, WorldTickets, moment
 
 FRESH = 180.0
 """A scan, or a termination, this many seconds older than the intent must have been seen before the start."""
+
+COUNTED = 600.0
+"""How many seconds before a start its groups may have been counted."""
 
 _OPEN = (BatchState.INTENDED, BatchState.STARTED)
 _ENDS = {State.RESOLVED, State.TICKETED, State.EXEMPT, State.OPEN, State.REBOOT_PENDING, State.WAITING, State.GONE}
@@ -145,15 +147,16 @@ class Watch:
             self.say(f"blind: a scan found {machine.node} clean long before execution {run.id} was intended")
 
     def _groups(self, run: Run) -> None:
-        groups: Counter[str] = Counter()
-        for node in {node for each in (*self.world.runs.values(), run) if each.ended is None for node in each.nodes}:
-            machine = self.world.machines[node]
-            group = machine.tags.get(GROUP)
-            if group and machine.state != "terminated":
-                groups[f"{node.account}/{group}"] += 1
-        for name, count in groups.items():
-            if count > GROUP_MOST:
-                self.say(f"crowded: {count} of group {name} are in work at {self._at()}, {GROUP_MOST} may be")
+        """Of each group that the new run touches, no more may be in work than its limit says."""
+        busy = {node for each in (*self.world.runs.values(), run) if each.ended is None for node in each.nodes}
+        for name in {name for node in run.nodes for name in _groups_of(self.world.machines[node])}:
+            members = [one for one in self.world.machines.values() if name in _groups_of(one)]
+            count = sum(one.node in busy and one.state != "terminated" for one in members)
+            # it was counted before the intent, which may be some minutes ago
+            there = sum(one.ended is None or one.ended > self.world.now - COUNTED for one in members)
+            most = GROUP_MOST if name[1] is None else max(1, there * name[1] // 100)
+            if count > most:
+                self.say(f"crowded: {count} of group {name[0]} are in work at {self._at()}, {most} may be")
 
     def judge(self, tickets: WorldTickets) -> None:
         """After the calm: what must hold at the end."""
@@ -210,8 +213,8 @@ class Watch:
     def _leases(self) -> None:
         names = {f"node/{node}" for node in self.world.machines}
         names |= {
-            f"group/{machine.node.account}/{GROUP}={machine.tags[GROUP]}/{slot}"
-            for machine in self.world.machines.values() if GROUP in machine.tags for slot in range(GROUP_MOST)
+            f"group/{name}/{slot}"
+            for machine in self.world.machines.values() for name, _ in _groups_of(machine) for slot in range(30)
         }  # fmt: skip
         for name in sorted(names):
             holder = self.ledger.lease(name)
@@ -221,6 +224,17 @@ class Watch:
 
     def _at(self) -> str:
         return f"{self.world.now:.1f} s"
+
+
+def _groups_of(machine: Machine) -> list[tuple[str, int | None]]:
+    """The groups that a machine is in, each with the percent of it that may be in work; None: a fixed number."""
+    here, tags = f"{machine.node.account}/{machine.node.region}", machine.tags
+    found: list[tuple[str, int | None]] = [(f"{here}/availability-zone={machine.zone}", ZONE_SHARE)]
+    if GROUP in tags:
+        found.append((f"{machine.node.account}/{GROUP}={tags[GROUP]}", None))
+    if SCALING in tags:
+        found.append((f"{here}/auto-scaling-group={tags[SCALING]}", SCALING_SHARE))
+    return found
 
 
 def _node(run: Run, id: str) -> Node:

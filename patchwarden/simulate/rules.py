@@ -15,6 +15,9 @@ LOCATIONS = tuple(
     Location(account, region) for account in ("111122223333", "444455556666") for region in ("eu-west-1", "us-east-1")
 )
 GROUP, GROUP_MOST = "Cluster", 2
+SCALING_SHARE, ZONE_SHARE = 40, 50
+"""Percent of an Auto Scaling group, and of a zone, that may be in work at once."""
+
 REPAIR = "Example-RepairAssociation"
 
 _THEN: dict[str, Any] = {
@@ -23,7 +26,10 @@ _THEN: dict[str, Any] = {
     "until": None, "reason": None, "approved": None, "approval": None,
 }  # fmt: skip
 _LIMITS = {
-    "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": {"tag": GROUP, "max": GROUP_MOST},
+    "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": [
+        {"tag": GROUP, "max": GROUP_MOST}, {"by": "auto-scaling-group", "max": f"{SCALING_SHARE}%"},
+        {"by": "availability-zone", "max": f"{ZONE_SHARE}%"},
+    ],
 }  # fmt: skip
 UNTIL = format_moment(parse_moment("2026-11-23T14:30:00Z"))
 """When the exemptions end."""

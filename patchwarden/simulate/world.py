@@ -20,6 +20,7 @@ from patchwarden.simulate.faults import Weather
 from patchwarden.simulate.rules import GROUP, LOCATIONS, REPAIR, START
 from patchwarden.simulate.scheduler import Scheduler
 
+SCALING = "aws:autoscaling:groupName"
 _NAMESPACE = uuid.UUID("3a3a40f8-5a51-5f55-8a4e-6f3e0c8a3b10")
 _Known = TypeVar("_Known")
 
@@ -45,6 +46,7 @@ class Machine:
     node: Node
     temper: str
     tags: dict[str, str]
+    zone: str
     missing: int = 0
     pending: int = 0
     state: str = "running"
@@ -65,9 +67,14 @@ class Machine:
     def scan(self) -> PatchState | None:
         return self.scans[-1][1] if self.scans else None
 
+    def group(self, by: str, tag: str | None) -> str | None:
+        """Which group it is in."""
+        return self.zone if by == "availability-zone" else self.tags.get(tag or SCALING)
+
     def describe(self, now: float) -> None:
         """Remember how the machine looks from now on."""
-        known = NodeState(self.node.id, "ec2", self.state, self.ping, "Linux", tags=self.tags)
+        known = NodeState(self.node.id, "ec2", self.state, self.ping, "Linux", tags=self.tags,
+                          group=self.tags.get(SCALING), zone=self.zone)  # fmt: skip
         self.states.append((now, known))
 
 
@@ -220,7 +227,10 @@ def _machines(random: Random, count: int) -> Iterator[Machine]:
         tags = {"Kind": random.choice(KINDS)}
         if random.random() < 0.15:
             tags[GROUP] = f"c{number % 3}"
-        yield Machine(Node(place.account, place.region, f"i-{number:017x}"), random.choice(TEMPERS), tags)
+        if random.random() < 0.2:
+            tags[SCALING] = f"asg-{number % 2}"
+        zone = place.region + random.choice("ab")
+        yield Machine(Node(place.account, place.region, f"i-{number:017x}"), random.choice(TEMPERS), tags, zone)
 
 
 def _terminated(world: World, machine: Machine) -> None:
@@ -270,6 +280,10 @@ class WorldInventory:
     def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
         lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id.startswith("i-")}
         return lost | self._seen(location, ids, lambda machine: machine.states, 0.0)
+
+    def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
+        machines = [each for each in self._world.machines.values() if each.node.location == location]
+        return sum(each.state == "running" and each.group(by, tag) == value for each in machines)
 
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         found = self._seen(location, ids, lambda machine: machine.scans, self._world.weather.scan_lag)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 
 from patchwarden.simulator.api_nodes import tag_list
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request, Snapshot
@@ -157,7 +156,20 @@ def _filter(name: str) -> Callable[[Machine], str | None]:
 
 
 def _fits(value: str | None, patterns: Iterable[str]) -> bool:
-    return value is not None and any(fnmatchcase(value, pattern) for pattern in patterns)
+    """`*` and `?` stand for anything; after a backslash they, and it, stand for themselves.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+    """
+    return value is not None and any(re.fullmatch(_regex(pattern), value, re.DOTALL) for pattern in patterns)
+
+
+def _regex(pattern: str) -> str:
+    return re.sub(r"\\(.)|(.)", _piece, pattern, flags=re.DOTALL)
+
+
+def _piece(found: re.Match[str]) -> str:
+    wild = {"*": ".*", "?": "."}
+    return re.escape(found[1]) if found[1] else wild.get(found[2], re.escape(found[2]))
 
 
 _FILTERS: dict[str, Callable[[Machine], str | None]] = {

@@ -211,8 +211,8 @@ def test_a_group_limit_needs_the_tags() -> None:
     assert policies.blocks >= {"node"}
     assert answer(policies=policies).cause is Cause.TICKETED
     made = answer(policies=policies, node=machine(tags={"Cluster": "db-a"}))
-    assert made.sets["decision"]["group"] == {"token": "111122223333/Cluster=db-a", "max": 1}
-    assert answer(policies=policies, node=machine(tags={})).sets["decision"]["group"] is None
+    assert made.sets["decision"]["groups"] == [{"token": "111122223333/Cluster=db-a", "max": 1}]
+    assert answer(policies=policies, node=machine(tags={})).sets["decision"]["groups"] == []
 
 
 def test_a_shadow_is_recorded_and_never_acts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,41 @@ def test_a_group_never_has_more_than_its_maximum_in_work() -> None:
     admitted, held = admit([(HERE, Plan(), [queued(1, group=group), queued(2, group=group)])], room(), NOW)
     assert admitted[0].leases[admitted[0].cases[0].id][1] == "group/111122223333/Cluster=db-a/0"
     assert len(admitted[0].cases) == 1 and held[0].guard == "per_group"
+
+
+def shared(max: int | str, token: str = "a/e/availability-zone=e-1a") -> dict[str, object]:
+    return {"token": token, "max": max, "by": "availability-zone", "tag": None, "value": "e-1a"}
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "most"),
+    [("25%", 8, 2), ("25%", 7, 1), ("25%", 3, 1), ("100%", 5, 5), ("10%", 0, 1), ("50%", None, 1), (3, None, 3)],
+)
+def test_a_share_of_a_group_is_rounded_down_and_one_where_nobody_counted(
+    share: int | str, size: int | None, most: int
+) -> None:
+    cases = [queued(number, groups=[shared(share)]) for number in range(6)]
+    here = Room.of([], [], [], 20, {} if size is None else {"a/e/availability-zone=e-1a": size})
+    admitted, held = admit([(HERE, Plan(), cases)], here, NOW)
+    assert len(admitted[0].cases) == min(most, 6) and {each.guard for each in held} <= {"per_group"}
+
+
+def test_slots_beyond_a_limit_that_shrank_count_too() -> None:
+    busy = [
+        Remediation(queued(number).node, Control.PATCH, State.RUNNING,
+                    leases=(f"node/{queued(number).node}", f"group/a/e/availability-zone=e-1a/{number}"))
+        for number in (3, 4)
+    ]  # fmt: skip
+    admitted, held = admit([(HERE, Plan(), [queued(9, groups=[shared(2)])])], room(active=busy), NOW)
+    assert not admitted and "2 of group a/e/availability-zone=e-1a are in work, its limit is 2" in held[0].because
+
+
+def test_every_group_of_a_node_must_have_room_and_none_is_taken_in_vain() -> None:
+    both = [shared(1, "a/Cluster=db"), shared(1, "a/e/zone")]
+    admitted, held = admit(
+        [(HERE, Plan(), [queued(1, groups=both[:1]), queued(2, groups=both), queued(3, groups=both[1:])])], room(), NOW
+    )
+    assert [case.node.id[-1] for case in admitted[0].cases] == ["1", "3"] and len(held) == 1
 
 
 def test_a_node_that_is_in_work_is_not_started_for_another_control() -> None:

@@ -64,8 +64,7 @@ def test_the_shipped_set_loads_with_what_its_files_say(shipped: dict[str, Any]) 
     assert (critical.then.action, critical.then.window) == (Action.REMEDIATE, "prod-night")
     assert (critical.then.deadline, critical.then.cooldown) == (timedelta(hours=24), timedelta(hours=1))
     assert (critical.then.limits.max_errors, critical.then.limits.concurrency) == ("1", "10%")
-    assert critical.then.limits.per_group is not None
-    assert (critical.then.limits.per_group.tag, critical.then.limits.per_group.max) == ("Cluster", 1)
+    assert [(limit.by, limit.tag, limit.max) for limit in critical.then.limits.per_group] == [("tag", "Cluster", 1)]
     assert critical.origin == "prod-critical-24h.yaml:2"
     exempt = policies.policy("legacy-erp-exempt")
     assert exempt is not None
