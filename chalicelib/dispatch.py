@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Protocol, TypeVar
 
 from chalicelib import isolate, pause
@@ -21,6 +21,7 @@ from chalicelib.core.plans import (
     groups,
 )
 from chalicelib.core.remediations import ACTIVE, Remediation, State
+from chalicelib.core.turns import in_turn
 from chalicelib.intake import again, in_force
 from chalicelib.launch import hold, prepare, start
 from chalicelib.ports import Clock, Ports
@@ -79,14 +80,14 @@ def dispatch(ports: Ports) -> Round:
         in_time = each(ports, due, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
         queued = [case for case in in_time if case.state is State.QUEUED]
         waiting = [case for case in queued if not brake.on(case)]
-        leaving = list(groups(waiting, now=begun, linger=settings.linger))
+        leaving = in_turn(groups(waiting, now=begun, linger=settings.linger), itemgetter(0), itemgetter(2), begun)
         room = Room.of(ports.ledger.work(ACTIVE), ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
                        settings.executions_per_location, _sizes(ports, leaving))  # fmt: skip
         admitted, held = admit(leaving, room, begun)
         for one in held:
             hold(ports, one)
         pace = Pace(begun)
-        turns = _probing(_in_turn(admitted), aside)
+        turns = _probing(admitted, aside)
         made = each(ports, turns, lambda one: _launch(ports, one, room, pace), degraded)
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
@@ -232,13 +233,3 @@ def _in_time(ports: Ports, case: Remediation, now: datetime, digest: str) -> Rem
     """A queued case is decided again if its window closed, a freeze began, or the policies or we have changed."""
     stands = case.decision.get("set_digest") == digest and Plan.knows(case.plan) and not closed(case, now)
     return case if stands else again(ports, case)
-
-
-def _in_turn(admitted: Sequence[Admitted]) -> list[Admitted]:
-    """The first of every place, then the second of every place: one place's second is another's time."""
-    seen: Counter[Location] = Counter()
-    ranked = []
-    for one in admitted:
-        seen[one.location] += 1
-        ranked.append((seen[one.location], str(one.location), one))
-    return [one for _, _, one in sorted(ranked, key=lambda item: item[:2])]

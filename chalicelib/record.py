@@ -10,7 +10,7 @@ from typing import Any
 from chalicelib import ticket
 from chalicelib.core.errors import Stale
 from chalicelib.core.remediations import Cause, Remediation, advance, apply
-from chalicelib.core.tickets import Deed, Errand, errand
+from chalicelib.core.tickets import Deed, Errand, errand, key_of
 from chalicelib.ports import Change, Ports
 
 
@@ -71,5 +71,5 @@ def _owed(before: Remediation, head: Remediation, cause: Cause, because: str, no
         return errand(head, deed, number=head.number, because=because, now=now)
     if cause in (Cause.RESOLVED, Cause.GONE, Cause.EXEMPTED) and before.ticket:
         owes = errand(head, Deed.RESOLVE, number=head.number, because=because, now=now)
-        return replace(owes, ticket=before.ticket)
+        return replace(owes, ticket=before.ticket, key=key_of(before))
     return None

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.remediations import Cause, Remediation, State, advance, apply
-from chalicelib.core.tickets import Deed, Errand, errand
+from chalicelib.core.tickets import Deed, Errand, errand, key_of, shared
 from chalicelib.ports import Change, Ports
 
 TRIES = 3
@@ -16,16 +16,26 @@ _NOT_TICKETED = (State.RESOLVED, State.GONE, State.EXEMPT)
 
 def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
     """The case after the errand; a ticket system that does not answer leaves the errand for the next sweep."""
+    word = _WORDS[owed.deed]
     try:
         if owed.deed is Deed.OPEN:
             owed = replace(owed, ticket=ports.tickets.open(owed))
         elif owed.deed is Deed.UPDATE:
             ports.tickets.update(owed)
+        elif shared(owed.key) and _others(ports, owed):
+            word = "left open for other nodes of its group"
         else:
             ports.tickets.resolve(owed)
     except (Temporary, Denied) as error:
         return _later(ports, owed, case, str(error))
-    return _done(ports, owed, case)
+    return _done(ports, owed, case, word)
+
+
+def _others(ports: Ports, owed: Errand) -> bool:
+    """Whether another node still has the ticket: the index names candidates, their heads decide."""
+    named = [case.id for case in ports.ledger.work([State.TICKETED]) if key_of(case) == owed.key]
+    heads = ports.ledger.heads([each for each in named if each != owed.remediation])
+    return any(case.state is State.TICKETED and key_of(case) == owed.key for case in heads.values())
 
 
 def _later(ports: Ports, owed: Errand, case: Remediation, why: str) -> Remediation:
@@ -38,11 +48,12 @@ def _later(ports: Ports, owed: Errand, case: Remediation, why: str) -> Remediati
     return case
 
 
-def _done(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
+def _done(ports: Ports, owed: Errand, case: Remediation, word: str) -> Remediation:
     """Note it; a ticket that came too late for its case or its episode is resolved in the next breath."""
     for _ in range(TRIES):
-        late = owed.deed is Deed.OPEN and (case.state in _NOT_TICKETED or not owed.key.endswith(f"/{case.episode}"))
-        head, change = _noted(ports, owed, case, _WORDS[owed.deed], closes=late)
+        past = not shared(owed.key) and not owed.key.endswith(f"/{case.episode}")
+        late = owed.deed is Deed.OPEN and (case.state in _NOT_TICKETED or past)
+        head, change = _noted(ports, owed, case, word, closes=late)
         try:
             ports.ledger.append(replace(change, done=owed.id))
         except Stale:
@@ -81,7 +92,7 @@ def _noted(ports: Ports, owed: Errand, case: Remediation, word: str, *, closes: 
                    evidence={"ticket": owed.ticket, "deed": owed.deed.value})  # fmt: skip
     head = apply(case, line)
     closing = errand(head, Deed.RESOLVE, number=head.number, because=head.because, now=now)
-    return head, Change(line, head, owes=replace(closing, ticket=owed.ticket) if closes else None)
+    return head, Change(line, head, owes=replace(closing, ticket=owed.ticket, key=owed.key) if closes else None)
 
 
 _WORDS = {Deed.OPEN: "opened", Deed.UPDATE: "updated", Deed.RESOLVE: "resolved"}

@@ -140,6 +140,9 @@ def _by_action(
         return Decision(Cause.OBSERVED, f"{winner.id}: {winner.title}: only observed", {"decision": made, "due": None})
     if winner.then.action == "ticket":
         return _ticket(f"{winner.id}: {winner.title}", made)
+    image = _image(winner, policies, facts)
+    if image:
+        return _ticket(image.because, {**made, **image.sets})
     if winner.then.approval:
         given = [] if case.state in _CLOSED else standing(case.decision, winner.digest)
         if len(given) < winner.then.approval.minimum:
@@ -183,6 +186,23 @@ def _asking(
         return Decision(Cause.OBSERVED, f"{late}: only observed",
                         {"decision": {**made, "action": "observe"}, "due": None})  # fmt: skip
     return _ticket(late, made)
+
+
+def _image(policy: Policy, policies: PolicySet, facts: Mapping[str, Any]) -> Decision | None:
+    """A ticket for a new image, one for the whole Auto Scaling group, if the node's tag says that it is immutable."""
+    flag, node = policies.settings.immutable, facts.get("node", {})
+    if flag is None:
+        return None
+    if node.get("tags") is None:
+        return Decision(Cause.TICKETED, f"{policy.id}: whether the node is immutable is unknown, as its tags are")
+    if node["tags"].get(flag.tag) != flag.value:
+        return None
+    if not node.get("group"):
+        because = f"{policy.id}: {flag.tag}={flag.value}: replace the node, it is not patched in place"
+        return Decision(Cause.TICKETED, because)
+    because = f"{policy.id}: {flag.tag}={flag.value}: build a new image for Auto Scaling group {node['group']}"
+    group = f"{facts['account']}/{facts['region']}/{node['group']}"
+    return Decision(Cause.TICKETED, because, {"image": group})
 
 
 def _exempted(policy: Policy, made: Mapping[str, Any]) -> Decision:

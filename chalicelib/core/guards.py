@@ -129,9 +129,8 @@ def _leases(case: Remediation, room: Room) -> tuple[str, ...] | Held:
         free = next((slot for number in range(most) if (slot := f"{name}/{number}") not in room.taken), None)
         # a group that shrank, or that another policy allows more of, may hold slots beyond these
         if free is None or room.grouped[name] >= most:
-            share = (
-                "" if isinstance(group["max"], int) else f" ({group['max']} of {room.sizes.get(group['token'], '?')})"
-            )
+            known = room.sizes.get(group["token"], "an unknown number")
+            share = "" if isinstance(group["max"], int) else f" ({group['max']} of {known})"
             because = f"{room.grouped[name]} of group {group['token']} are in work, its limit is {most}{share}"
             return Held(case, "per_group", because)
         leases.append(free)

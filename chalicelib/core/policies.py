@@ -370,7 +370,7 @@ class PolicySet:
             policies=tuple(policies),
             schedules=_schedules(document["schedules"]),
             settings=settings,
-            blocks=_blocks(enforced + beside),
+            blocks=_blocks(enforced + beside, settings),
             enforced=Index.of(enforced),
             shadow=Index.of(beside),
         )
@@ -386,11 +386,11 @@ def _schedules(values: list[object]) -> tuple[Schedule, ...]:
     return schedules
 
 
-def _blocks(policies: list[Policy]) -> frozenset[str]:
-    """What must be fetched: the single patches only with their state, and the node where its tags limit a group."""
+def _blocks(policies: list[Policy], settings: Settings) -> frozenset[str]:
+    """What must be fetched: the single patches only with their state, and the node where its tags limit or forbid."""
     touched = (clause.condition.path.base.block for policy in policies for clause in policy.when.clauses())
     found = {block for block in touched if block is not None}
-    grouped = any(policy.then.limits.per_group for policy in policies)
+    grouped = settings.immutable is not None or any(policy.then.limits.per_group for policy in policies)
     return frozenset(found | ({"patch"} if "patch.missing" in found else set()) | ({"node"} if grouped else set()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from chalicelib.core.compiled import exactly
+from chalicelib.core.compiled import NONE, Shape, exactly
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Location, valid_place
@@ -29,6 +29,18 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Immutable:
+    """The tag that says of a node that its Auto Scaling group is renewed from an image, never patched in place."""
+
+    tag: str
+    value: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Immutable:
+        return cls(**exactly(value, "immutable", {"tag": str, "value": str}))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """`linger` is how long a batch waits for company, `verify_within` how long for its scan.
 
@@ -44,6 +56,7 @@ class Settings:
     documents: frozenset[str]
     windows: Mapping[str, Window] = field(hash=False)
     baselines: str = "off"
+    immutable: Immutable | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Settings:
@@ -58,10 +71,11 @@ class Settings:
             documents=frozenset(known["documents"]),
             windows={name: Window.from_json(name, window) for name, window in known["windows"].items()},
             baselines=known["baselines"],
+            immutable=Immutable.from_json(known["immutable"]) if known["immutable"] else None,
         )
 
 
-_SETTINGS: dict[str, type | frozenset[str]] = {
+_SETTINGS: Shape = {
     "linger": int,
     "verify_within": int,
     "executions_per_location": int,
@@ -70,8 +84,9 @@ _SETTINGS: dict[str, type | frozenset[str]] = {
     "documents": list,
     "windows": dict,
     "baselines": frozenset({"enforce", "warn", "off"}),
+    "immutable": (dict, NONE),
 }
-_LATER = {"baselines": "off"}
+_LATER = {"baselines": "off", "immutable": None}
 """What a set that was compiled before there was such a setting means by leaving it out."""
 
 

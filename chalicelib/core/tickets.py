@@ -47,6 +47,28 @@ class Errand:
                       "due": parse_moment(value["due"])})  # fmt: skip
 
 
+_IMAGE = "patchwarden/image/"
+
+
+def key_of(case: Remediation) -> str:
+    """What the case's ticket is known by: its own, or one that all nodes of an immutable group share."""
+    image = case.decision.get("image")
+    return f"{_IMAGE}{image}" if image else f"patchwarden/{case.id}/{case.episode}"
+
+
+def shared(key: str) -> bool:
+    """Whether several remediations have this ticket together."""
+    return key.startswith(_IMAGE)
+
+
+def _title(case: Remediation) -> str:
+    image = case.decision.get("image")
+    if image:
+        account, region, group = str(image).split("/", 2)
+        return f"Auto Scaling group {group} in {account}/{region}: a new image is due, a person's turn"
+    return f"{case.node.id} in {case.location}: {case.control} non-compliant, a person's turn"
+
+
 def errand(case: Remediation, deed: Deed, *, number: int, because: str, now: datetime) -> Errand:
     """The errand that line `number` of the case owes.
 
@@ -68,8 +90,8 @@ def errand(case: Remediation, deed: Deed, *, number: int, because: str, now: dat
         remediation=case.id,
         deed=deed,
         location=case.location,
-        key=f"patchwarden/{case.id}/{case.episode}",
-        title=f"{case.node.id} in {case.location}: {case.control} non-compliant, a person's turn"[:200],
+        key=key_of(case),
+        title=_title(case)[:200],
         body="\n".join(lines)[:2048],
         severity=int(case.decision.get("severity", 3)),
         due=now + timedelta(minutes=1),

@@ -217,6 +217,7 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
         "freezes": [_freeze(freeze) for freeze in rules.freezes],
         "documents": sorted(rules.documents),
         **({} if rules.baselines == "off" else {"baselines": rules.baselines}),
+        **({"immutable": rules.immutable.model_dump()} if rules.immutable else {}),
     }
 
 

@@ -69,6 +69,7 @@ _PARTS = {
     "Approved": "`by`, `on`, `ticket`",
     "Document": "`name`, `version`, `parameters`",
     "Limits": "`concurrency`, `max_errors`, `max_per_hour`, `per_group: {tag or by, max}`",
+    "Immutable": "`tag`, `value`",
     "Rollout": "`percent`, `accounts`",
     "When": "`all`, `any`, `none`",
     "Then": "see below",

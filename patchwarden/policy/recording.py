@@ -102,7 +102,8 @@ class Pseudonyms:
     def _tags(self) -> set[str]:
         looked_at = {str(one.path.steps[2]) for one in self._conditions() if _is_tag(one)}
         limits = [limit for policy in self.policies.policies for limit in policy.then.limits.per_group]
-        return looked_at | {limit.tag for limit in limits if limit.tag}
+        flag = self.policies.settings.immutable
+        return looked_at | {limit.tag for limit in limits if limit.tag} | ({flag.tag} if flag else set())
 
     def _like(self, tag: str, value: str) -> bool:
         """Whether a condition on the tag takes the value without naming it, as glob does."""

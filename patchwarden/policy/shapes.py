@@ -548,6 +548,13 @@ class MinimumTests(Shape):
     ] = True
 
 
+class Immutable(Shape):
+    """The tag that says of a node: renew it from an image, do not patch it in place."""
+
+    tag: Annotated[Text, Field(description="The key of a tag", examples=["PatchStrategy"])] = "PatchStrategy"
+    value: Annotated[Text, Field(description="Its value", examples=["immutable"])] = "immutable"
+
+
 class SetFile(Shape):
     """`_set.yaml`: what the organisation says once for all policies."""
 
@@ -566,6 +573,9 @@ class SetFile(Shape):
     documents: Annotated[list[DocumentName], Field(description="Runbooks other than ours that a policy may name")] = (
         Field(default_factory=list)
     )
+    immutable: (
+        Annotated[Immutable, Field(description="Nodes whose Auto Scaling group gets a ticket for a new image")] | None
+    ) = None
     override_lists: Annotated[
         list[OverrideList], Field(description="Lists of patches that a schedule may install instead of the baseline's")
     ] = Field(default_factory=list)

@@ -184,14 +184,24 @@ class Watch:
             self.say(f"stuck: {case.id} waits for a moment that is long over")
 
     def _ticketed(self, case: Remediation, tickets: WorldTickets) -> None:
-        mine = [slip for slip in tickets.kept.values() if f"/{case.id}/" in slip.key]
-        opened = sum(slip.open for slip in mine)
+        opened = sum(slip.open for slip in tickets.kept.values() if f"/{case.id}/" in slip.key)
+        image = case.decision.get("image")
+        if image:
+            self._shared(str(image), tickets)
+            opened = int(case.state is State.TICKETED)
         if case.state is State.TICKETED and opened != 1:
             self.say(f"tickets: {case.id} is ticketed and has {opened} open tickets")
         if case.state in (State.RESOLVED, State.GONE, State.EXEMPT) and opened:
             self.say(f"tickets: {case.id} is {case.state} and has {opened} open tickets")
         if opened > 1:
             self.say(f"tickets: {case.id} has {opened} open tickets")
+
+    def _shared(self, image: str, tickets: WorldTickets) -> None:
+        """The nodes of an immutable group have one open ticket together for as long as one of them needs it."""
+        opened = sum(slip.open for slip in tickets.kept.values() if slip.key.endswith(f"/image/{image}"))
+        needed = any(case.decision.get("image") == image for case in self.ledger.work([State.TICKETED]))
+        if opened != int(needed):
+            self.say(f"tickets: group {image} has {opened} open tickets for a new image, and needs {int(needed)}")
 
     def _known(self, machine: Machine) -> None:
         """A machine that is there and non-compliant must have an open remediation; a fixed one must not stay open."""

@@ -20,6 +20,8 @@ SCALING_SHARE, ZONE_SHARE = 40, 50
 
 REPAIR = "Example-RepairAssociation"
 
+IMMUTABLE = {"tag": "PatchStrategy", "value": "immutable"}
+
 _THEN: dict[str, Any] = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
@@ -93,6 +95,6 @@ def _set(*policies: dict[str, Any]) -> PolicySet:
     document: dict[str, Any] = {
         "version": VERSION, "policies": list(policies), "schedules": [],
         "settings": {"linger": 300, "verify_within": 3600, "executions_per_location": 20, "freezes": [],
-                     "documents": [REPAIR], "scope": scope, "windows": {}},
+                     "documents": [REPAIR], "immutable": IMMUTABLE, "scope": scope, "windows": {}},
     }  # fmt: skip
     return PolicySet.load({**document, "digest": digest_of(document)})

@@ -17,7 +17,7 @@ from chalicelib.core.plans import Batch
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Execution, Invocation
 from patchwarden.simulate.faults import Weather
-from patchwarden.simulate.rules import GROUP, LOCATIONS, REPAIR, START
+from patchwarden.simulate.rules import GROUP, IMMUTABLE, LOCATIONS, REPAIR, START
 from patchwarden.simulate.scheduler import Scheduler
 
 SCALING = "aws:autoscaling:groupName"
@@ -228,7 +228,9 @@ def _machines(random: Random, count: int) -> Iterator[Machine]:
         if random.random() < 0.15:
             tags[GROUP] = f"c{number % 3}"
         if random.random() < 0.2:
-            tags[SCALING] = f"asg-{number % 2}"
+            tags[SCALING] = random.choice(("asg-0", "asg-1"))
+            if tags[SCALING] == "asg-1":
+                tags[IMMUTABLE["tag"]] = IMMUTABLE["value"]
         zone = place.region + random.choice("ab")
         yield Machine(Node(place.account, place.region, f"i-{number:017x}"), random.choice(TEMPERS), tags, zone)
 
