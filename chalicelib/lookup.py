@@ -43,6 +43,7 @@ def summary(case: Remediation) -> dict[str, Any]:
         "first_seen": _text(case.first_seen),
         "due": _text(case.due),
         "attempts": case.attempts,
+        "cools_until": _text(case.cools_until),
         "policy": case.decision.get("policy"),
         "ticket": case.ticket,
         "execution": case.execution,

@@ -107,7 +107,7 @@ def _status_details(now: dict[str, Any]) -> None:
     if now["queued"]:
         output.table(now["queued"], ("node", "policy", "held", "because"), "Queued: starts with the next rounds")
     if now["waiting"]:
-        output.table(now["waiting"], ("node", "policy", "due", "because"), "Waiting, next first")
+        output.table(now["waiting"], ("node", "policy", "due", "cools_until", "because"), "Waiting, next first")
     if now["ticketed"]:
         output.table(now["ticketed"], ("node", "ticket", "because"), "A person's turn")
     if now["errands"]:

@@ -40,7 +40,9 @@ _by = click.option("--by", default=getpass.getuser, help="Who does it.", show_de
 @click.option("--stop-running", is_flag=True, help="Also stop the executions in flight in this scope, one a second.")
 @_by
 @click.pass_obj
-def pause(scope: Scope, reason: str, until: str | None, stop_running: bool, by: str, **given: tuple[str, ...]) -> None:
+def pause(
+    scope: Scope, /, reason: str, until: str | None, stop_running: bool, by: str, **given: tuple[str, ...]
+) -> None:
     """Start nothing new, anywhere or in the scopes given, from the next start on (within 60 s).
 
     What is due stays queued. Executions in flight go on to their end and are followed, unless --stop-running is
@@ -66,7 +68,7 @@ def pause(scope: Scope, reason: str, until: str | None, stop_running: bool, by: 
 @click.option("--reason", required=True, help="Why it may go on; it stands in the journal.")
 @_by
 @click.pass_obj
-def resume(scope: Scope, reason: str, by: str, **given: tuple[str, ...]) -> None:
+def resume(scope: Scope, /, reason: str, by: str, **given: tuple[str, ...]) -> None:
     """Let starts go on; what is queued leaves with the next round of dispatch.
 
     Give the same scopes as when it was paused; without any, the pause of everything ends.

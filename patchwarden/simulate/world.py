@@ -181,6 +181,8 @@ class World:
         self.scheduler.at(self.now + takes, lambda: self._end(run))
 
     def _end(self, run: Run) -> None:
+        if run.ended is not None:
+            return
         for node in run.nodes:
             machine = self.machines[node]
             if run.batch.document == REPAIR:

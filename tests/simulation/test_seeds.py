@@ -42,11 +42,11 @@ class Refusing:
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._whole, name)
 
-        def asked(first: Any, *rest: Any) -> Any:
+        def asked(first: Any, *rest: Any, **named: Any) -> Any:
             place = getattr(first, "location", first)
             if place.account == self._account:
                 raise Barred(f"{name} is not allowed in {self._account}")
-            return real(first, *rest)
+            return real(first, *rest, **named)
 
         return asked
 
@@ -123,6 +123,7 @@ def test_an_account_that_denies_everything_holds_up_nobody_else() -> None:
         run = Simulated(seed, NODES, "events")
         refuse(run, "444455556666")
         assert [sentence for sentence in run.play().wrong if "111122223333" in sentence] == []
+        assert sum("/access/" in slip.key for slip in run.tickets.kept.values()) == 1, "one ticket, for the account"
 
 
 def test_the_same_seed_gives_the_same_history_in_another_process() -> None:

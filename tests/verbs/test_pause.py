@@ -103,7 +103,7 @@ def test_a_switch_that_becomes_unreadable_holds_the_start_too(world: World) -> N
                 raise Denied("no access")
             return world.ledger.subjects(kind)
 
-    dispatch(replace(world.ports, ledger=Late()))  # type: ignore[arg-type]
+    dispatch(replace(world.ports, ledger=Late()))
     assert not world.automations.started and world.case().state is State.QUEUED
     assert "the pause switch cannot be read: no access" in world.ledger.trail(world.case().id)[-1].because
 
