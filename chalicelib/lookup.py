@@ -17,9 +17,9 @@ from chalicelib.core.journal import Kind
 from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
-from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.isolate import Degraded, degraded
