@@ -60,7 +60,9 @@ class MemoryInventory:
 
 
 def _shares(state: NodeState, by: str, tag: str | None, value: str) -> bool:
-    """Whether the node is of this group."""
+    """Whether the node is an EC2 node of this group."""
+    if state.kind != "ec2":
+        return False
     if by == "tag":
         return bool(tag) and (state.tags or {}).get(str(tag)) == value
     return value == (state.group if by == "auto-scaling-group" else state.zone)

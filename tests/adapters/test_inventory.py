@@ -131,6 +131,18 @@ class TestContract:
         assert inventory.nodes(world.home, [elsewhere])[elsewhere].gone
         assert inventory.patch_states(world.home, [elsewhere]) == {}
 
+    def test_the_running_members_of_a_group_are_counted(self, world: World, inventory: Inventory) -> None:
+        for machine in world.sim.fleet.machines.values():
+            here = [one for one in machines(world, machine.node.location) if one.state == "running" and not one.hybrid]
+            asked = {"by": "availability-zone", "tag": None, "value": str(machine.zone)}
+            zoned = sum(one.zone == machine.zone for one in here) if machine.zone else 0
+            assert inventory.members(machine.node.location, **asked) == zoned  # type: ignore[arg-type]
+            for name, value in machine.tags.items():
+                count = sum(one.tags.get(name) == value for one in here)
+                assert inventory.members(machine.node.location, by="tag", tag=name, value=value) == count
+            break
+        assert inventory.members(machine.node.location, by="auto-scaling-group", tag=None, value="*") == 0
+
     def test_patch_states_count_and_list_nothing(self, world: World, inventory: Inventory) -> None:
         for location in world.sim.fleet.locations:
             here = machines(world, location)

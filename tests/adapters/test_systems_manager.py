@@ -16,7 +16,7 @@ from botocore.exceptions import ReadTimeoutError
 from chalicelib.adapters.accounts import Accounts, Refusal
 from chalicelib.adapters.memory_aws import MemoryAutomations
 from chalicelib.adapters.systems_manager import ENDED, SystemsManager
-from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.errors import Barred, Denied, Temporary
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import PATCH_NODES, Batch, Plan, parameters
 from chalicelib.ports import Automations, Invocation
@@ -233,8 +233,13 @@ class TestOverAws:
         automations = over_aws(world).automations
         with pytest.raises(Denied, match=world.member.account):
             automations.execution(world.member, UNKNOWN)
-        with pytest.raises(Denied, match="stop_automation_execution"):
+        with pytest.raises(Barred, match="stop_automation_execution"):
             automations.stop(world.member, UNKNOWN)
+        with pytest.raises(Barred, match="cancel_command"):
+            automations.cancel(world.member, UNKNOWN)
+
+    def test_a_command_is_cancelled_and_one_that_nobody_knows_is_no_error(self, world: World) -> None:
+        SystemsManager(world.accounts()).cancel(world.member, UNKNOWN)
 
     def test_only_executions_of_the_batchs_time_and_document_are_asked_for_their_batch(self, world: World) -> None:
         stage = over_aws(world)
