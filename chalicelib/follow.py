@@ -12,7 +12,7 @@ from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
-from chalicelib.core.plans import Batch, BatchState, snapshot_id
+from chalicelib.core.plans import INSTALLS, Batch, BatchState, snapshot_id
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.intake import TRIES, Receipt, in_force
 from chalicelib.launch import fail, members, started
@@ -130,7 +130,8 @@ def _evidence(
     ports: Ports, batch: Batch, execution: Execution | None, working: list[Remediation]
 ) -> tuple[dict[str, Invocation] | None, dict[str, PatchState]]:
     """The run command's word per node (None: the document has no such step) and the last scans."""
-    command = execution.commands.get("InstallPatches") if execution else None
+    sent = execution.commands if execution else {}
+    command = next((sent[step] for step in INSTALLS if step in sent), None)
     installs = ports.automations.invocations(batch.location, command) if command else None
     scans = ports.inventory.patch_states(batch.location, [case.node.id for case in working])
     return installs, scans

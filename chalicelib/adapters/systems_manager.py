@@ -40,6 +40,8 @@ _REMEDIES = {
 _SKEW = timedelta(minutes=30)
 """How far the clock that dated a batch may run before Systems Manager's."""
 
+_MOST_SAID = 200
+
 _UNHURT = frozenset({"Success", "Pending", "InProgress"})
 
 
@@ -169,8 +171,10 @@ def _execution(told: Mapping[str, Any], steps: list[dict[str, Any]]) -> Executio
 
 
 def _why(told: Mapping[str, Any]) -> str:
-    """Which part of the command did not succeed on the node, and its exit code; empty while none failed."""
+    """Which part of the command did not succeed on the node, its exit code and last words; empty while none failed."""
     for plugin in told.get("CommandPlugins", []):
         if plugin.get("Status") not in _UNHURT:
-            return f"{plugin.get('Name')} {plugin.get('StatusDetails')}, exit code {plugin.get('ResponseCode')}"
+            said = next((line.strip() for line in reversed(plugin.get("Output", "").splitlines()) if line.strip()), "")
+            what = f"{plugin.get('Name')} {plugin.get('StatusDetails')}, exit code {plugin.get('ResponseCode')}"
+            return f"{what}: {said[:_MOST_SAID]}" if said else what
     return ""

@@ -46,6 +46,19 @@ def exactly(value: Any, where: str, shape: Shape) -> dict[str, Any]:
     return value
 
 
+def with_defaults(value: Any, defaults: Mapping[str, Any]) -> Any:
+    """The map with what a set of an earlier release did not know yet; anything else as it is."""
+    return {**defaults, **value} if isinstance(value, dict) else value
+
+
+def texts_by(value: Mapping[str, Any], names: frozenset[str], where: str) -> dict[str, str]:
+    """A map from some of these names to texts that are not empty; PolicyError otherwise."""
+    wrong = [name for name, text in value.items() if name not in names or not isinstance(text, str) or not text]
+    if wrong:
+        raise PolicyError(f"the policy set is malformed: {where} cannot have {wrong[0]!r:.40}")
+    return dict(value)
+
+
 def _is(value: object, kind: Kind) -> bool:
     if isinstance(kind, frozenset):
         return isinstance(value, str) and value in kind

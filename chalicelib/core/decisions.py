@@ -307,6 +307,8 @@ def _plan(policy: Policy, policies: PolicySet) -> Plan:
         stopped=then.stopped,
         snapshot=then.snapshot,
         parameters=dict(then.document.parameters) if then.document else {},
+        hooks=dict(then.hooks),
+        output={} if then.document else dict(policies.settings.output),
     )
 
 

@@ -23,14 +23,26 @@ MOST_NODES = 50
 _NAMESPACE = uuid.UUID("6f1c6f0e-3c53-5d0a-9d7e-0d6a5a4c7b11")
 """Frozen for ever: a token that changed with an upgrade would start work in flight a second time."""
 
-_REBOOT = {"if-needed": "RebootIfNeeded", "never": "NoReboot"}
+REBOOT_OPTIONS = {"if-needed": "RebootIfNeeded", "never": "NoReboot"}
+
+INSTALLS = (
+    "InstallPatches",
+    "InstallPatchesToBucket",
+    "InstallPatchesWithHooks",
+    "InstallPatchesWithHooksToBucket",
+)
+"""The steps of our runbooks that install; an execution takes one of them."""
+
+HOOKS = {"pre_install": "PreInstallHook", "post_install": "PostInstallHook", "on_exit": "OnExitHook"}
+"""A hook in the policy language, and the parameter of our runbooks that names its document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is done to a node. `concurrency` and `max_errors` are SSM's text, such as `10` or `10%`.
 
-    `document` None is our own runbook: which of the two is known only when the node is read again.
+    `document` None is our own runbook: which of the two is known only when the node is read again. `hooks` are names
+    of documents by the moment at which they run; `output` says where commands write (bucket, prefix, log_group).
     """
 
     document: str | None = None
@@ -41,9 +53,12 @@ class Plan:
     stopped: str = "wait"
     snapshot: bool = False
     parameters: Mapping[str, list[str]] = field(default_factory=dict, hash=False)
+    hooks: Mapping[str, str] = field(default_factory=dict, hash=False)
+    output: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "parameters": dict(self.parameters)}
+        maps = ("parameters", "hooks", "output")
+        return {**asdict(self), **{name: dict(getattr(self, name)) for name in maps}}
 
     @classmethod
     def knows(cls, stored: Mapping[str, Any]) -> bool:
@@ -168,7 +183,22 @@ def parameters(plan: Plan, batch: str, nodes: Sequence[str], *, document: str) -
     shared = {"BatchId": [batch], "SnapshotId": [snapshot_id(batch)]}
     if document not in (PATCH_NODES, PATCH_STOPPED_NODE):
         return {**shared, "NodeIds": list(nodes), **plan.parameters}
-    shared |= {"RebootOption": [_REBOOT[plan.reboot]], "SnapshotRootVolume": ["true" if plan.snapshot else "false"]}
+    reboot, snapshot = REBOOT_OPTIONS[plan.reboot], "true" if plan.snapshot else "false"
+    shared |= {"RebootOption": [reboot], "SnapshotRootVolume": [snapshot]}
     if document == PATCH_STOPPED_NODE:
         return {**shared, "NodeId": list(nodes)}
-    return {**shared, "NodeIds": list(nodes), "MaxConcurrency": [plan.concurrency], "MaxErrors": [plan.max_errors]}
+    shared |= {"MaxConcurrency": [plan.concurrency], "MaxErrors": [plan.max_errors]}
+    return {**shared, "NodeIds": list(nodes), **extras(plan.hooks, plan.output)}
+
+
+def extras(hooks: Mapping[str, str], output: Mapping[str, str]) -> dict[str, list[str]]:
+    """The parameters for hooks and output; what is not wanted is left out, since SSM refuses an empty text."""
+    given = {HOOKS[name]: [document] for name, document in hooks.items()}
+    if given:
+        given["WithHooks"] = ["true"]
+    if output.get("bucket"):
+        given |= {"WriteToBucket": ["true"], "OutputBucket": [output["bucket"]]}
+        given["OutputPrefix"] = [output.get("prefix") or "patching"]
+    if output.get("log_group"):
+        given |= {"LogGroup": [output["log_group"]], "WriteToLogGroup": ["true"]}
+    return given

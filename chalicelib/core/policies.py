@@ -11,12 +11,23 @@ from typing import Any
 
 from chalicelib.core.approvals import Approval
 from chalicelib.core.chain import canonical
-from chalicelib.core.compiled import NONE, VERSION, Shape, digest_of, digest_of_policy, exactly, seconds
+from chalicelib.core.compiled import (
+    NONE,
+    VERSION,
+    Shape,
+    digest_of,
+    digest_of_policy,
+    exactly,
+    seconds,
+    texts_by,
+    with_defaults,
+)
 from chalicelib.core.conditions import MATCH, OPERATORS, Condition
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.index import Index
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.paths import Path, parse, walked
+from chalicelib.core.plans import HOOKS
 from chalicelib.core.readings import Clause, When
 from chalicelib.core.rollouts import Rollout
 from chalicelib.core.schedules import Schedule
@@ -174,10 +185,11 @@ class Then:
     reason: str | None
     approved: Approved | None
     approval: Approval | None
+    hooks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, value: object) -> Then:
-        known = exactly(value, "then", _THEN)
+        known = exactly(with_defaults(value, {"hooks": {}}), "then", _THEN)
         return cls(
             **{
                 **known,
@@ -189,6 +201,7 @@ class Then:
                 "until": _moment(known["until"]),
                 "approved": Approved.from_json(known["approved"]) if known["approved"] else None,
                 "approval": Approval.from_json(known["approval"]) if known["approval"] else None,
+                "hooks": texts_by(known["hooks"], frozenset(HOOKS), "the hooks"),
             }
         )
 
@@ -210,6 +223,7 @@ _THEN: Shape = {
     "reason": (str, NONE),
     "approved": (dict, NONE),
     "approval": (dict, NONE),
+    "hooks": dict,
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from chalicelib.core.compiled import NONE, Shape, exactly
+from chalicelib.core.compiled import NONE, Shape, exactly, texts_by, with_defaults
 from chalicelib.core.errors import PolicyError
+from chalicelib.core.plans import HOOKS
 from chalicelib.core.settings import Freeze
 from chalicelib.core.windows import Opening, Window, opening, openings
 
@@ -94,10 +95,13 @@ class Schedule:
     reboot: str | None
     override_list: str | None
     origin: str
+    hooks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, value: object) -> Schedule:
-        known = exactly(value, "a schedule", _SCHEDULE)
+        known = exactly(with_defaults(value, {"hooks": {}}), "a schedule", _SCHEDULE)
+        if known["hooks"] and known["override_list"] is not None:
+            raise PolicyError(f"the policy set is malformed: {known['id']:.64} has hooks and an override list")
         if (known["operation"] == Operation.INSTALL) != (known["reboot"] is not None):
             raise PolicyError(f"the policy set is malformed: {known['id']:.64} installs and reboots, or does neither")
         return cls(
@@ -109,6 +113,7 @@ class Schedule:
                 "target": Target.from_json(known["target"]),
                 "locations": Pace.from_json(known["locations"]),
                 "nodes": Pace.from_json(known["nodes"]),
+                "hooks": texts_by(known["hooks"], frozenset(HOOKS), "the hooks"),
             }
         )
 
@@ -128,6 +133,7 @@ _SCHEDULE: Shape = {
     "reboot": (str, NONE),
     "override_list": (str, NONE),
     "origin": str,
+    "hooks": dict,
 }
 
 

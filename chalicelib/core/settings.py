@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from chalicelib.core.compiled import NONE, Shape, exactly
+from chalicelib.core.compiled import NONE, Shape, exactly, texts_by
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Location, valid_place
@@ -46,6 +46,7 @@ class Settings:
 
     `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
     `baselines` is what is done with a node that another patch baseline than ours was used on: enforce, warn or off.
+    `output` is where run commands write: bucket, prefix and log_group, each only if it is wanted.
     """
 
     linger: timedelta
@@ -57,6 +58,7 @@ class Settings:
     windows: Mapping[str, Window] = field(hash=False)
     baselines: str = "off"
     immutable: Immutable | None = None
+    output: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, value: object) -> Settings:
@@ -70,6 +72,7 @@ class Settings:
             freezes=tuple(map(Freeze.from_json, known["freezes"])),
             documents=frozenset(known["documents"]),
             windows={name: Window.from_json(name, window) for name, window in known["windows"].items()},
+            output=texts_by(known["output"], OUTPUT, "the output"),
             baselines=known["baselines"],
             immutable=Immutable.from_json(known["immutable"]) if known["immutable"] else None,
         )
@@ -83,15 +86,19 @@ _SETTINGS: Shape = {
     "freezes": list,
     "documents": list,
     "windows": dict,
+    "output": dict,
     "baselines": frozenset({"enforce", "warn", "off"}),
     "immutable": (dict, NONE),
 }
-_LATER = {"baselines": "off", "immutable": None}
+_LATER: dict[str, object] = {"baselines": "off", "immutable": None, "output": {}}
 """What a set that was compiled before there was such a setting means by leaving it out."""
 
 
 def _completed(value: object) -> object:
     return {**_LATER, **value} if isinstance(value, dict) else value
+
+
+OUTPUT = frozenset({"bucket", "prefix", "log_group"})
 
 
 def _location(account: object, region: object) -> Location:

@@ -21,7 +21,7 @@ GROUPS = ("all", "any", "none")
 
 _ACTING = frozenset({
     "action", "severity", "window", "deadline", "on_deadline", "reboot", "attempts", "cooldown", "stopped", "snapshot",
-    "limits", "document",
+    "limits", "document", "hooks",
 })  # fmt: skip
 EFFECTIVE: dict[str, frozenset[str]] = {
     "remediate": _ACTING,
@@ -52,6 +52,8 @@ def check_policy(source: Source, rules: shapes.SetFile | None, now: datetime | N
         _check_window(source, then, rules)
         _check_ceilings(source, ("then",), then, rules.ceilings)
         _check_document(source, then, rules)
+        check_hooks(source, ("then",), then.hooks, rules.hooks)
+        _check_hooked(source, then)
 
 
 def _map(data: Any, name: str) -> dict[str, Any]:
@@ -240,6 +242,25 @@ def _check_document(source: Source, then: shapes.Then, rules: shapes.SetFile) ->
         if name.lower() in _OVERRIDES:
             hint = "an override can name any repository, as root: change the patch baseline instead"
             source.add_at_key("PW410", where, f"{name} may not be set by a policy", hint)
+
+
+def check_hooks(source: Source, where: Location, hooks: shapes.Hooks | None, allowed: list[str]) -> None:
+    """A hook runs as root on every node, so each document is one that security has reviewed."""
+    for name, document in (hooks.model_dump(exclude_none=True) if hooks else {}).items():
+        if document not in allowed:
+            hint = near(document, allowed) or "add it to hooks in _set.yaml, which security reviews"
+            source.add("PW409", (*where, "hooks", name), f"hook {document!r} is not allowed", hint)
+
+
+def _check_hooked(source: Source, then: shapes.Then) -> None:
+    if then.hooks is None:
+        return
+    if then.document is not None:
+        hint = "remove one of the two: a document runs what it likes"
+        source.add_at_key("PW415", ("then", "hooks"), "hooks do not run with another document", hint)
+    if then.stopped == "start":
+        hint = "write stopped: wait, or remove the hooks"
+        source.add_at_key("PW415", ("then", "hooks"), "hooks do not run on a node that is started for it", hint)
 
 
 def check_set(source: Source, now: datetime | None) -> None:

@@ -193,6 +193,7 @@ def _then(then: shapes.Then, rules: shapes.SetFile) -> dict[str, Any]:
         "until": _moment(then.until),
         "approved": then.approved.model_dump(mode="json") if then.approved else None,
         "approval": _approval(then.approval or shapes.Approval()) if then.action == "approve" else None,
+        "hooks": then.hooks.model_dump(exclude_none=True) if then.hooks else {},
     }
 
 
@@ -216,6 +217,7 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
         "windows": {name: window.model_dump() for name, window in rules.windows.items()},
         "freezes": [_freeze(freeze) for freeze in rules.freezes],
         "documents": sorted(rules.documents),
+        "output": rules.output.model_dump(exclude_none=True) if rules.output else {},
         **({} if rules.baselines == "off" else {"baselines": rules.baselines}),
         **({"immutable": rules.immutable.model_dump()} if rules.immutable else {}),
     }

@@ -28,6 +28,7 @@ SET = """\
 scope: {accounts: ["111122223333"], regions: [eu-west-1]}
 windows: {prod-saturday: {cron: "0 2 ? * SAT *", zone: Europe/Dublin, duration: 4h}}
 documents: [Example-Repair]
+hooks: [Example-Drain]
 ceilings: {attempts: 5, exemption: 180d}
 tests: {at_least: 0, both_outcomes: false}
 """
@@ -239,6 +240,10 @@ EXAMPLES: dict[str, Example] = {
     "PW412": Example("expires: 2026-01-01T00:00:00Z\n", "expires: 2027-01-01T00:00:00Z\n"),
     "PW413": _exemption(wrong={"on": "2026-12-24"}, right={}),
     "PW414": Example("rollout: {percent: 100}\n", "rollout: {percent: 10}\n"),
+    "PW415": _then(
+        "action: remediate, stopped: start, hooks: {pre_install: Example-Drain}",
+        "action: remediate, hooks: {pre_install: Example-Drain}",
+    ),
     "PW501": _set(_WINDOW, ("0 2 * * 6",), ("0 2 ? * SAT *",)),
     "PW502": _set(_WINDOW, ("0 2 ? * SAT 2020",), ("0 2 ? * SAT *",)),
     "PW503": _set(

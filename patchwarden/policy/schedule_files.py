@@ -14,7 +14,7 @@ from chalicelib.core.errors import PolicyError
 from chalicelib.core.nodes import ACCOUNT, REGION
 from chalicelib.core.windows import Window, opening
 from patchwarden.policy import shapes
-from patchwarden.policy.check import size
+from patchwarden.policy.check import check_hooks, size
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.problems import near, near_or_all
 from patchwarden.policy.source import Location, Source, read
@@ -102,6 +102,7 @@ class ScheduleFile(shapes.Shape):
         shapes.Text | None,
         Field(description="Patches to install instead of the baseline's, from override_lists in _set.yaml"),
     ] = None
+    hooks: Annotated[shapes.Hooks | None, Field(description="Documents that run around the installation")] = None
 
 
 Schedules = dict[str, tuple[Source, ScheduleFile]]
@@ -136,6 +137,7 @@ def check_schedule(source: Source, schedule: ScheduleFile, rules: shapes.SetFile
     if rules is not None:
         _check_scope(source, schedule.where, rules.scope)
         _check_override(source, schedule, rules.override_lists)
+        check_hooks(source, (), schedule.hooks, rules.hooks)
         if schedule.operation == "Install":
             _check_ceilings(source, schedule.limits.nodes, rules.ceilings)
 
@@ -209,9 +211,12 @@ def _check_exclusions(source: Source, where: Where, rules: shapes.SetFile | None
 
 
 def _check_effect(source: Source, schedule: ScheduleFile) -> None:
-    for name in ("reboot", "override_list"):
+    for name in ("reboot", "override_list", "hooks"):
         if schedule.operation == "Scan" and getattr(schedule, name) is not None:
             source.add_at_key("PW406", (name,), f"{name} has no effect with operation: Scan", "remove it")
+    if schedule.hooks is not None and schedule.override_list is not None:
+        hint = "remove one of the two: AWS-RunPatchBaselineWithHooks takes no override list"
+        source.add_at_key("PW415", ("hooks",), "hooks do not run with an override list", hint)
 
 
 def _check_override(source: Source, schedule: ScheduleFile, allowed: list[str]) -> None:
@@ -253,6 +258,7 @@ def compiled_schedule(source: Source, schedule: ScheduleFile, rules: shapes.SetF
         "locations": _pace(schedule.limits.locations, {}),
         "nodes": _pace(schedule.limits.nodes, _usual(rules)),
         "reboot": (schedule.reboot or "if-needed") if installs else None,
+        "hooks": schedule.hooks.model_dump(exclude_none=True) if schedule.hooks else {},
         "origin": f"{source.name}:{source.at_key(('id',)).line}",
     }
 

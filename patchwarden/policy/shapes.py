@@ -285,6 +285,38 @@ class Approval(Shape):
     ] = "ticket"
 
 
+class Hooks(Shape):
+    """Documents that run on the node around an installation; each must be allowed in _set.yaml."""
+
+    pre_install: Annotated[DocumentName, Field(description="Before; if it fails, nothing is installed")] | None = None
+    post_install: Annotated[DocumentName, Field(description="After the installation and its reboot")] | None = None
+    on_exit: Annotated[DocumentName, Field(description="At the end, after a failure too")] | None = None
+
+
+class Output(Shape):
+    """Where run commands write what they print: a bucket, a log group, or both."""
+
+    bucket: Annotated[str, Field(min_length=3, max_length=63, description="A bucket for the output")] | None = None
+    prefix: (
+        Annotated[
+            str,
+            Field(
+                pattern=r"^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$",
+                max_length=300,
+                description="Keys begin so, then with accountid=, region= and date=; patching where absent",
+            ),
+        ]
+        | None
+    ) = None
+    log_group: (
+        Annotated[
+            str,
+            Field(pattern=r"^[.\-_/#A-Za-z0-9]+$", max_length=512, description="A CloudWatch log group for the output"),
+        ]
+        | None
+    ) = None
+
+
 class Then(Shape):
     """What the policy wants."""
 
@@ -307,6 +339,7 @@ class Then(Shape):
     snapshot: Annotated[bool, Field(description="Snapshot the root volume before")] = False
     limits: Annotated[Limits, Field(description="How much at once")] = Field(default_factory=Limits)
     document: Annotated[Document, Field(description="Another runbook than ours")] | None = None
+    hooks: Annotated[Hooks, Field(description="Documents that run around the installation")] | None = None
     until: Annotated[Moment | None, Field(description="End of an exemption")] = None
     reason: Annotated[Text, Field(description="Why a node may stay as it is")] | None = None
     approved: Annotated[Approved, Field(description="Who approved the exemption")] | None = None
@@ -579,6 +612,12 @@ class SetFile(Shape):
     override_lists: Annotated[
         list[OverrideList], Field(description="Lists of patches that a schedule may install instead of the baseline's")
     ] = Field(default_factory=list)
+    hooks: Annotated[
+        list[DocumentName], Field(description="Documents that a policy or schedule may name as a hook")
+    ] = Field(default_factory=list)
+    output: Annotated[Output | None, Field(description="Where run commands write what they print; absent: nowhere")] = (
+        None
+    )
     baselines: Annotated[
         Literal["enforce", "warn", "off"],
         Field(description="What is done with a node whose last scan used another patch baseline than ours"),

@@ -21,6 +21,8 @@ scope: {accounts: ["111122223333"], regions: [eu-west-1]}
 windows:
   prod-saturday: {cron: "0 2 ? * SAT *", zone: UTC, duration: 4h}
 documents: [Example-RepairAssociation]
+hooks: [Example-Drain, Example-Refill]
+override_lists: [s3://reviewed-by-security/a.yaml]
 ceilings: {attempts: 5, concurrency: 50%, max_errors: 20%, deadline: 30d, exemption: 180d}
 tests: {at_least: AT_LEAST, both_outcomes: BOTH}
 """

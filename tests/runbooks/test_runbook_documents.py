@@ -42,6 +42,16 @@ BASELINE_PARAMETERS = {
 }  # fmt: skip
 """https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-aws-runpatchbaseline.html"""
 
+HOOK_PARAMETERS = {
+    "Operation", "SnapshotId", "RebootOption", "PreInstallHookDocName", "PostInstallHookDocName", "OnExitHookDocName",
+}  # fmt: skip
+"""https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-aws-runpatchbaselinewithhooks.html"""
+
+OPTIONAL = {
+    "InstallOverrideList", "WithHooks", "PreInstallHook", "PostInstallHook", "OnExitHook", "WriteToBucket",
+    "OutputBucket", "OutputPrefix", "WriteToLogGroup", "LogGroup",
+}  # fmt: skip
+
 every_document = pytest.mark.parametrize("name", TEXTS)
 every_own_plan = pytest.mark.parametrize("name", [PATCH_NODES, PATCH_STOPPED_NODE])
 
@@ -313,8 +323,8 @@ def test_a_command_sets_every_limit_whose_default_is_dangerous(name: str) -> Non
 @every_document
 def test_a_command_passes_only_what_aws_run_patch_baseline_takes(name: str) -> None:
     for command in steps(name, "aws:runCommand"):
-        assert command["inputs"]["DocumentName"] == "AWS-RunPatchBaseline"
-        assert set(command["inputs"]["Parameters"]) <= BASELINE_PARAMETERS
+        takes = {"AWS-RunPatchBaseline": BASELINE_PARAMETERS, "AWS-RunPatchBaselineWithHooks": HOOK_PARAMETERS}
+        assert set(command["inputs"]["Parameters"]) <= takes[command["inputs"]["DocumentName"]]
 
 
 @every_document
@@ -398,7 +408,7 @@ def test_the_service_sends_every_required_parameter_and_none_that_is_unknown(nam
     sent = set(parameters(Plan(), BATCH, [NODE], document=name))
     required = {parameter for parameter, spec in declared.items() if "default" not in spec}
     assert sent == required
-    assert set(declared) - required == {"InstallOverrideList"}
+    assert set(declared) - required == (OPTIONAL if name == PATCH_NODES else {"InstallOverrideList"})
 
 
 @every_own_plan
