@@ -11,6 +11,7 @@ from datetime import datetime
 from patchwarden.simulator.automations import Execution
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply, Request
 from patchwarden.simulator.commands import Command, Invocation
+from patchwarden.simulator.fan_out import FanOut
 from patchwarden.simulator.paging import page
 from patchwarden.simulator.refusals import NotServed, Refusal
 
@@ -18,7 +19,8 @@ from patchwarden.simulator.refusals import NotServed, Refusal
 _METADATA = (
     "AutomationExecutionId", "DocumentName", "DocumentVersion", "AutomationExecutionStatus", "ExecutionStartTime",
     "ExecutionEndTime", "ExecutedBy", "Outputs", "Mode", "CurrentStepName", "CurrentAction", "FailureMessage",
-    "Targets", "ResolvedTargets",
+    "Targets", "ResolvedTargets", "Target", "ParentAutomationExecutionId", "TargetParameterName", "MaxConcurrency",
+    "MaxErrors",
 )  # fmt: skip
 
 
@@ -65,12 +67,15 @@ def cancel_command(aws: Aws, caller: Caller, request: Request) -> Reply:
 
 
 def list_commands(aws: Aws, caller: Caller, request: Request) -> Reply:
-    if request.get("Filters"):
-        raise NotServed("ListCommands with Filters")
+    filters = {one["key"]: one["value"] for one in request.get("Filters", [])}
+    if filters.keys() - {"ExecutionStage"}:
+        raise NotServed("ListCommands with Filters other than ExecutionStage")
     found = (
         [_command(aws, caller, request["CommandId"])] if "CommandId" in request else aws.commands.sent(caller.location)
     )
     found = [one for one in found if request.get("InstanceId", one.nodes[0]) in one.nodes]
+    if "ExecutionStage" in filters:
+        found = [one for one in found if one.over == (filters["ExecutionStage"] == "Complete")]
     shown, token = page("ListCommands", found, request, most=50)
     return {"Commands": [command.to_api() for command in shown], **token}
 
@@ -137,12 +142,12 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def _metadata(execution: Execution) -> Reply:
+def _metadata(execution: Execution | FanOut) -> Reply:
     told = execution.to_api()
-    return {**{name: told[name] for name in _METADATA if name in told}, "AutomationType": "Local"}
+    return {**{name: told[name] for name in _METADATA if name in told}, "AutomationType": execution.kind}
 
 
-def _execution_matches(execution: Execution, key: str, values: list[str]) -> bool:
+def _execution_matches(execution: Execution | FanOut, key: str, values: list[str]) -> bool:
     if key not in _EXECUTION_FILTERS:
         raise NotServed(f"DescribeAutomationExecutions with the filter {key}")
     return any(_EXECUTION_FILTERS[key](execution, value) for value in values)
@@ -155,19 +160,19 @@ def _moment(text: str) -> datetime:
         raise Refusal("InvalidFilterValue", f"The filter value {text} is not valid") from error
 
 
-def _started(execution: Execution) -> datetime | None:
-    return execution.run.record.started_at
+def _started(execution: Execution | FanOut) -> datetime | None:
+    return execution.record.started_at
 
 
-_EXECUTION_FILTERS: dict[str, Callable[[Execution, str], bool]] = {
-    "DocumentNamePrefix": lambda one, value: one.run.record.document.startswith(value),
-    "ExecutionStatus": lambda one, value: one.run.record.status == value,
+_EXECUTION_FILTERS: dict[str, Callable[[Execution | FanOut, str], bool]] = {
+    "DocumentNamePrefix": lambda one, value: one.record.document.startswith(value),
+    "ExecutionStatus": lambda one, value: one.record.status == value,
     "ExecutionId": lambda one, value: one.id == value,
-    "ParentExecutionId": lambda _, __: False,
+    "ParentExecutionId": lambda one, value: one.parent == value,
     "CurrentAction": lambda one, value: one.to_api().get("CurrentAction") == value,
     "StartTimeBefore": lambda one, value: (at := _started(one)) is not None and at < _moment(value),
     "StartTimeAfter": lambda one, value: (at := _started(one)) is not None and at > _moment(value),
-    "AutomationType": lambda _, value: value == "Local",
+    "AutomationType": lambda one, value: one.kind == value,
     "TagKey": lambda one, value: any(tag["Key"] == value for tag in one.tags),
 }
 

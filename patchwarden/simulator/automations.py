@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.nodes import Location
+from patchwarden.simulator.automation_record import ExecutionRecord
 from patchwarden.simulator.clock import VirtualClock
 from patchwarden.simulator.events import Event, automation_status, automation_step_status
+from patchwarden.simulator.fan_out import FanOut, Part, Rate
+from patchwarden.simulator.fleet import Fleet
 from patchwarden.simulator.limits import Limits
 from patchwarden.simulator.names import Names
 from patchwarden.simulator.refusals import NotServed, Refusal
@@ -22,31 +25,49 @@ from patchwarden.simulator.run_command import RunCommand
 from patchwarden.simulator.runbook import ParameterError, Run, Runbook, World
 
 MOST_TAGS = 5
+_FANNING = ("Targets", "TargetParameterName", "MaxConcurrency", "MaxErrors", "ClientToken", "Tags")
+_TOLD = ("Targets", "TargetParameterName", "MaxConcurrency", "MaxErrors")
 HISTORY = timedelta(days=30)
 STEP_OVER = frozenset({"Success", "Failed", "TimedOut", "Cancelled"})
 
-_RATE_CONTROL = ("Targets", "TargetMaps", "TargetLocations", "TargetLocationsURL", "TargetParameterName")
-_NOT_SERVED = (*_RATE_CONTROL, "AlarmConfiguration")
+_NOT_SERVED = ("TargetMaps", "TargetLocationsURL", "AlarmConfiguration")
+_SOME_NODE = "i-0123456789abcdef0"
+_DEFAULT_ROLE = "AWS-SystemsManager-AutomationExecutionRole"
 
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """One execution, its run and what it was started with. `turn` counts how often it went on."""
+    """One execution, its run and what it was started with. `turn` counts how often it went on.
+
+    `parent` started it for `target`; `watchers` are called when it is over.
+    """
 
     location: Location
     run: Run
     tags: tuple[Mapping[str, str], ...]
+    parent: str | None = None
+    target: str | None = None
     turn: int = 0
     over: bool = False
     steps_told: set[str] = field(default_factory=set)
+    watchers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        return "Local"
 
     @property
     def id(self) -> str:
         return self.run.record.id
 
+    @property
+    def record(self) -> ExecutionRecord:
+        return self.run.record
+
     def to_api(self) -> dict[str, Any]:
         """GetAutomationExecution's AutomationExecution."""
-        return self.run.record.to_api()
+        late = {"ParentAutomationExecutionId": self.parent, "Target": self.target}
+        return {**self.run.record.to_api(), **{key: value for key, value in late.items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +78,28 @@ class _Token:
 
 
 class Automations:
-    """Systems Manager Automation in every account and Region; the documents are the same everywhere."""
+    """Systems Manager Automation in every account and Region; the documents are the same everywhere.
+
+    `units` says which accounts an organisational unit holds, `groups` which nodes a resource group: those whose tag
+    has one of some values. `unreachable` answers why the hub cannot act in a place, or None.
+    """
 
     def __init__(
         self, clock: VirtualClock, names: Names, commands: RunCommand, limits: Limits,
-        emit: Callable[[Event, datetime], None],
+        emit: Callable[[Event, datetime], None], fleet: Fleet,
     ) -> None:  # fmt: skip
         self.world: World | None = None
+        self.units: dict[str, tuple[str, ...]] = {}
+        self.groups: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.unreachable: Callable[[Location], str | None] = lambda location: None
+        self._fleet = fleet
         self.limits = limits
         self._clock = clock
         self._names = names
         self._commands = commands
         self._emit = emit
         self._documents: dict[str, list[Runbook]] = {}
-        self._executions: dict[Location, dict[str, Execution]] = defaultdict(dict)
+        self._executions: dict[Location, dict[str, Execution | FanOut]] = defaultdict(dict)
         self._running: Counter[Location] = Counter()
         self._tokens: dict[tuple[Location, str], _Token] = {}
 
@@ -79,14 +108,14 @@ class Automations:
         self._documents.setdefault(name, []).append(Runbook.load(text))
         return len(self._documents[name])
 
-    def find(self, location: Location, execution: str) -> Execution:
+    def find(self, location: Location, execution: str) -> Execution | FanOut:
         """The execution; AWS refuses one that it does not know or has forgotten."""
         found = self._executions[location].get(execution)
         if found is None or self._forgotten(found):
             raise Refusal("AutomationExecutionNotFoundException", f"Automation execution {execution} does not exist")
         return found
 
-    def known(self, location: Location) -> list[Execution]:
+    def known(self, location: Location) -> list[Execution | FanOut]:
         """Every execution there, newest first."""
         return [one for one in reversed(self._executions[location].values()) if not self._forgotten(one)]
 
@@ -96,13 +125,119 @@ class Automations:
         said = json.dumps({key: value for key, value in request.items() if key != "ClientToken"}, sort_keys=True)
         if earlier := self._remembered(location, token):
             return _same(earlier, said)
-        execution = self._accept(location, request, caller)
-        self._executions[location][execution.id] = execution
-        self._running[location] += 1
+        self._check(location, request)
+        execution = self._begin(location, request, caller)
         if token:
             self._tokens[location, token] = _Token(execution.id, said, self._clock.now())
-        self._clock.after(1, lambda: self._advance(execution, 0))
         return execution.id
+
+    def _begin(
+        self, location: Location, request: Mapping[str, Any], caller: str, parent: str | None = None,
+        target: str | None = None,
+    ) -> Execution | FanOut:  # fmt: skip
+        """Start an execution of whichever kind the request asks for, here or as a part of another one."""
+        execution: Execution | FanOut
+        if request.get("TargetLocations"):
+            execution = self._over_places(location, request, caller)
+        elif request.get("Targets"):
+            execution = self._over_nodes(location, request, caller, parent)
+        else:
+            execution = Execution(location, self._run(location, request, caller), tuple(request.get("Tags", ())),
+                                  parent, target)  # fmt: skip
+        self._executions[location][execution.id] = execution
+        self._running[location] += parent is None
+        started = execution
+        go = started.begin if isinstance(started, FanOut) else lambda: self._advance(started, 0)
+        self._clock.after(1, go)
+        return execution
+
+    def _over_nodes(self, location: Location, request: Mapping[str, Any], caller: str, parent: str | None) -> FanOut:
+        """Rate control: one execution for each node that the target finds here."""
+        name = request["TargetParameterName"]
+        plain = {key: value for key, value in request.items() if key not in _FANNING}
+        found = self._resolved(location, request["Targets"][0])
+        run = self._run(
+            location, {**plain, "Parameters": {**request.get("Parameters", {}), name: [_SOME_NODE]}}, caller
+        )
+        begun = replace(run.record, parameters=request.get("Parameters", {}), steps=())
+
+        def part(node: str) -> Part:
+            asked = {**plain, "Parameters": {**request.get("Parameters", {}), name: [node]}}
+            return Part(node, lambda: self._begin(location, asked, caller, begun.id, node))
+
+        rate = Rate(request.get("MaxConcurrency", "10"), request.get("MaxErrors", "0"))
+        told = {key: request[key] for key in _TOLD if key in request}
+        resolved = {"ParameterValues": found[:50], "Truncated": len(found) > 50}
+        return self._fan_out(location, begun, [part(node) for node in found], [rate],
+                             {**told, "ResolvedTargets": resolved}, request, "Local", parent)  # fmt: skip
+
+    def _over_places(self, location: Location, request: Mapping[str, Any], caller: str) -> FanOut:
+        """One execution for each account and Region, each with the whole list of targets."""
+        inner = {key: value for key, value in request.items() if key not in ("TargetLocations", "ClientToken", "Tags")}
+        name = request.get("TargetParameterName")
+        checked = {**request.get("Parameters", {}), **({name: [_SOME_NODE]} if name else {})}
+        run = self._run(location, {**inner, "Parameters": checked}, caller)
+        begun = replace(run.record, parameters=request.get("Parameters", {}), steps=())
+
+        def part(place: Location, group: int, role: str, number: int) -> Part:
+            where = {"TargetLocation": {"Accounts": [place.account], "Regions": [place.region],
+                                        "ExecutionRoleName": role}}  # fmt: skip
+            arn = f"arn:aws:sts::{place.account}:assumed-role/{role}/Automation"
+            return Part(f"executeAutomation_{number}", lambda: self._reach(place, inner, arn, begun.id), where, group)
+
+        parts = [
+            part(place, group, wanted.get("ExecutionRoleName", _DEFAULT_ROLE), 0)
+            for group, wanted in enumerate(request["TargetLocations"])
+            for place in self._places(wanted)
+        ]
+        for number, each in enumerate(parts, 1):
+            each.name = f"executeAutomation_{number}"
+        rates = [
+            Rate(one.get("TargetLocationMaxConcurrency", "1"), one.get("TargetLocationMaxErrors", "0"))
+            for one in request["TargetLocations"]
+        ]
+        told = {key: request[key] for key in (*_TOLD, "TargetLocations") if key in request}
+        return self._fan_out(location, begun, parts, rates, told, request, "CrossAccount", None)
+
+    def _fan_out(
+        self, location: Location, begun: ExecutionRecord, parts: list[Part], rates: list[Rate],
+        told: Mapping[str, Any], request: Mapping[str, Any], kind: str, parent: str | None,
+    ) -> FanOut:  # fmt: skip
+        return FanOut(location, begun, parts, rates, told, tuple(request.get("Tags", ())), kind, self._clock.now,
+                      self._clock.after, self._close, parent)  # fmt: skip
+
+    def _reach(self, place: Location, inner: Mapping[str, Any], caller: str, parent: str) -> Execution | FanOut:
+        why = self.unreachable(place)
+        if why:
+            raise Refusal("AccessDenied", why)
+        return self._begin(place, inner, caller, parent)
+
+    def _places(self, wanted: Mapping[str, Any]) -> list[Location]:
+        """The account-Regions of a TargetLocation, account by account, without those that are excluded."""
+        left_out = {account for name in wanted.get("ExcludeAccounts", ()) for account in self.units.get(name, (name,))}
+        if unknown := [name for name in wanted["Accounts"] if not name.isdigit() and name not in self.units]:
+            raise Refusal("InvalidTarget", f"The organizational unit {unknown[0]} was not found")
+        accounts = dict.fromkeys(each for name in wanted["Accounts"] for each in self.units.get(name, (name,)))
+        return [
+            Location(account, region) for account in accounts if account not in left_out for region in wanted["Regions"]
+        ]
+
+    def _resolved(self, location: Location, target: Mapping[str, Any]) -> list[str]:
+        """The nodes that a target names here; stopped ones too."""
+        key, values = target["Key"], target["Values"]
+        if key == "ParameterValues":
+            return list(values)
+        there = [machine for machine in self._fleet.at(location) if machine.state != "terminated"]
+        if key in ("InstanceIds", "AWS::EC2::Instance"):
+            there = [machine for machine in there if key == "InstanceIds" or not machine.hybrid]
+            return [machine.node.id for machine in there if values == ["*"] or machine.node.id in values]
+        if key == "ResourceGroup":
+            if values[0] not in self.groups:
+                raise Refusal("InvalidTarget", f"The resource group {values[0]} was not found")
+            key, values = f"tag:{self.groups[values[0]][0]}", self.groups[values[0]][1]
+        if not key.startswith("tag:"):
+            raise NotServed(f"StartAutomationExecution with the target {key}")
+        return [machine.node.id for machine in there if machine.tags.get(key.removeprefix("tag:")) in values]
 
     def stop(self, location: Location, execution: str, kind: str) -> None:
         """StopAutomationExecution. `Complete` lets the current step end, which the simulator does not do."""
@@ -110,8 +245,11 @@ class Automations:
         if kind == "Complete":
             raise NotServed("StopAutomationExecution Type=Complete")
         if found.over:
-            message = f"Automation execution {execution} is in status {found.run.record.status}"
+            message = f"Automation execution {execution} is in status {found.record.status}"
             raise Refusal("InvalidAutomationStatusUpdateException", message)
+        if isinstance(found, FanOut):
+            found.cancel()
+            return
         found.run.cancel()
         self._advance(found, found.turn)
 
@@ -122,18 +260,20 @@ class Automations:
             return None
         return earlier
 
-    def _accept(self, location: Location, request: Mapping[str, Any], caller: str) -> Execution:
+    def _check(self, location: Location, request: Mapping[str, Any]) -> None:
         if asked := [name for name in _NOT_SERVED if request.get(name)]:
             raise NotServed(f"StartAutomationExecution with {', '.join(asked)}")
-        if "MaxConcurrency" in request or "MaxErrors" in request:
+        if bool(request.get("Targets")) != ("TargetParameterName" in request):
+            raise _bad_parameters("Targets and TargetParameterName need each other")
+        if not request.get("Targets") and ("MaxConcurrency" in request or "MaxErrors" in request):
             raise _bad_parameters("MaxConcurrency and MaxErrors need Targets and TargetParameterName")
+        if any(one.get("Targets") for one in request.get("TargetLocations", ())):
+            raise NotServed("StartAutomationExecution with Targets of a TargetLocation")
         if len(request.get("Tags", [])) > MOST_TAGS:
             raise _bad_parameters(f"an execution takes at most {MOST_TAGS} tags")
         if self._running[location] >= self.limits.automations:
             message = "The number of concurrently running automations has exceeded the limit"
             raise Refusal("AutomationExecutionLimitExceededException", message)
-        run = self._run(location, request, caller)
-        return Execution(location, run, tuple(request.get("Tags", ())))
 
     def _run(self, location: Location, request: Mapping[str, Any], caller: str) -> Run:
         assert self.world is not None, "nobody has given the runbooks a world"
@@ -182,7 +322,12 @@ class Automations:
 
     def _conclude(self, execution: Execution) -> None:
         execution.over = True
-        self._running[execution.location] -= 1
+        self._close(execution)
+        for call in execution.watchers:
+            call()
+
+    def _close(self, execution: Execution | FanOut) -> None:
+        self._running[execution.location] -= execution.parent is None
         at = self._clock.now() + timedelta(seconds=1)
         self._emit(automation_status(self._names.uuid("event"), execution.location, execution.to_api(), at), at)
 
@@ -194,8 +339,8 @@ class Automations:
                 name = self._names.uuid("event")
                 self._emit(automation_step_status(name, execution.location, told, step, now), now)
 
-    def _forgotten(self, execution: Execution) -> bool:
-        ended_at = execution.run.record.ended_at
+    def _forgotten(self, execution: Execution | FanOut) -> bool:
+        ended_at = execution.record.ended_at
         return ended_at is not None and self._clock.now() - ended_at > HISTORY
 
 

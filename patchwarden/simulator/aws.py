@@ -74,7 +74,8 @@ class Aws:
         self.power = Power(clock, self.names, emit)
         self.compliance = Compliance(clock, self.names, emit, self.accounts)
         self.commands = RunCommand(clock, self.names, fleet, self.power, self.compliance, emit)
-        self.automations = Automations(clock, self.names, self.commands, self.limits, emit)
+        self.automations = Automations(clock, self.names, self.commands, self.limits, emit, fleet)
+        self.automations.unreachable = self._unreachable
         self.opsitems = OpsItems(clock, self.names)
         self.baselines = baselines.shelves()
         self.predefined: dict[Node, str] = {}
@@ -87,6 +88,14 @@ class Aws:
     def deny(self, account: str, *services: str) -> None:
         """Refuse calls in an account, to all services but sts unless some are named; sts: the role is not lent."""
         self.denied |= {(account, service) for service in services or ("ssm", "config", "ec2")}
+
+    def _unreachable(self, location: Location) -> str | None:
+        """Why Automation cannot act there on behalf of the hub."""
+        if location.account not in self.accounts or (location.account, "sts") in self.denied:
+            return f"the execution role of {location.account} cannot be assumed"
+        if (location.account, "ssm") in self.denied:
+            return f"not authorized to perform: ssm:StartAutomationExecution in {location}"
+        return None
 
     def allow(self, account: str) -> None:
         """End every denial in the account."""

@@ -16,6 +16,11 @@ from chalicelib.core.nodes import Location
 from patchwarden.simulator.refusals import NotServed, Refusal
 
 DOCUMENT = "AWS-RunPatchBaseline"
+WITH_HOOKS = "AWS-RunPatchBaselineWithHooks"
+NOOP = "AWS-Noop"
+HOOKS = {"pre": "PreInstallHookDocName", "post": "PostInstallHookDocName", "exit": "OnExitHookDocName"}
+"""https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-aws-runpatchbaselinewithhooks.html"""
+
 DELIVERY_TIMEOUT = 3600
 EXECUTION_TIMEOUT = 7200
 
@@ -33,6 +38,10 @@ _PARAMETERS = {
     "RebootOption": re.compile(r"RebootIfNeeded|NoReboot"),
     "InstallOverrideList": re.compile(r"|https://.+|s3://([^/]+)/(.*?([^/]+))"),
     "BaselineOverride": re.compile(r""),
+}
+_HOOKED = {
+    **{name: _PARAMETERS[name] for name in ("Operation", "SnapshotId", "RebootOption")},
+    **dict.fromkeys(HOOKS.values(), re.compile(r"[a-zA-Z0-9_.:/-]{3,128}")),
 }
 _OVER = frozenset({"Success", "Failed", "TimedOut", "Cancelled"})
 
@@ -69,6 +78,8 @@ class Command:
     delivery_timeout: int
     concurrency: str
     errors: str
+    document: str = DOCUMENT
+    output: Mapping[str, str] = field(default_factory=dict)
     invocations: dict[str, Invocation] = field(default_factory=dict)
     watchers: list[Callable[[], None]] = field(default_factory=list)
     status: str = "Pending"
@@ -90,6 +101,10 @@ class Command:
     def override(self) -> str | None:
         return self.parameters.get("InstallOverrideList", [""])[0] or None
 
+    def hook(self, moment: str) -> str:
+        """The document that runs `pre`, `post` or at `exit`; AWS-Noop does nothing."""
+        return self.parameters.get(HOOKS[moment], [NOOP])[0]
+
     @property
     def over(self) -> bool:
         return self.status in _OVER
@@ -101,12 +116,12 @@ class Command:
 
     @property
     def failed_too_often(self) -> bool:
-        return self.failures > _number(self.errors, len(self.nodes), up=False)
+        return self.failures > number_of(self.errors, len(self.nodes), up=False)
 
     @property
     def at_once(self) -> int:
         """On how many nodes it may run at the same time."""
-        return _number(self.concurrency, len(self.nodes), up=True)
+        return number_of(self.concurrency, len(self.nodes), up=True)
 
     def conclude(self) -> bool:
         """Set status and details to what the invocations add up to; whether the status has changed."""
@@ -131,7 +146,7 @@ class Command:
         invocations = self.invocations.values()
         return {
             "CommandId": self.id,
-            "DocumentName": DOCUMENT,
+            "DocumentName": self.document,
             "DocumentVersion": "$DEFAULT",
             "Comment": self.comment,
             "ExpiresAfter": self.requested_at + timedelta(seconds=self.delivery_timeout + EXECUTION_TIMEOUT),
@@ -157,7 +172,7 @@ class Command:
             "InstanceId": invocation.node,
             "InstanceName": "",
             "Comment": self.comment,
-            "DocumentName": DOCUMENT,
+            "DocumentName": self.document,
             "DocumentVersion": "$DEFAULT",
             "RequestedDateTime": self.requested_at,
             "Status": invocation.status,
@@ -166,9 +181,10 @@ class Command:
         }
 
 
-def valid_parameters(given: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The parameters, if AWS-RunPatchBaseline takes them."""
-    problems = [name for name, values in given.items() if not _fits(name, values)]
+def valid_parameters(given: Mapping[str, list[str]], document: str = DOCUMENT) -> dict[str, list[str]]:
+    """The parameters, if the document takes them."""
+    known = _HOOKED if document == WITH_HOOKS else _PARAMETERS
+    problems = [name for name, values in given.items() if name not in known or not _fits(known, name, values)]
     if "Operation" not in given or problems:
         raise Refusal("InvalidParameters", f"Parameters missing or invalid: {', '.join(problems) or 'Operation'}")
     if given.get("BaselineOverride", [""]) != [""]:
@@ -189,7 +205,7 @@ def _plugin(invocation: Invocation) -> dict[str, Any]:
     return {key: value for key, value in plugin.items() if value is not None}
 
 
-def _number(text: str, of: int, *, up: bool) -> int:
+def number_of(text: str, of: int, *, up: bool) -> int:
     """`10` or `10%`; a share for concurrency is rounded up, a share for errors down."""
     if not text.endswith("%"):
         return int(text)
@@ -197,7 +213,7 @@ def _number(text: str, of: int, *, up: bool) -> int:
     return math.ceil(share) if up else math.floor(share)
 
 
-def _fits(name: str, values: list[str]) -> bool:
+def _fits(known: Mapping[str, re.Pattern[str]], name: str, values: list[str]) -> bool:
     if name == "BaselineOverride":
         return len(values) == 1
-    return name in _PARAMETERS and len(values) == 1 and _PARAMETERS[name].fullmatch(values[0]) is not None
+    return len(values) == 1 and known[name].fullmatch(values[0]) is not None

@@ -15,6 +15,8 @@ from patchwarden.simulator.commands import (
     DOCUMENT,
     EXECUTION_TIMED_OUT,
     EXECUTION_TIMEOUT,
+    NOOP,
+    WITH_HOOKS,
     Command,
     Invocation,
     valid_parameters,
@@ -33,13 +35,19 @@ LOOK_AGAIN = 30
 
 
 class RunCommand:
-    """Run Command in every account and Region. `overrides` says what an InstallOverrideList under a URL holds."""
+    """Run Command in every account and Region. `overrides` says what an InstallOverrideList under a URL holds.
+
+    `hooks` says which hook documents there are and what each prints when it fails, None: it succeeds. `hooked` lists
+    what ran, as node and document.
+    """
 
     def __init__(
         self, clock: VirtualClock, names: Names, fleet: Fleet, power: Power, compliance: Compliance,
         emit: Callable[[Event, datetime], None],
     ) -> None:  # fmt: skip
         self.overrides: dict[str, frozenset[str]] = {}
+        self.hooks: dict[str, str | None] = {NOOP: None}
+        self.hooked: list[tuple[str, str]] = []
         self._clock = clock
         self._names = names
         self._fleet = fleet
@@ -57,7 +65,7 @@ class RunCommand:
 
     def send(self, location: Location, request: Mapping[str, Any]) -> Command:
         """SendCommand on a list of node ids. A node that Systems Manager does not have running refuses the whole."""
-        if request["DocumentName"] != DOCUMENT:
+        if request["DocumentName"] not in (DOCUMENT, WITH_HOOKS):
             raise Refusal("InvalidDocument", f"Document {request['DocumentName']} does not exist.")
         if request.get("Targets"):
             raise NotServed("SendCommand with Targets: the simulator takes InstanceIds")
@@ -65,13 +73,15 @@ class RunCommand:
         command = Command(
             id=self._names.uuid("command"),
             location=location,
-            parameters=valid_parameters(request.get("Parameters", {})),
+            parameters=valid_parameters(request.get("Parameters", {}), request["DocumentName"]),
             nodes=tuple(machine.node.id for machine in machines),
             requested_at=self._clock.now(),
             comment=request.get("Comment", ""),
             delivery_timeout=request.get("TimeoutSeconds", DELIVERY_TIMEOUT),
             concurrency=request.get("MaxConcurrency", "50"),
             errors=request.get("MaxErrors", "0"),
+            document=request["DocumentName"],
+            output=_output(request),
             invocations={machine.node.id: Invocation(machine.node.id, _plugin(machine)) for machine in machines},
         )
         self._commands[location][command.id] = command
@@ -151,6 +161,8 @@ class RunCommand:
         self._tell(command, invocation)
         self._clock.after(EXECUTION_TIMEOUT, lambda: self._too_late(command, invocation))
         scanning = command.operation == "Scan"
+        if not scanning and self._hook_failed(command, invocation, "pre"):
+            return
         finish = self._scanned if scanning else self._installed
         seconds = machine.pace.scan if scanning else machine.pace.install
 
@@ -171,6 +183,22 @@ class RunCommand:
     def _too_late(self, command: Command, invocation: Invocation) -> None:
         if not invocation.over:
             self._end(command, invocation, "TimedOut", EXECUTION_TIMED_OUT)
+
+    def _hook_failed(self, command: Command, invocation: Invocation, moment: str) -> bool:
+        """Run a hook; after one that failed the exit hook runs and the node has failed, with what the hook printed."""
+        document = command.hook(moment)
+        if document == NOOP:
+            return False
+        self.hooked.append((invocation.node, document))
+        said = self.hooks.get(document, f"Document {document} does not exist.")
+        if said is None:
+            return False
+        if moment != "exit":
+            self._hook_failed(command, invocation, "exit")
+        if not invocation.over:
+            invocation.plugin = {"pre": "PreInstallHook", "post": "PostInstallHook", "exit": "OnExitHook"}[moment]
+            self._end(command, invocation, "Failed", "Failed", code=1, output=said)
+        return True
 
     def _scanned(self, command: Command, invocation: Invocation, machine: Machine) -> None:
         assert invocation.started_at is not None, "a scan that never began"
@@ -193,6 +221,12 @@ class RunCommand:
         machine.uploaded_install(
             invocation.started_at, self._clock.now(), failed, command.snapshot, command.reboot_option, command.override
         )
+        if self._hook_failed(command, invocation, "post"):
+            self._compliance.uploaded(machine)
+            return
+        if self._hook_failed(command, invocation, "exit"):
+            self._compliance.uploaded(machine)
+            return
         self._report(command, invocation, machine, 1 if failed else 0)
 
     def _report(self, command: Command, invocation: Invocation, machine: Machine, code: int) -> None:
@@ -233,6 +267,18 @@ class RunCommand:
     def _tell(self, command: Command, invocation: Invocation) -> None:
         now, told = self._clock.now(), command.invocation_to_api(invocation, details=False)
         self._emit(invocation_status(self._names.uuid("event"), command.location, told, now), now)
+
+
+def _output(request: Mapping[str, Any]) -> dict[str, str]:
+    """Where the command's output goes: bucket and prefix, and a log group if it is switched on."""
+    logs = request.get("CloudWatchOutputConfig", {})
+    group = logs.get("CloudWatchLogGroupName") if logs.get("CloudWatchOutputEnabled") else None
+    told = {
+        "bucket": request.get("OutputS3BucketName"),
+        "prefix": request.get("OutputS3KeyPrefix"),
+        "log_group": group,
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _plugin(machine: Machine) -> str:

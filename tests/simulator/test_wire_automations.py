@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core.events import ExecutionUpdate, parse
+from patchwarden.simulator.automations import Execution
 from patchwarden.simulator.limits import Limits
 from patchwarden.simulator.machines import Machine
 from patchwarden.simulator.refusals import NotServed
@@ -89,10 +90,9 @@ def test_what_systems_manager_refuses_is_refused_under_its_code(
     assert code(sleepers.client("ssm").start_automation_execution, **asked) == why
 
 
-def test_rate_control_is_not_served_and_says_so(sleepers: World) -> None:
-    targets = {"TargetParameterName": "BatchId", "Targets": [{"Key": "ParameterValues", "Values": ["b"]}]}
-    with pytest.raises(NotServed, match="Targets"):
-        start(sleepers, **targets)
+def test_what_is_not_served_says_so(sleepers: World) -> None:
+    with pytest.raises(NotServed, match="TargetMaps"):
+        sleepers.client("ssm").start_automation_execution(DocumentName="Sleeper", TargetMaps=[{"BatchId": ["b"]}])
 
 
 def test_a_cancelled_execution_says_canceled_and_is_not_cancelled_twice(sleepers: World) -> None:
@@ -355,6 +355,7 @@ def test_an_execution_that_waits_long_for_its_command_does_not_multiply(noncompl
     noncompliant.sim.life.terminate("doomed")
     noncompliant.run(hours=5)
     (execution,) = noncompliant.sim.aws.automations.known(doomed.node.location)
+    assert isinstance(execution, Execution)
     assert execution.over
     assert execution.turn < 40, "two hours are 24 looks at the command; each look asks for one more, and no more"
 

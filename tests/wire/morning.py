@@ -34,6 +34,7 @@ from chalicelib.sweep import sweep
 from patchwarden.simulator.automations import Execution
 from patchwarden.simulator.bus import Weather
 from patchwarden.simulator.events import Event
+from patchwarden.simulator.fan_out import FanOut
 from patchwarden.simulator.fleet import ACCOUNTS, REGIONS, START
 from patchwarden.simulator.limits import Limits
 from patchwarden.simulator.refusals import Refusal
@@ -229,7 +230,7 @@ class Morning:
     def _orphans(self, location: Location) -> Iterator[str]:
         serving = Counter[str]()
         for one in self.sim.aws.automations.known(location):
-            named = one.run.record.parameters["BatchId"][0]
+            named = one.record.parameters["BatchId"][0]
             batch = self.ledger.batch(named)
             serving[named] += 1
             self.tally["executions"] += 1
@@ -254,8 +255,8 @@ class _Blind:
 _RESTLESS = (State.QUEUED, State.STARTING, State.RUNNING, State.VERIFYING)
 
 
-def _nodes(execution: Execution) -> list[str]:
-    given: Mapping[str, list[str]] = execution.run.record.parameters
+def _nodes(execution: Execution | FanOut) -> list[str]:
+    given: Mapping[str, list[str]] = execution.record.parameters
     return given.get("NodeIds") or given["NodeId"]
 
 
