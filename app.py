@@ -49,6 +49,12 @@ def on_sweep(event: CloudWatchEvent) -> dict[str, Any]:
     return wiring.sweep()
 
 
+@app.schedule(Rate(5, unit=Rate.MINUTES), name="on_schedules")
+def on_schedules(event: CloudWatchEvent) -> dict[str, Any]:
+    """Every five minutes: start what the calendar says and follow what it started."""
+    return wiring.schedules()
+
+
 @app.lambda_function(name="remediate")
 def remediate(event: Any, context: Any) -> dict[str, Any]:
     """An operator or a Config remediation action asks for one node."""

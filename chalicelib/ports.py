@@ -9,10 +9,12 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from chalicelib.core.baselines import Baseline, Seen
+from chalicelib.core.errors import Denied
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Finding
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.nodes import Location, Node
+from chalicelib.core.occurrences import NodeRun, Run
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.publications import Publication
@@ -220,6 +222,57 @@ class Automations(Protocol):
         """Cancel a run command where it has not begun; a node in the middle of it may go on to the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One location of a fleet run. `execution` None: it was not reached, and `failure` says why."""
+
+    location: Location
+    execution: str | None
+    status: str
+    ended: bool | None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRun:
+    """An execution over many locations as it stands; `ended` None: its status is one that we do not know."""
+
+    id: str
+    status: str
+    ended: bool | None
+    branches: tuple[Branch, ...]
+    failure: str | None = None
+
+
+class Fleets(Protocol):
+    """Executions over accounts and Regions, started in the hub, as AWS fans them out."""
+
+    def home(self) -> Location:
+        """The account of this process's own credentials, and its Region."""
+
+    def start(self, run: Run) -> str:
+        """Start it under its token and tag; the execution's id. Temporary: it may or may not have started."""
+
+    def find(self, run: Run) -> str | None:
+        """The execution that carries the run's tag, or None."""
+
+    def execution(self, hub: Location, execution: str) -> FleetRun | None:
+        """The execution with its locations, or None if SSM does not know it."""
+
+    def nodes(self, location: Location, execution: str) -> list[NodeRun]:
+        """What one location's part did, node by node, read in that account and Region."""
+
+    def managed(self, location: Location) -> list[str]:
+        """The ids of all nodes that Systems Manager manages there."""
+
+
+class Unwired:
+    """In the place of a port that a bundle does without: whoever asks it is refused."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Denied(f"nothing is wired here that could {name}: use the deployed service")
+
+
 class Tickets(Protocol):
     """The ticket system."""
 
@@ -303,3 +356,4 @@ class Ports:
     notices: Notices
     tracing: Tracing
     clock: Clock
+    fleets: Fleets = field(default_factory=Unwired)

@@ -19,6 +19,7 @@ class Settings:
     """What a deployment chooses. `sqlite` is the embedded ledger's file; without it the ledger is the table.
 
     Published sets lie in `policy_bucket`, or beside the embedded ledger; `policies` is what decides without any.
+    `execution_role` acts for a schedule in every member, `administration_role` in the hub.
     `bus` is the event bus that hears reminders; without one they stand in the log only.
     """
 
@@ -26,6 +27,8 @@ class Settings:
     sqlite: str | None = None
     role: str = "patchwarden-member"
     automation_role: str = "patchwarden-automation"
+    execution_role: str = "AWS-SystemsManager-AutomationExecutionRole"
+    administration_role: str = "AWS-SystemsManager-AutomationAdministrationRole"
     bus: str | None = None
     external_id: str | None = None
     hub_account: str | None = None
@@ -113,7 +116,9 @@ def build(
 
     `session` opens the boto3 session that every call goes through; `clock` replaces the system's; `quiet` says nothing.
     """
+    from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
+    from chalicelib.adapters.fleets import AwsFleets
     from chalicelib.adapters.inventory import AwsInventory
     from chalicelib.adapters.notices import Silent
     from chalicelib.adapters.opscenter import OpsCenter
@@ -122,6 +127,7 @@ def build(
 
     clock = clock or SystemClock()
     accounts = _accounts(settings, session, clock)
+    hub = Accounts(role=settings.role, session=session, now=clock.now, own=True)
     kept, notices = ledger(settings), Silent() if quiet else _notices(settings, clock)
     return Ports(
         ledger=kept,
@@ -132,6 +138,7 @@ def build(
         notices=notices,
         tracing=XRay(),
         clock=clock,
+        fleets=AwsFleets(accounts, hub, settings.execution_role, settings.administration_role),
     )
 
 
@@ -205,9 +212,9 @@ def request(payload: object) -> dict[str, Any]:
 
 def follow(event: object) -> dict[str, Any]:
     """Take one event about an execution."""
-    from chalicelib import follow
+    from chalicelib import schedules
 
-    return follow.follow(ports(), event).to_json()
+    return schedules.follow(ports(), event).to_json()
 
 
 def dispatch() -> dict[str, Any]:
@@ -222,3 +229,10 @@ def sweep() -> dict[str, Any]:
     from chalicelib import sweep
 
     return asdict(sweep.sweep(ports()))
+
+
+def schedules() -> dict[str, Any]:
+    """One round of the schedules."""
+    from chalicelib import schedules
+
+    return asdict(schedules.run_due(ports()))

@@ -15,7 +15,10 @@ from chalicelib import lookup, wiring
 from chalicelib.core.errors import Denied, PatchwardenError, Stale, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
-from patchwarden import output
+from patchwarden import (
+    output,
+    scheduling,  # noqa: F401  (it joins a group)
+)
 from patchwarden.approving import approvals, approve, reject
 from patchwarden.baseline_commands import baseline
 from patchwarden.pausing import pause, resume

@@ -80,3 +80,25 @@ def scan(at: datetime = NOW, **given: Any) -> PatchState:
              "patches": (Patch("KB5035849", "2026-11 Cumulative Update", "SecurityUpdates", "Critical", "MISSING"),),
              **given}  # fmt: skip
     return PatchState(**known)
+
+
+def schedule(**given: Any) -> dict[str, Any]:
+    """A compiled schedule `tested`: every node of one account and Region is scanned at 02:00 UTC, for two hours."""
+    calendar = {"cron": "0 2 ? * * *", "zone": "UTC", "schedule_offset": 0, "catch_up": 7200}
+    where = {"accounts": ["111122223333"], "units": [], "exclude": [], "regions": ["eu-west-1"]}
+    return {
+        "id": "tested", "title": "A schedule", "owner": "secops@example.com", "enabled": True, "operation": "Scan",
+        "target": {"kind": "all", "name": None, "values": []}, "platform": "all",
+        "locations": {"concurrency": "3", "max_errors": "0"}, "nodes": {"concurrency": "10%", "max_errors": "5%"},
+        "reboot": None, "override_list": None, "origin": "tested.yaml:1", **given,
+        "calendar": {**calendar, **given.get("calendar", {})}, "where": {**where, **given.get("where", {})},
+    }  # fmt: skip
+
+
+def scheduled(*schedules: dict[str, Any], **settings: Any) -> PolicySet:
+    """A loaded set with these schedules, each given as what makes it another one than `tested`."""
+    document = policy_document(**settings)
+    scope = document["settings"]["scope"] if "scope" in settings else None
+    everywhere = {"where": {"accounts": scope["accounts"], "regions": scope["regions"]}} if scope else {}
+    document["schedules"] = [schedule(**{**everywhere, **given}) for given in schedules]
+    return PolicySet.load({**document, "digest": digest_of(document)})

@@ -25,6 +25,7 @@ FUNCTIONS = {
     "OnNodeState": "on_node_state",
     "OnDispatch": "on_dispatch",
     "OnSweep": "on_sweep",
+    "OnSchedules": "on_schedules",
     "Remediate": "remediate",
     "APIHandler": "app",
 }
@@ -34,7 +35,7 @@ LISTENS = {
     "OnExecution": ("aws.ssm", "EC2 Automation Execution Status-change Notification"),
     "OnNodeState": ("aws.ec2", "EC2 Instance State-change Notification"),
 }
-RATES = {"OnDispatch": "rate(1 minute)", "OnSweep": "rate(15 minutes)"}
+RATES = {"OnDispatch": "rate(1 minute)", "OnSweep": "rate(15 minutes)", "OnSchedules": "rate(5 minutes)"}
 TOP = {"app.py", "__pycache__", "chalice", "chalicelib", "aws_xray_sdk", "wrapt", "jsonpath_ng", "cronsim", "tzdata"}
 LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 MEGABYTE = 1_000_000
@@ -106,9 +107,11 @@ def test_no_role_holds_a_wildcard_action(resources: Template, function: str) -> 
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_only_tracing_which_knows_no_resources_is_allowed_on_all(resources: Template, function: str) -> None:
+def test_only_what_knows_no_resources_is_allowed_on_all(resources: Template, function: str) -> None:
     everywhere = [found for found in statements(resources, function) if "*" in found["Resource"]]
-    assert {action.split(":")[0] for found in everywhere for action in found["Action"]} == {"xray"}
+    others = {action for found in everywhere for action in found["Action"] if not action.startswith("xray:")}
+    follows = function in ("OnSchedules", "OnExecution")
+    assert others == ({"ssm:DescribeAutomationExecutions"} if follows else set())
 
 
 def test_the_api_only_reads(resources: Template) -> None:
@@ -164,9 +167,11 @@ def test_a_function_is_told_only_what_wiring_reads(functions: Template, function
     assert {*told} <= {f"PATCHWARDEN_{name.upper()}" for name in Settings.__slots__}
 
 
-def test_dispatch_and_sweep_never_run_twice_at_once(functions: Template) -> None:
+def test_the_clockwork_never_runs_twice_at_once(functions: Template) -> None:
     limits = {name: found.get("ReservedConcurrentExecutions") for name, found in functions.items()}
-    assert {name: limit for name, limit in limits.items() if limit is not None} == {"OnDispatch": 1, "OnSweep": 1}
+    assert {name: limit for name, limit in limits.items() if limit is not None} == {
+        "OnDispatch": 1, "OnSweep": 1, "OnSchedules": 1,
+    }  # fmt: skip
 
 
 def only_event(functions: Template, name: str) -> Template:

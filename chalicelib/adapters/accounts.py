@@ -149,6 +149,8 @@ def _wall_clock() -> datetime:
 class Accounts:
     """Calls in every account of the organisation, through one role name; not for use by several threads.
 
+    With `own` no role is assumed at all: every call is one of the process's own account.
+
     Calls in `hub_account` use the process's own credentials; without it the role is assumed everywhere. `session`
     makes the boto3 session when it is first needed; without it, that is boto3's default one.
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
@@ -163,6 +165,7 @@ class Accounts:
         attempts: int = 3,
         session: Callable[[], boto3.Session] | None = None,
         now: Callable[[], datetime] = _wall_clock,
+        own: bool = False,
     ) -> None:
         self._role = role
         self._external_id = external_id
@@ -174,6 +177,20 @@ class Accounts:
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._held: dict[str, _Held] = {}
         self._signing_as: Credentials | None = None
+        self._home: Location | None = None
+        self._own = own
+
+    def home(self) -> Location:
+        """The account of the process's own credentials, and its Region.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+        """
+        if self._home is None:
+            client = self._client("sts")
+            with translating("sts:get_caller_identity"):
+                account = str(client.get_caller_identity()["Account"])
+            self._home = Location(account, str(client.meta.region_name))
+        return self._home
 
     def call(self, location: Location, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """One API call, such as `("ssm", "get_automation_execution")`; Temporary, Refusal or Denied."""
@@ -217,7 +234,7 @@ class Accounts:
             request.context.setdefault("signing", {})["request_credentials"] = self._signing_as
 
     def _credentials(self, location: Location) -> Credentials | None:
-        if location.account == self._hub_account:
+        if self._own or location.account == self._hub_account:
             return None
         held = self._held.get(location.account)
         if not held or held.until - _EARLY <= self._now():

@@ -1,0 +1,365 @@
+"""A schedule starts each of its occurrences once, says why one does not start, and tells what came of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib import schedules
+from chalicelib.adapters.memory_fleets import MemoryFleets
+from chalicelib.core.audit import fault
+from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.findings import remediation_id
+from chalicelib.core.journal import Kind, subject_of
+from chalicelib.core.journal import fault as journal_fault
+from chalicelib.core.nodes import Location, Node
+from chalicelib.core.occurrences import NodeRun, Run
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import State
+from chalicelib.core.schedules import Operation
+from chalicelib.ports import Pause, Ports
+from tests.sets import HERE, NODE, scan, scheduled
+from tests.verbs.conftest import Broken, World
+
+THERE = Location("444455556666", "us-east-1")
+DUE = datetime.fromisoformat("2026-11-24T02:00:00Z")
+INSTALL = {"operation": "Install", "reboot": "if-needed"}
+FREEZE = {"name": "year-end", "since": "2026-11-24T00:00:00Z", "until": "2026-11-24T03:00:00Z", "reason": "closed"}
+
+
+@dataclass
+class Calendar:
+    """A world with schedules and a twin of the hub. It is looked at once at noon, so all calendars are known."""
+
+    world: World
+    fleets: Any = field(default_factory=lambda: MemoryFleets(HERE))
+    policies: PolicySet = field(default_factory=lambda: scheduled({}))
+
+    def having(self, *given: dict[str, Any], **settings: Any) -> Calendar:
+        self.policies = self.world.policies = scheduled(*given, **settings)
+        self.round()
+        return self
+
+    @property
+    def ports(self) -> Ports:
+        return replace(self.world.ports, fleets=self.fleets)
+
+    def round(self, at: datetime | None = None) -> schedules.Turn:
+        if at:
+            self.world.clock.move(at - self.world.clock.now())
+        return schedules.run_due(self.ports)
+
+    def lines(self, name: str = "tested") -> list[str]:
+        """What the journal says happened; its chain must be whole."""
+        found = self.world.ledger.entries(subject_of(Kind.SCHEDULE, name))
+        assert journal_fault(self.world.ledger.entry(subject_of(Kind.SCHEDULE, name)), found) is None
+        return [line.what for line in found]
+
+    def said(self, name: str = "tested") -> str:
+        last = self.world.ledger.entry(subject_of(Kind.SCHEDULE, name))
+        assert last is not None
+        return last.because
+
+    def run(self, name: str = "tested") -> Run:
+        found = schedules.book_of(self.ports, name)[1].run
+        assert found is not None
+        return found
+
+    def end(self, status: str = "Success", **did: Any) -> None:
+        node = NodeRun(NODE.id, "ok", "e-1")
+        self.fleets.end(str(self.run().execution), status, did.get("did", {HERE: [node]}))
+
+
+@pytest.fixture
+def calendar(world: World) -> Calendar:
+    return Calendar(world)
+
+
+def test_an_occurrence_is_started_once_however_often_it_is_looked_at(calendar: Calendar) -> None:
+    calendar.having({})
+    assert calendar.round(DUE - timedelta(seconds=1)).started == 0
+    assert [calendar.round(DUE + timedelta(minutes=5 * n)).started for n in range(4)] == [1, 0, 0, 0]
+    assert len(calendar.fleets.started) == 1
+    assert calendar.lines() == ["seen", "intended", "started"]
+    assert calendar.run().starts == DUE
+
+
+def test_a_missed_one_is_caught_up_within_its_time_and_said_after_it(calendar: Calendar) -> None:
+    calendar.having({})
+    assert calendar.round(DUE + timedelta(minutes=119)).started == 1
+    calendar.end()
+    calendar.round(DUE + timedelta(hours=48, minutes=5))
+    assert calendar.lines() == ["seen", "intended", "started", "ended", "missed", "intended", "started"]
+    assert calendar.run().starts == DUE + timedelta(days=2)
+
+
+def test_a_calendar_that_is_new_or_edited_starts_nothing_that_was_due_before(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.world.clock.move(DUE + timedelta(hours=1) - calendar.world.clock.now())
+    calendar.having({"calendar": {"cron": "30 2 ? * * *"}})
+    assert calendar.fleets.started == []
+    assert calendar.lines() == ["seen", "seen"]
+
+
+def test_a_disabled_schedule_does_nothing_and_what_runs_of_a_removed_one_is_followed(calendar: Calendar) -> None:
+    calendar.having({"enabled": False})
+    assert calendar.round(DUE).started == 0
+    calendar.having({})
+    calendar.round(DUE + timedelta(days=1))
+    calendar.end()
+    calendar.having()
+    assert calendar.lines()[-1] == "ended"
+
+
+def test_the_next_occurrence_is_refused_while_the_last_one_runs(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    assert calendar.round(DUE + timedelta(days=1)).refused == 1
+    assert calendar.round(DUE + timedelta(days=1, minutes=5)).refused == 0
+    assert calendar.lines()[-1] == "refused"
+    assert "is still under way" in calendar.said()
+    assert calendar.run().open
+    assert len(calendar.fleets.started) == 1
+
+
+@pytest.mark.parametrize("by", ["pause", "freeze"])
+def test_a_pause_and_a_freeze_hold_an_installation_until_they_end_and_no_scan(calendar: Calendar, by: str) -> None:
+    settings = {"freezes": [FREEZE]} if by == "freeze" else {}
+    calendar.having(INSTALL, {"id": "scan"}, **settings)
+    if by == "pause":
+        until = DUE + timedelta(hours=1)
+        calendar.world.ledger.set_pause(Pause("me", "an incident", DUE, until))
+    turn = calendar.round(DUE)
+    assert (turn.held, turn.started) == (1, 1)
+    calendar.round(DUE + timedelta(minutes=5))
+    assert calendar.lines() == ["seen", "held"]
+    assert calendar.round(DUE + timedelta(hours=1)).started == 1
+    assert calendar.lines() == ["seen", "held", "intended", "started"]
+
+
+def test_what_was_held_too_long_is_missed_and_said(calendar: Calendar) -> None:
+    calendar.having(INSTALL)
+    calendar.world.ledger.set_pause(Pause("me", "an incident", DUE))
+    calendar.round(DUE)
+    calendar.round(DUE + timedelta(hours=2))
+    assert calendar.lines() == ["seen", "held", "missed"]
+    assert "it was held until then" in calendar.said()
+
+
+OTHERS: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"platform": "windows"}, True),
+    ({"where": {"accounts": ["444455556666"]}}, False),
+    ({"where": {"regions": ["us-east-1"]}}, False),
+    ({"where": {"accounts": [], "units": ["ou-ab12-prod00001"]}}, True),
+    ({"target": {"kind": "tag", "name": "App", "values": ["web"]}}, True),
+    ({"operation": "Scan", "reboot": None}, False),
+]
+
+
+@pytest.mark.parametrize(("given", "waits"), OTHERS)
+def test_an_installation_waits_for_another_schedules_on_nodes_that_may_be_the_same(
+    calendar: Calendar, given: dict[str, Any], waits: bool
+) -> None:
+    calendar.having({**INSTALL, **given, "id": "first"}, {**INSTALL, "id": "second"})
+    turn = calendar.round(DUE)
+    assert (turn.started, turn.held) == ((1, 1) if waits else (2, 0))
+
+
+def test_values_of_one_tag_are_different_nodes(calendar: Calendar) -> None:
+    tagged = [{"kind": "tag", "name": "Ring", "values": [value]} for value in ("a", "b")]
+    calendar.having({**INSTALL, "id": "first", "target": tagged[0]}, {**INSTALL, "id": "second", "target": tagged[1]})
+    assert calendar.round(DUE).started == 2
+
+
+def test_a_lost_answer_is_adopted_by_the_tag(calendar: Calendar) -> None:
+    calendar.having({})
+    whole = calendar.fleets
+    calendar.fleets = Broken(whole, "start", Temporary("lost"), after=True)
+    calendar.round(DUE)
+    assert calendar.lines()[-1] == "intended"
+    assert calendar.round(DUE + timedelta(minutes=5)).resumed == 1
+    assert len(whole.started) == 1
+    assert calendar.run().execution == whole.find(calendar.run())
+
+
+def test_an_intent_that_nothing_carries_is_withdrawn_after_25_minutes_and_due_again(calendar: Calendar) -> None:
+    calendar.having({})
+    whole = calendar.fleets
+    calendar.fleets = Broken(whole, "start", Temporary("lost"))
+    calendar.round(DUE)
+    first = calendar.run()
+    assert calendar.round(DUE + timedelta(minutes=24)).resumed == 0
+    turn = calendar.round(DUE + timedelta(minutes=26))
+    assert (turn.resumed, turn.started) == (1, 1)
+    assert calendar.lines() == ["seen", "intended", "withdrawn", "intended", "started"]
+    assert calendar.run().token != first.token
+    assert len(whole.started) == 1
+
+
+def test_a_crash_after_the_start_is_found_and_not_doubled(calendar: Calendar) -> None:
+    calendar.having({})
+    ledger: Any = calendar.world.ledger
+    real = ledger.enter
+
+    class Killed(Exception):
+        pass
+
+    def enter(line: Any) -> None:
+        if line.what == "started":
+            raise Killed
+        real(line)
+
+    ledger.enter = enter
+    with pytest.raises(Killed):
+        calendar.round(DUE)
+    ledger.enter = real
+    calendar.round(DUE + timedelta(minutes=5))
+    assert calendar.lines() == ["seen", "intended", "started"]
+    assert len(calendar.fleets.started) == 1
+
+
+def test_two_rounds_at_once_start_it_once(calendar: Calendar) -> None:
+    calendar.having({})
+    ledger: Any = calendar.world.ledger
+    real = ledger.enter
+
+    def enter(line: Any) -> None:
+        ledger.enter = real
+        calendar.round()
+        real(line)
+
+    calendar.world.clock.move(DUE - calendar.world.clock.now())
+    ledger.enter = enter
+    calendar.round()
+    assert calendar.lines() == ["seen", "intended", "started"]
+    assert len(calendar.fleets.started) == 1
+
+
+def test_a_refused_start_is_said_and_not_repeated(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.fleets = Broken(calendar.fleets, "start", Denied("no such document"))
+    calendar.round(DUE)
+    assert calendar.round(DUE + timedelta(minutes=5)).started == 0
+    assert calendar.lines() == ["seen", "intended", "refused"]
+    assert "no such document" in calendar.said()
+
+
+def test_an_ended_run_counts_its_nodes_per_location_and_is_told_once(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == 0
+    nodes = [NodeRun("i-0a", "ok", "e"), NodeRun("i-0b", "failed", "e", "no space"), NodeRun("i-0c", "skipped", "e")]
+    did = {HERE: nodes, THERE: "the execution role cannot be assumed"}
+    calendar.end("Failed", did=did)
+    assert calendar.round(DUE + timedelta(minutes=10)).ended == 1
+    counts = calendar.run().counts
+    whole = {name: counts[name] for name in ("ok", "failed", "skipped", "locations", "unread")}
+    assert whole == {"ok": 1, "failed": 1, "skipped": 1, "locations": 2, "unread": 1}
+    assert counts["places"][str(HERE)]["failures"] == ["i-0b: no space"]
+    assert "cannot be assumed" in counts["places"][str(THERE)]["trouble"]
+    assert "1 of 2 locations not reached" in calendar.said()
+    calendar.round(DUE + timedelta(minutes=15))
+    assert len(calendar.world.notices.of("schedule_ended")) == 1
+
+
+def test_a_location_that_is_busy_is_asked_again_and_one_that_refuses_is_said(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    calendar.end()
+    whole = calendar.fleets
+    calendar.fleets = Broken(whole, "nodes", Temporary("busy"))
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == 0
+    calendar.fleets = Broken(whole, "nodes", Denied("no"))
+    assert calendar.round(DUE + timedelta(minutes=10)).ended == 1
+    assert calendar.run().counts["unread"] == 1
+
+
+def test_a_run_in_an_unknown_status_and_one_that_ssm_forgot_come_to_an_end(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    key = (HERE, str(calendar.run().execution))
+    calendar.fleets._executions[key] = replace(calendar.fleets._executions[key], status="Dreaming", ended=None)
+    assert calendar.round(DUE + timedelta(hours=5)).ended == 0
+    del calendar.fleets._executions[key]
+    assert calendar.round(DUE + timedelta(hours=5, minutes=5)).ended == 1
+    assert "nobody can say what it did" in calendar.said()
+
+
+def test_a_node_with_a_remediation_has_the_outcome_in_its_trail_and_is_resolved_by_the_runs_scan(
+    calendar: Calendar,
+) -> None:
+    calendar.having(INSTALL)
+    world = calendar.world
+    world.policies = replace(scheduled(INSTALL), policies=())
+    world.say()
+    calendar.world.policies = calendar.policies
+    before = world.case().state
+    assert before is not State.RESOLVED
+    calendar.round(DUE)
+    snapshot = calendar.run().snapshot
+    world.inventory.scan(NODE, scan(world.clock.now(), snapshot=snapshot, missing=0, patches=()))
+    other = Node(HERE.account, HERE.region, "i-0aaaaaaaaaaaaaaaa")
+    calendar.end(did={HERE: [NodeRun(NODE.id, "ok", "e-1"), NodeRun(other.id, "ok", "e-2")], THERE: []})
+    real = calendar.fleets.nodes
+
+    def busy(location: Location, execution: str) -> list[NodeRun]:
+        if location == THERE:
+            raise Temporary("busy")
+        found: list[NodeRun] = real(location, execution)
+        return found
+
+    calendar.fleets.nodes = busy
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == 0
+    calendar.fleets.nodes = real
+    assert calendar.round(DUE + timedelta(minutes=10)).ended == 1
+    lines = world.ledger.trail(world.case().id)
+    assert fault(world.case(), lines) is None
+    told = [line for line in lines if "schedule tested" in line.because]
+    assert len(told) == 1
+    assert "Install ok on this node, execution e-1" in told[0].because
+    assert world.case().state is State.RESOLVED
+    assert world.ledger.head(remediation_id(other, "patch")) is None  # type: ignore[arg-type]
+
+
+def test_a_person_may_start_it_now_and_not_while_it_runs(calendar: Calendar) -> None:
+    calendar.having({})
+    ports, asked = calendar.ports, calendar.policies.schedules[0]
+    run = schedules.asked_for(ports, calendar.policies, asked, Operation.SCAN, "me")
+    started = schedules.run_now(ports, run, because="me asked for it")
+    assert started is not None
+    assert started.execution
+    again = schedules.asked_for(ports, calendar.policies, asked, Operation.SCAN, "me")
+    with pytest.raises(Stale, match="under way"):
+        schedules.run_now(ports, again, because="again")
+    calendar.end()
+    assert calendar.round(DUE).started == 1
+
+
+def test_what_a_person_asked_for_and_never_started_makes_nothing_due_again(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    calendar.end()
+    calendar.round(DUE + timedelta(minutes=5))
+    whole = calendar.fleets
+    calendar.fleets = Broken(whole, "start", Temporary("lost"))
+    ports, asked = calendar.ports, calendar.policies.schedules[0]
+    run = schedules.asked_for(ports, calendar.policies, asked, Operation.SCAN, "patchwarden")
+    schedules.run_now(ports, run, because="asked for")
+    turn = calendar.round(DUE + timedelta(minutes=45))
+    assert (turn.resumed, turn.started) == (1, 0)
+    assert len(whole.started) == 1
+
+
+def test_more_than_fifty_accounts_share_the_pace(calendar: Calendar) -> None:
+    accounts = [f"{number:012d}" for number in range(111, 231)]
+    calendar.having({"where": {"accounts": accounts, "regions": ["eu-west-1"]}, "locations":
+                     {"concurrency": "7", "max_errors": "10%"}})  # fmt: skip
+    calendar.round(DUE)
+    places = calendar.run().order.places
+    assert [len(place.accounts) for place in places] == [50, 50, 20]
+    assert [place.concurrency for place in places] == ["3", "2", "2"]
+    assert {place.max_errors for place in places} == {"10%"}
