@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib import follow as batches
+from chalicelib import pause
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
@@ -26,6 +27,7 @@ from chalicelib.core.occurrences import (
     run_id,
     tally,
     total,
+    without,
 )
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause
@@ -179,9 +181,11 @@ def _note_missed(ports: Ports, last: Entry | None, book: Book, schedule: Schedul
 
 def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime) -> str | None:
     """Why an installation by this schedule may not start at that moment, or None; a scan is never held."""
-    pause = ports.ledger.pause()
-    if pause and pause.in_force(now):
-        return f"paused by {pause.by}: {pause.reason}"
+    brake = pause.read(ports)
+    if brake.everything:
+        return brake.everything
+    if _spared(ports, schedule, Operation.INSTALL) is None:
+        return f"all of its places are paused: {'; '.join(one.because for one in brake.pauses)}"
     installing = replace(schedule, operation=Operation.INSTALL)
     freeze = held(installing, now, policies.settings.freezes)
     if freeze:
@@ -194,13 +198,23 @@ def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime) 
     return None
 
 
+def _spared(ports: Ports, schedule: Schedule, operation: Operation) -> Schedule | None:
+    """The schedule without the accounts and Regions in which nothing may be installed now; None if nothing is left."""
+    if operation is Operation.SCAN:
+        return schedule
+    paused = [one.scope.partition("/") for one in pause.read(ports).pauses]
+    return without(schedule, frozenset(name for kind, _, name in paused if kind == "account"),
+                   frozenset(name for kind, _, name in paused if kind == "region"))  # fmt: skip
+
+
 def _run(
     ports: Ports, policies: PolicySet, schedule: Schedule, last: Entry | None, book: Book, found: Opening
 ) -> Run:  # fmt: skip
     id = run_id(schedule.id, found.start, last.number + 1 if last else 1)
+    spared = _spared(ports, schedule, schedule.operation) or schedule
     return Run(
         id=id, schedule=schedule.id, operation=schedule.operation, starts=found.start, until=found.end,
-        hub=ports.fleets.home(), order=order(schedule, id, policies.settings), state=RunState.INTENDED,
+        hub=ports.fleets.home(), order=order(spared, id, policies.settings), state=RunState.INTENDED,
         intended_at=ports.clock.now(), before=book.dealt,
     )  # fmt: skip
 
@@ -212,9 +226,10 @@ def asked_for(
     now = ports.clock.now().replace(microsecond=0)
     number = 1 if alone else (last.number + 1 if (last := book_of(ports, schedule.id)[0]) else 1)
     id = run_id(f"{schedule.id}/{operation}/{by}", now, number)
+    spared = schedule if alone else _spared(ports, schedule, operation) or schedule
     return Run(
         id=id, schedule=schedule.id, operation=operation, starts=now, until=now, hub=ports.fleets.home(),
-        order=order(schedule, id, policies.settings, operation=operation, alone=alone), state=RunState.INTENDED,
+        order=order(spared, id, policies.settings, operation=operation, alone=alone), state=RunState.INTENDED,
         intended_at=now, by=by, asked=True,
     )  # fmt: skip
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from chalicelib import wiring
+from chalicelib import pause, wiring
 from chalicelib.adapters.fleets import AwsFleets
 from chalicelib.adapters.inventory import AwsInventory
 from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.adapters.notices import Collected
 from chalicelib.adapters.policy_store import Fixed
 from chalicelib.adapters.tracing import Untraced
-from chalicelib.ports import Pause, Ports
+from chalicelib.ports import Ports
 from chalicelib.schedules import run_due
 from patchwarden.cli import cli
 from patchwarden.simulator.limits import Limits
@@ -85,7 +85,7 @@ def test_yes_starts_it_and_the_history_tells_how_it_ended(world: World, ports: P
     "arguments", [["run", "weekly", "--yes"], ["run", "tested", "--operation", "Install", "--yes"]]
 )
 def test_a_pause_holds_an_installation_and_no_scan(world: World, ports: Ports, arguments: list[str]) -> None:
-    ports.ledger.set_pause(Pause("me", "an incident", world.sim.clock.now()))
+    pause.begin(ports, "all", by="me", reason="an incident")
     answer = run(*arguments)
     assert answer.exit_code == 4
     assert "paused by me: an incident" in answer.stderr

@@ -281,6 +281,18 @@ def may_share_nodes(one: Schedule, other: Schedule) -> bool:
     return not same_tag or bool({*one.target.values} & {*other.target.values})
 
 
+def without(schedule: Schedule, accounts: frozenset[str], regions: frozenset[str]) -> Schedule | None:
+    """The same schedule in the places that are left; None if there are none. Accounts are left out of units too."""
+    where = schedule.where
+    left = replace(
+        where,
+        accounts=tuple(name for name in where.accounts if name not in accounts),
+        regions=tuple(name for name in where.regions if name not in regions),
+        exclude=(*where.exclude, *sorted(accounts - {*where.exclude})) if where.units else where.exclude,
+    )
+    return replace(schedule, where=left) if left.regions and (left.accounts or left.units) else None
+
+
 def _accounts(schedule: Schedule) -> set[str]:
     return {*schedule.where.accounts} - {*schedule.where.exclude}
 

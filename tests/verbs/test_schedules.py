@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import schedules
+from chalicelib import pause, schedules
 from chalicelib.adapters.memory_fleets import MemoryFleets
 from chalicelib.core.audit import fault
 from chalicelib.core.errors import Denied, Stale, Temporary
@@ -20,7 +20,7 @@ from chalicelib.core.occurrences import NodeRun, Run
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State
 from chalicelib.core.schedules import Operation
-from chalicelib.ports import Pause, Ports
+from chalicelib.ports import Ports
 from tests.sets import HERE, NODE, scan, scheduled
 from tests.verbs.conftest import Broken, World
 
@@ -131,7 +131,7 @@ def test_a_pause_and_a_freeze_hold_an_installation_until_they_end_and_no_scan(ca
     calendar.having(INSTALL, {"id": "scan"}, **settings)
     if by == "pause":
         until = DUE + timedelta(hours=1)
-        calendar.world.ledger.set_pause(Pause("me", "an incident", DUE, until))
+        pause.begin(calendar.world.ports, "all", by="me", reason="an incident", until=until)
     turn = calendar.round(DUE)
     assert (turn.held, turn.started) == (1, 1)
     calendar.round(DUE + timedelta(minutes=5))
@@ -140,9 +140,30 @@ def test_a_pause_and_a_freeze_hold_an_installation_until_they_end_and_no_scan(ca
     assert calendar.lines() == ["seen", "held", "intended", "started"]
 
 
+def test_a_paused_account_and_region_are_left_out_of_an_installation_and_of_no_scan(calendar: Calendar) -> None:
+    where = {"accounts": ["111122223333", "444455556666"], "units": [], "exclude": [],
+             "regions": ["eu-west-1", "us-east-1"]}  # fmt: skip
+    calendar.having({**INSTALL, "where": where}, {"id": "scan", "where": where})
+    for scope in ("account/111122223333", "region/us-east-1"):
+        pause.begin(calendar.world.ports, scope, by="me", reason="an incident")
+    calendar.round(DUE)
+    asked = {run.schedule: [(place.accounts, place.regions) for place in run.order.places]
+             for run in calendar.fleets.started}  # fmt: skip
+    assert asked.pop("scan") == [(("111122223333", "444455556666"), ("eu-west-1", "us-east-1"))]
+    assert list(asked.values()) == [[(("444455556666",), ("eu-west-1",))]]
+
+
+def test_an_installation_whose_places_are_all_paused_is_held(calendar: Calendar) -> None:
+    calendar.having(INSTALL)
+    for region in ("eu-west-1", "us-east-1"):
+        pause.begin(calendar.world.ports, f"region/{region}", by="me", reason="an incident")
+    assert calendar.round(DUE).held == 1
+    assert "all of its places are paused" in calendar.said()
+
+
 def test_what_was_held_too_long_is_missed_and_said(calendar: Calendar) -> None:
     calendar.having(INSTALL)
-    calendar.world.ledger.set_pause(Pause("me", "an incident", DUE))
+    pause.begin(calendar.world.ports, "all", by="me", reason="an incident")
     calendar.round(DUE)
     calendar.round(DUE + timedelta(hours=2))
     assert calendar.lines() == ["seen", "held", "missed"]
