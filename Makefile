@@ -36,6 +36,8 @@ docs: venv ## the pages that are drawn from tables
 	@$(PY) -m patchwarden.reporting.template > deploy/reporting.yaml
 	@$(PY) -c 'from patchwarden.policy.examples import page; print(page(), end="")' > docs/policy-codes.md
 	@$(PY) -c 'from tests.policy.sessions import refresh; refresh()'
+	@$(PY) -c 'from patchwarden.architecture import architecture; print(architecture(), end="")' > docs/architecture.md
+	@$(PY) deploy/member.py
 
 package: venv ## build/package: one zip and one CloudFormation template (STAGE=prod)
 	@$(PY) deploy/package.py --stage $(STAGE) --out build/package

@@ -17,6 +17,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node, node_id, valid_place
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.core.replies import reply
 from chalicelib.measure import measured
 from chalicelib.ports import Ports
 from chalicelib.record import record
@@ -32,7 +33,7 @@ SKEW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one thing said. `status`: decided, noted, duplicate or ignored."""
+    """What became of one thing said. `status`: decided, noted, duplicate, ignored, or known for a mere question."""
 
     status: str
     because: str
@@ -42,7 +43,7 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         return {"status": self.status, "because": self.because, "remediation": self.remediation,
-                "state": self.state, "due": self.due}  # fmt: skip
+                "state": self.state, "due": self.due, "outcome": reply(self.state).value}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,17 @@ def request(ports: Ports, payload: object) -> Receipt:
     """An operator's or a Config remediation action's request for one node.
 
     Payload: `ResourceId` (bare or as Config prefixes it), `AccountId`, `Region`, optionally `Control` and
-    `RequestedBy`. A ticketed remediation is decided again. Who requests does not approve: a policy that asks for an
-    approval asks somebody else.
+    `RequestedBy`. A ticketed remediation is decided again, unless the request is `Automatic`: then it is a finding of
+    Config's like any other. Who requests does not approve: a policy that asks for an approval asks somebody else. A
+    payload `{"Wait": remediation}` asks only how that remediation stands, and writes nothing.
     """
+    if isinstance(payload, dict) and "Wait" in payload:
+        return _stands(ports, payload["Wait"])
     with ports.tracing.verb("request") as annotate:
         asked = _asked(payload)
         if isinstance(asked, str):
             return _ignored(ports, asked, "malformed")
-        node, control, by = asked
+        node, control, by, source = asked
         foreign = _foreign(ports, node)
         if foreign:
             return _ignored(ports, foreign, "out-of-scope")
@@ -89,8 +93,17 @@ def request(ports: Ports, payload: object) -> Receipt:
             return _ignored(
                 ports, f"no node {node.id} in {node.location}: check id, account and Region", "unknown-node"
             )
-        finding = Finding(node, control, False, ports.clock.now(), Source.REQUEST)
+        finding = Finding(node, control, False, ports.clock.now(), source)
         return take(ports, finding, actor=by, annotate=annotate)
+
+
+def _stands(ports: Ports, remediation: object) -> Receipt:
+    """How a remediation stands now; read-only, so that it may be asked as often as somebody likes."""
+    case = ports.ledger.head(remediation) if isinstance(remediation, str) and 0 < len(remediation) <= 200 else None
+    if case is None:
+        return Receipt("ignored", f"no remediation {remediation!r:.80} is recorded: give the id that the request got")
+    due = format_moment(case.due) if case.due else None
+    return Receipt("known", case.because, case.id, case.state.value, due)
 
 
 def again(ports: Ports, case: Remediation) -> Remediation:
@@ -270,7 +283,7 @@ def _ignored(ports: Ports, reason: str, kind: str) -> Receipt:
     return Receipt("ignored", reason)
 
 
-def _asked(payload: object) -> tuple[Node, Control, str] | str:
+def _asked(payload: object) -> tuple[Node, Control, str, Source] | str:
     if not isinstance(payload, dict):
         return "the request is not a JSON object with ResourceId, AccountId and Region"
     account, region, found = payload.get("AccountId"), payload.get("Region"), node_id(payload.get("ResourceId"))
@@ -283,4 +296,8 @@ def _asked(payload: object) -> tuple[Node, Control, str] | str:
     if control not in list(Control):
         return f"Control {control!r:.40} is not one of {', '.join(Control)}"
     by = cleaned(payload.get("RequestedBy")) or "somebody"
-    return Node(str(account), str(region), found), Control(control), f"request by {by}"
+    automatic = payload.get("Automatic", False)
+    if not isinstance(automatic, bool):
+        return f"Automatic must be true or false, not {automatic!r:.40}"
+    source = Source.CONFIG if automatic else Source.REQUEST
+    return Node(str(account), str(region), found), Control(control), f"request by {by}", source

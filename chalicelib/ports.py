@@ -273,6 +273,36 @@ class Unwired:
         raise Denied(f"nothing is wired here that could {name}: use the deployed service")
 
 
+@dataclass(frozen=True, slots=True)
+class RemediationException:
+    """Config's exception for a node under a rule: its automatic remediation starts nothing while it stands.
+
+    `resource` and `kind` are Config's id and type of what the rule speaks about; `until` None: for ever.
+    """
+
+    node: Node
+    rule: str
+    resource: str
+    kind: str
+    message: str = ""
+    until: datetime | None = None
+
+    @property
+    def automatic(self) -> bool:
+        """Whether Config may have made it itself: it never gives one an end."""
+        return self.until is None
+
+
+class Exceptions(Protocol):
+    """The exceptions from Config's automatic remediation."""
+
+    def exceptions(self, location: Location) -> list[RemediationException]:
+        """Those of one location, under the rules that are ours."""
+
+    def clear(self, location: Location, exceptions: Sequence[RemediationException]) -> None:
+        """Take them back; one that is gone already is no error."""
+
+
 class Tickets(Protocol):
     """The ticket system."""
 
@@ -346,7 +376,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything a verb may reach."""
+    """Everything a verb may reach. Without `exceptions` no Config rule hands its nodes to us."""
 
     ledger: Ledger
     inventory: Inventory
@@ -357,3 +387,4 @@ class Ports:
     tracing: Tracing
     clock: Clock
     fleets: Fleets = field(default_factory=Unwired)
+    exceptions: Exceptions | None = None

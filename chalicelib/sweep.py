@@ -23,6 +23,7 @@ from chalicelib.intake import again, in_force, take
 from chalicelib.launch import members, started
 from chalicelib.ports import Ports
 from chalicelib.record import quietly
+from chalicelib.release import release
 
 ORPHANED = timedelta(seconds=60)
 """An intent this old has lost the invocation that wrote it."""
@@ -76,6 +77,9 @@ def sweep(ports: Ports) -> Swept:
         places = map(_Place, settings.locations if settings else ())
         missed = sum(each(ports, places, lambda at: _answering(ports, at.location, aside), degraded))
         isolate.settle_tickets(ports, settings.locations if settings else ())
+        each(
+            ports, map(_Place, settings.locations if settings else ()), lambda at: release(ports, at.location), degraded
+        )
         if isinstance(policies, PolicySet):
             _remind(ports, policies)
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))

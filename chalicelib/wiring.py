@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.ports import Baselines, Clock, Ledger, Notices, PolicyStore, Ports, Shelf
+
+if TYPE_CHECKING:
+    from chalicelib.adapters.accounts import Accounts
 
 PACKED = Path(__file__).with_name("policies.json")
 """The compiled policy set that ships with the code."""
@@ -20,6 +23,7 @@ class Settings:
 
     Published sets lie in `policy_bucket`, or beside the embedded ledger; `policies` is what decides without any.
     `execution_role` acts for a schedule in every member, `administration_role` in the hub.
+    `config_rules`, with commas between them, are the Config rules whose remediation action asks us.
     `bus` is the event bus that hears reminders; without one they stand in the log only.
     """
 
@@ -34,6 +38,7 @@ class Settings:
     hub_account: str | None = None
     policies: str = str(PACKED)
     policy_bucket: str | None = None
+    config_rules: str | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -118,6 +123,7 @@ def build(
     """
     from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
+    from chalicelib.adapters.config_rules import ConfigExceptions
     from chalicelib.adapters.fleets import AwsFleets
     from chalicelib.adapters.inventory import AwsInventory
     from chalicelib.adapters.notices import Silent
@@ -126,8 +132,9 @@ def build(
     from chalicelib.adapters.tracing import XRay
 
     clock = clock or SystemClock()
-    accounts = _accounts(settings, session, clock)
+    accounts = reach(settings, session=session, clock=clock)
     hub = Accounts(role=settings.role, session=session, now=clock.now, own=True)
+    rules = [name.strip() for name in (settings.config_rules or "").split(",") if name.strip()]
     kept, notices = ledger(settings), Silent() if quiet else _notices(settings, clock)
     return Ports(
         ledger=kept,
@@ -139,18 +146,24 @@ def build(
         tracing=XRay(),
         clock=clock,
         fleets=AwsFleets(accounts, hub, settings.execution_role, settings.administration_role),
+        exceptions=ConfigExceptions(accounts, rules) if rules else None,
     )
 
 
-def _accounts(settings: Settings, session: Callable[[], Any] | None, clock: Clock) -> Any:
+def reach(
+    settings: Settings, *, session: Callable[[], Any] | None = None, clock: Clock | None = None, attempts: int = 3
+) -> Accounts:
+    """What calls AWS in every account of the organisation; no call goes out yet."""
     from chalicelib.adapters.accounts import Accounts
+    from chalicelib.adapters.clock import SystemClock
 
     return Accounts(
         role=settings.role,
         external_id=settings.external_id,
         hub_account=settings.hub_account,
         session=session,
-        now=clock.now,
+        now=(clock or SystemClock()).now,
+        attempts=attempts,
     )
 
 
@@ -162,7 +175,7 @@ def baselines(
 
     if _baselines is not None and settings is None:
         return _baselines
-    return PatchBaselines(_accounts(settings or Settings.from_environment(), session, time or clock()))
+    return PatchBaselines(reach(settings or Settings.from_environment(), session=session, clock=time or clock()))
 
 
 def ledger(settings: Settings) -> Ledger:

@@ -21,6 +21,8 @@ from patchwarden import (
 )
 from patchwarden.approving import approvals, approve, reject
 from patchwarden.baseline_commands import baseline
+from patchwarden.doctor.commands import doctor
+from patchwarden.exceptions import config
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
     exemption_commands,
@@ -231,6 +233,8 @@ def audit_verify(scope: Scope, form: str) -> None:
 
 
 for _command in (
+    config,
+    doctor,
     policy,
     schedule,
     baseline,

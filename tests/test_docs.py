@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from patchwarden.architecture import architecture, ways_in
 from patchwarden.diagrams import states
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -11,3 +12,12 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 def test_the_state_diagram_is_drawn_from_the_table() -> None:
     assert (DOCS / "states.md").read_text(encoding="utf-8") == states(), "stale: run `make docs`"
+
+
+def test_the_architecture_is_drawn_from_the_handlers() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    assert page == architecture(), "stale: run `make docs`"
+    names = [way.name for way in ways_in()]
+    assert {"on_config_rule", "on_dispatch", "on_sweep", "remediate"} <= set(names)
+    assert all(f"| `{name}` |" in page and f'{name}["{name}"]' in page for name in names)
+    assert all((DOCS.parent / "chalicelib" / f"{way.verb}.py").exists() for way in ways_in())

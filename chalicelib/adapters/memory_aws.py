@@ -14,7 +14,7 @@ from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Execution, Invocation
+from chalicelib.ports import Execution, Invocation, RemediationException
 
 _Known = TypeVar("_Known")
 _NAMESPACE = uuid.UUID("5b5a9f0e-6a55-5c59-9d3c-3f7f2f1c2a10")
@@ -163,6 +163,19 @@ class MemoryTickets:
             said = ticket.texts if ticket.texts[-1] == errand.body else (*ticket.texts, errand.body)
             done = ticket.resolved if resolved is None else resolved
             self.kept[ticket.id] = replace(ticket, texts=said, resolved=done)
+
+
+@dataclass(slots=True)
+class MemoryExceptions:
+    """The port `Exceptions`; `kept` is what stands."""
+
+    kept: list[RemediationException] = field(default_factory=list)
+
+    def exceptions(self, location: Location) -> list[RemediationException]:
+        return [one for one in self.kept if one.node.location == location]
+
+    def clear(self, location: Location, exceptions: Sequence[RemediationException]) -> None:
+        self.kept = [one for one in self.kept if one not in exceptions]
 
 
 def _at(location: Location, ids: Sequence[str], known: Mapping[Node, _Known]) -> dict[str, _Known]:

@@ -54,7 +54,7 @@ def describe_config_rules(aws: Aws, caller: Caller, request: Request) -> Reply:
             "ConfigRuleState": "ACTIVE",
         }
         for rule in aws.compliance.rules(caller.location)
-        if rule.name in request.get("ConfigRuleNames", [rule.name])
+        if rule.name in request.get("ConfigRuleNames", [rule.name]) and caller.location not in aws.setup.without_rule
     ]
     shown, token = page("DescribeConfigRules", rules, request, most=25, wrong=_TOKEN)
     return {"ConfigRules": list(shown), **token}

@@ -97,7 +97,7 @@ def _information(aws: Aws, machine: Machine) -> Reply:
         "InstanceId": machine.node.id,
         "PingStatus": "Online" if machine.online else "ConnectionLost",
         "LastPingDateTime": _last_ping(machine, now),
-        "AgentVersion": _AGENT,
+        "AgentVersion": aws.setup.agents.get(machine.node.id, _AGENT),
         "IsLatestVersion": True,
         "PlatformType": machine.platform.type,
         "PlatformName": machine.platform.name,

@@ -22,7 +22,8 @@ _TOKEN = re.compile(r"simulated/(\d+)/([\w+=,.@-]+)/([\w+=,.@-]+)")
 def assume_role(aws: Aws, caller: Caller, request: Request) -> Reply:
     role = _ROLE.fullmatch(request["RoleArn"])
     account = role[1] if role else ""
-    if role is None or account not in aws.accounts or (account, "sts") in aws.denied:
+    stranger = aws.setup.external_id is not None and request.get("ExternalId") != aws.setup.external_id
+    if role is None or account not in aws.accounts or (account, "sts") in aws.denied or stranger:
         why = f"User: {caller.arn} is not authorized to perform: sts:AssumeRole on resource: {request['RoleArn']}"
         raise Refusal("AccessDenied", why, 403)
     name, session = role[2].rsplit("/", 1)[-1], request["RoleSessionName"]

@@ -99,6 +99,7 @@ class Automations:
         self._commands = commands
         self._emit = emit
         self._documents: dict[str, list[Runbook]] = {}
+        self._texts: dict[str, str] = {}
         self._executions: dict[Location, dict[str, Execution | FanOut]] = defaultdict(dict)
         self._running: Counter[Location] = Counter()
         self._tokens: dict[tuple[Location, str], _Token] = {}
@@ -106,7 +107,12 @@ class Automations:
     def publish(self, name: str, text: str) -> int:
         """Make a document, or its next version, known everywhere. The version's number."""
         self._documents.setdefault(name, []).append(Runbook.load(text))
+        self._texts[name] = text
         return len(self._documents[name])
+
+    def text(self, name: str) -> str | None:
+        """The newest version of a document as it was published, or None."""
+        return self._texts.get(name)
 
     def find(self, location: Location, execution: str) -> Execution | FanOut:
         """The execution; AWS refuses one that it does not know or has forgotten."""

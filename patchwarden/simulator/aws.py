@@ -20,7 +20,9 @@ from patchwarden.simulator.machines import Machine
 from patchwarden.simulator.names import Names
 from patchwarden.simulator.opsitems import OpsItems
 from patchwarden.simulator.power import Power
+from patchwarden.simulator.remediations import Remediations
 from patchwarden.simulator.run_command import RunCommand
+from patchwarden.simulator.setup import Setup
 
 RETENTION = timedelta(days=30)
 """How long compliance outlives a terminated node."""
@@ -66,6 +68,7 @@ class Aws:
         self, clock: VirtualClock, fleet: Fleet, emit: Callable[[Event, datetime], None], limits: Limits | None = None
     ) -> None:
         self.limits = limits or Limits()
+        self.setup = Setup()
         self.clock = clock
         self.fleet = fleet
         self.accounts = tuple(dict.fromkeys(location.account for location in fleet.locations))
@@ -76,6 +79,8 @@ class Aws:
         self.commands = RunCommand(clock, self.names, fleet, self.power, self.compliance, emit)
         self.automations = Automations(clock, self.names, self.commands, self.limits, emit, fleet)
         self.automations.unreachable = self._unreachable
+        self.remediations = Remediations(clock, self.automations, self.compliance.results)
+        self.compliance.watch(self.remediations.evaluated)
         self.opsitems = OpsItems(clock, self.names)
         self.baselines = baselines.shelves()
         self.predefined: dict[Node, str] = {}

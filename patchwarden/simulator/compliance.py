@@ -53,6 +53,11 @@ class Compliance:
         self._results: dict[Location, dict[tuple[str, str], Evaluation]] = defaultdict(dict)
         self._told: dict[Node, Report] = {}
         self._last_item: dict[Node, datetime] = {}
+        self._watchers: list[Callable[[Evaluation], None]] = []
+
+    def watch(self, call: Callable[[Evaluation], None]) -> None:
+        """Tell `call` of every result that is evaluated from now on."""
+        self._watchers.append(call)
 
     def rules(self, location: Location) -> tuple[Rule, ...]:
         """The rules on patch compliance in one account and Region."""
@@ -107,6 +112,8 @@ class Compliance:
         if old is None or old.compliance != evaluation.compliance:
             now = self._clock.now()
             self._emit(config_rule_compliance(self._names.uuid("event"), evaluation, old, now), now)
+        for call in self._watchers:
+            call(evaluation)
 
     def _stand(self, evaluation: Evaluation) -> None:
         self._results[evaluation.node.location][evaluation.rule.name, evaluation.node.id] = evaluation

@@ -17,12 +17,16 @@ import yaml
 from patchwarden.simulator import automation_record as record
 from patchwarden.simulator.automation_record import ExecutionRecord, StepExecution
 from patchwarden.simulator.references import Unresolved, as_type, resolve, select, strings
-from patchwarden.simulator.steps import ACTIONS, GUIDE, Done, Place, StepFailed
+from patchwarden.simulator.steps import ACTIONS, GUIDE, Done, Place, StepFailed, holds
 from patchwarden.simulator.steps import Wait as Wait
 from patchwarden.simulator.steps import World as World
 
 CANCELLATION = timedelta(minutes=2)
 """How long the steps that `onCancel` leads to may take."""
+
+LOOP = "aws:loop"
+MOST_ITERATIONS = 100
+"""https://docs.aws.amazon.com/systems-manager/latest/userguide/automation-action-loop.html"""
 
 DEFAULT_TIMEOUTS = {"aws:waitForAwsResourceProperty": 3600, "aws:changeInstanceState": 3600, "aws:executeScript": 600}
 """Seconds; the other actions wait for ever."""
@@ -146,9 +150,11 @@ class Runbook:
         names = [step["name"] for step in steps]
         if len(set(names)) != len(names) or not names:
             raise RunbookError(f"a document has steps, each with a name of its own, not {names}")
-        read = [_read_step(step, following) for step, following in zip(steps, [*names[1:], None], strict=True)]
+        read = [*_in_order(steps), *(step for spec in steps for step in _looped(spec))]
+        if len({step.name for step in read}) != len(read):
+            raise RunbookError("a step of a loop has a name of its own, that no other step has")
         for step in read:
-            if unknown := set(step.targets()) - set(names):
+            if unknown := set(step.targets()) - {step.name for step in read}:
                 raise RunbookError(f"step {step.name} leads to {sorted(unknown)}, which is no step")
         parameters = {name: _read_parameter(spec) for name, spec in (document.get("parameters") or {}).items()}
         return cls(parameters, {step.name: step for step in read}, tuple(document.get("outputs") or ()))
@@ -245,7 +251,7 @@ class Run:
         """Run one step to its end; the name of the step that comes next, or None."""
         self._note(step, status=record.IN_PROGRESS, started_at=self._now())
         try:
-            done = yield from self._attempts(step)
+            done = yield from (self._repeat(step) if step.action == LOOP else self._attempts(step))
         except _Cancelled:
             self._note(step, status=record.CANCELLED, ended_at=self._now())
             return step.after_cancel()
@@ -254,6 +260,19 @@ class Run:
         self._results[step.name] = self._outputs(step, done)
         self._note(step, status=record.SUCCESS, ended_at=self._now(), outputs=_told(self._results[step.name]))
         return step.after_success(done.leads_to)
+
+    def _repeat(self, step: Step) -> Generator[Wait, None, Done]:
+        """Do the steps of a loop, and again while its condition holds, as often as it may be."""
+        for _ in range(int(step.inputs["MaxIterations"])):
+            name: str | None = step.inputs["Steps"][0]["name"]
+            while name is not None:
+                inner = self._runbook.steps[name]
+                name = yield from self._perform(inner)
+                if self.record.step(inner.name).status != record.SUCCESS:
+                    raise StepFailed("executing the steps of the loop", f"Step {inner.name} did not succeed")
+            if not holds(resolve(step.inputs["LoopCondition"], self._look_up)):
+                break
+        return Done()
 
     def _attempts(self, step: Step) -> Generator[Wait, None, Done]:
         for _ in range(step.attempts - 1):
@@ -382,9 +401,26 @@ def _read_parameter(spec: Mapping[str, Any]) -> Parameter:
     )
 
 
+def _in_order(specs: list[Any]) -> list[Step]:
+    names = [spec["name"] for spec in specs]
+    return [_read_step(spec, following) for spec, following in zip(specs, [*names[1:], None], strict=True)]
+
+
+def _looped(spec: Mapping[str, Any]) -> list[Step]:
+    """The steps inside a loop of the do-while kind, the only one that the interpreter knows."""
+    if spec["action"] != LOOP:
+        return []
+    inputs = spec["inputs"]
+    if "Iterators" in inputs or "LoopCondition" not in inputs:
+        raise RunbookError(f"step {spec['name']}: the interpreter knows loops with a LoopCondition only")
+    if "onCancel" in spec or not 1 <= int(inputs.get("MaxIterations", 0)) <= MOST_ITERATIONS:
+        raise RunbookError(f"step {spec['name']}: a loop has 1 to {MOST_ITERATIONS} MaxIterations and no onCancel")
+    return _in_order(inputs["Steps"])
+
+
 def _read_step(spec: Mapping[str, Any], following: str | None) -> Step:
     action = spec["action"]
-    if action not in ACTIONS:
+    if action not in ACTIONS and action != LOOP:
         raise RunbookError(f"step {spec['name']}: the interpreter knows no action {action}")
     on_failure = spec.get("onFailure", "Abort")
     seconds = spec.get("timeoutSeconds", DEFAULT_TIMEOUTS.get(action))

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from typing import Any
 
 from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.validate import validate_parameters
 
+from chalicelib.core.errors import PatchwardenError
 from patchwarden.simulator import api_sts
 from patchwarden.simulator.aws import Aws
-from patchwarden.simulator.protocols import open_session
+from patchwarden.simulator.protocols import open_session, service_model
 from patchwarden.simulator.wire import Wire
+
+Function = Callable[[Any], dict[str, Any]]
+"""A Lambda function: what it answers to a payload."""
 
 
 class RunbookWorld:
-    """What runbooks reach: the virtual clock, and clients of the wire in the execution's own account and Region."""
+    """What runbooks reach: the virtual clock, and clients of the wire in the execution's own account and Region.
+
+    `functions` are the Lambda functions that may be invoked, by ARN, whoever's they are.
+    """
 
     def __init__(self, aws: Aws) -> None:
+        self.functions: dict[str, Function] = {}
         self._aws = aws
         self._session = open_session()
         Wire(aws, trusted=True).install(self._session)
@@ -53,4 +66,37 @@ class Handle:
     region: str
 
     def client(self, service: str, region_name: str | None = None, **_: Any) -> Any:
+        if service == "lambda":
+            return Functions(self.world.functions, region_name or self.region)
         return self.world.client(service, self.account, region_name or self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """As much of a Lambda client as a runbook's script uses: a function of any account, by its full ARN.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+    """
+
+    functions: Mapping[str, Function]
+    region: str
+
+    def invoke(self, **asked: Any) -> dict[str, Any]:
+        """What the function answers, or how it ended in an error; a payload is at most 6 MB."""
+        model = service_model("lambda").operation_model("Invoke")
+        validate_parameters({**asked, "Payload": asked["Payload"].encode()}, model.input_shape)
+        name = asked["FunctionName"]
+        if f":lambda:{self.region}:" not in name or name not in self.functions:
+            error = {"Code": "ResourceNotFoundException", "Message": f"Function not found: {name}"}
+            raise ClientError({"Error": error}, "Invoke")
+        try:
+            told, failed = self.functions[name](json.loads(asked["Payload"])), {}
+        except PatchwardenError as error:
+            told = {"errorMessage": str(error), "errorType": type(error).__name__}
+            failed = {"FunctionError": "Unhandled"}
+        return {
+            "StatusCode": 200,
+            "ExecutedVersion": "$LATEST",
+            "Payload": BytesIO(json.dumps(told).encode()),
+            **failed,
+        }

@@ -153,7 +153,7 @@ def branch(place: Place, inputs: Mapping[str, Any]) -> Work:
     """Leads to the first choice that holds, else to the default, else on."""
     yield from ()
     for choice in inputs["Choices"]:
-        if _holds(choice):
+        if holds(choice):
             return Done(leads_to=choice["NextStep"])
     return Done(leads_to=inputs.get("Default"))
 
@@ -284,13 +284,14 @@ def _property(answer: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[str
     return str(found[0]) if found else None, [str(value) for value in inputs["DesiredValues"]]
 
 
-def _holds(choice: Mapping[str, Any]) -> bool:
+def holds(choice: Mapping[str, Any]) -> bool:
+    """Whether a resolved choice of a branch, or the condition of a loop, holds."""
     if "And" in choice:
-        return all(_holds(part) for part in choice["And"])
+        return all(holds(part) for part in choice["And"])
     if "Or" in choice:
-        return any(_holds(part) for part in choice["Or"])
+        return any(holds(part) for part in choice["Or"])
     if "Not" in choice:
-        return not _holds(choice["Not"])
+        return not holds(choice["Not"])
     operation = next(name for name in OPERATIONS if name in choice)
     return OPERATIONS[operation](choice["Variable"], choice[operation])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from email.utils import format_datetime
 from io import BytesIO
 from typing import Any, Literal
 
@@ -14,7 +15,16 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
-from patchwarden.simulator import api_actions, api_baselines, api_config, api_ec2, api_nodes, api_sts
+from patchwarden.simulator import (
+    api_actions,
+    api_baselines,
+    api_config,
+    api_ec2,
+    api_nodes,
+    api_remediation,
+    api_setup,
+    api_sts,
+)
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply
 from patchwarden.simulator.protocols import PROTOCOLS, Answer, service_model
 from patchwarden.simulator.refusals import NotServed, Refusal, WrongAnswer, invalid, throttled
@@ -28,17 +38,19 @@ What it raises takes the place of the answer: an exception of botocore's, as a b
 """
 
 SERVICES: dict[str, Mapping[str, Operation]] = {
-    "ssm": {**api_nodes.OPERATIONS, **api_actions.OPERATIONS, **api_baselines.OPERATIONS},
-    "config": api_config.OPERATIONS,
+    "ssm": {**api_nodes.OPERATIONS, **api_actions.OPERATIONS, **api_setup.SSM, **api_baselines.OPERATIONS},
+    "config": {**api_config.OPERATIONS, **api_remediation.OPERATIONS, **api_setup.CONFIG},
     "ec2": api_ec2.OPERATIONS,
     "sts": api_sts.OPERATIONS,
 }
 HOOKS = {"ssm": "ssm", "config": "config-service", "ec2": "ec2", "sts": "sts"}
 """What botocore calls the services in the names of its hooks."""
 
-# Bounds in the model that AWS's own answers do not keep: names of actions and outputs are longer, maps may be empty,
-# and EC2 says `windows` where the model has `Windows`.
-_LOOSE = frozenset({"AutomationActionName", "AutomationParameterMap", "AutomationParameterValue", "PlatformValues"})
+# Bounds in the model that AWS's own answers do not keep: a node of no patch group has an empty one, names of actions
+# and outputs are longer, maps may be empty, and EC2 says `windows` where the model has `Windows`.
+_LOOSE = frozenset(
+    {"PatchGroup", "AutomationActionName", "AutomationParameterMap", "AutomationParameterValue", "PlatformValues"}
+)
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _PAUSE = 0.5
 _TRANSIENT = frozenset({"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"})
@@ -100,7 +112,8 @@ class Wire:
             return
         if caller.location in self._aws.down:
             raise Refusal("ServiceUnavailable", "The service is unavailable. Please try again shortly.", 503)
-        if service != "sts" and (caller.account, service) in self._aws.denied:
+        refused = (caller.account, f"{service}:{operation}") in self._aws.setup.refused
+        if refused or (service != "sts" and (caller.account, service) in self._aws.denied):
             raise _denied(service, operation, caller)
         if not self._aws.throttle.allows(operation, caller.location, self._aws.clock.now()):
             raise throttled()
@@ -126,7 +139,8 @@ class Wire:
         def before_send(request: Any, **_: Any) -> Any:
             headers = {name: _text(value) for name, value in request.headers.items()}
             answer = self.answer(service, headers, _bytes(request.body))
-            return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
+            said = format_datetime(self._aws.clock.now() + self._aws.setup.skew, usegmt=True)
+            return AWSResponse(request.url, answer.status, {**answer.headers, "date": said}, _Raw(answer.body))
 
         return before_send
 

@@ -56,7 +56,9 @@ class Document:
 
     @property
     def steps(self) -> list[Step]:
-        return list(self.data["mainSteps"])
+        """Every step, those inside a loop after all others."""
+        outer = list(self.data["mainSteps"])
+        return [*outer, *(inner for step in outer for inner in _inner(step))]
 
     @cached_property
     def by_name(self) -> dict[str, Step]:
@@ -64,10 +66,11 @@ class Document:
 
     @cached_property
     def edges(self) -> list[Edge]:
-        names = [step["name"] for step in self.steps]
+        rows = [list(self.data["mainSteps"]), *filter(None, map(_inner, self.data["mainSteps"]))]
         return [
             edge
-            for step, following in zip(self.steps, [*names[1:], None], strict=True)
+            for row in rows
+            for step, following in zip(row, [*(step["name"] for step in row[1:]), None], strict=True)
             for edge in _edges(step, following)
         ]
 
@@ -93,10 +96,16 @@ def lint(data: Mapping[str, Any]) -> list[str]:
     return [finding for check in CHECKS for finding in check(document)]
 
 
+def _inner(step: Step) -> list[Step]:
+    """The steps inside a loop."""
+    return list(step["inputs"].get("Steps", [])) if step["action"] == "aws:loop" else []
+
+
 def _edges(step: Step, following: str | None) -> Iterator[Edge]:
     name = step["name"]
     onward = None if step.get("isEnd") else step.get("nextStep", following)
     leads = [choice.get("NextStep") for choice in step["inputs"].get("Choices", [])]
+    leads += [inner["name"] for inner in _inner(step)[:1]]
     leads.append(step["inputs"].get("Default", onward) if step["action"] == "aws:branch" else onward)
     yield from (Edge(name, lead, ok=True) for lead in leads if lead)
     failure = step.get("onFailure", "Abort")
@@ -133,8 +142,13 @@ def _parameters(document: Document) -> Iterator[str]:
 
 def _references(document: Document) -> Iterator[str]:
     for step in document.steps:
-        for name in references(step["inputs"]):
+        own = {key: value for key, value in step["inputs"].items() if key not in ("Steps", "LoopCondition")}
+        for name in references(own):
             yield from _reference(document, step, name)
+        for name in references(step["inputs"].get("LoopCondition", {})):
+            source, _, output = name.partition(".")
+            if source not in [inner["name"] for inner in _inner(step)] or output not in document.outputs(source):
+                yield f"{step['name']}: the loop's condition looks at {name}, which is no output of a step inside"
     for name in references(document.data.get("assumeRole", "")):
         if name not in document.data["parameters"]:
             yield f"assumeRole: {name} is no parameter"

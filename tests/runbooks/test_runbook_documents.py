@@ -67,6 +67,7 @@ def current_schema() -> dict[str, Any]:
     """AWS's published schema with what Systems Manager has learnt since it was published in 2020."""
     schema: dict[str, Any] = json.loads(SCHEMA.read_text())
     step = schema["properties"]["mainSteps"]["items"]
+    step["properties"]["action"]["enum"].append("aws:loop")
     step["properties"]["onCancel"] = {"type": "string", "pattern": r"^(Abort|step:\w+)$"}
     script = next(rule for rule in step["allOf"] if rule["if"]["properties"]["action"]["const"] == "aws:executeScript")
     runtimes = script["then"]["properties"]["inputs"]["properties"]["Runtime"]["oneOf"]
@@ -343,13 +344,14 @@ def test_a_script_runs_on_python_3_11_for_at_most_ten_minutes(name: str) -> None
 
 @every_document
 def test_a_failure_before_the_report_makes_the_execution_fail(name: str) -> None:
-    """`isCritical` defaults to true except with onFailure Continue, which only the report may have."""
+    """`isCritical` defaults to true except with onFailure Continue, which only the report may have; and what comes
+    after the waiting tells by itself how it stands."""
     lenient = [
         step["name"]
         for step in DOCUMENTS[name]["mainSteps"]
         if not step.get("isCritical", step.get("onFailure", "Abort") != "Continue")
     ]
-    assert set(lenient) <= {"ReportNodes", "ReportNode", "SettleNode"}
+    assert set(lenient) <= {"ReportNodes", "ReportNode", "SettleNode", "WaitForOutcome"}
 
 
 def test_once_the_stopped_node_is_being_started_every_way_leads_to_stopping_it() -> None:
@@ -461,7 +463,8 @@ def test_no_required_parameter_can_be_left_out(name: str) -> None:
 @pytest.mark.parametrize(("old", "new", "why"), [
     ("'0.3'", "0.3", "schemaVersion"),
     ("'0.3'", "'2.2'", "schemaVersion"),
-    ("aws:branch", "aws:loop", "no action aws:loop"),
+    ("aws:branch", "aws:approve", "no action aws:approve"),
+    ("aws:branch", "aws:loop", "a LoopCondition only"),
     ("name: ScanNodes", "name: InstallPatches", "a name of its own"),
     ("onFailure: step:ReportNodes", "onFailure: step:Report", "is no step"),
 ])  # fmt: skip

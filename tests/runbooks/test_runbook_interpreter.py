@@ -449,3 +449,51 @@ def test_an_unresolved_reference_is_raised_not_left_in_the_text() -> None:
 def test_what_is_no_document_is_refused(text: str) -> None:
     with pytest.raises(RunbookError):
         Runbook.load(text)
+
+
+# Loops.
+
+COUNT = """
+def go(events, context):
+    import boto3
+    state = boto3.client("ec2").describe_instances(InstanceIds=["i-0aaaaaaaaaaaaaaaa"])
+    return {"Pending": state["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"}
+"""
+
+
+def loop(most: int, *inside: dict[str, Any], **more: Any) -> dict[str, Any]:
+    condition = {"Variable": "{{ Look.Pending }}", "BooleanEquals": True}
+    inputs = {"Steps": list(inside), "LoopCondition": condition, "MaxIterations": most}
+    return {"name": "Repeat", "action": "aws:loop", "inputs": inputs, **more}
+
+
+LOOK = script("Look", COUNT, outputs=[{"Name": "Pending", "Selector": "$.Payload.Pending", "Type": "Boolean"}])
+
+
+def test_a_loop_goes_on_while_its_condition_holds_and_no_longer_than_it_may() -> None:
+    world = SmallWorld(Machine(NODE))
+    record = perform(loop(3, pause("Wait", "PT10M"), LOOK), script("After"), world=world)
+    assert went(record) == dict.fromkeys(("Repeat", "After", "Wait", "Look"), "Success")
+    assert world.now() - START == timedelta(minutes=30)
+
+
+def test_a_loop_ends_as_soon_as_its_condition_does_not_hold() -> None:
+    world = SmallWorld(Machine(NODE, state="stopped"))
+    assert perform(loop(3, pause("Wait", "PT10M"), LOOK), world=world).status == "Success"
+    assert world.now() - START == timedelta(minutes=10)
+
+
+def test_a_step_that_fails_in_a_loop_fails_the_loop() -> None:
+    record = perform(loop(3, script("Look", BAD)), script("After"))
+    assert (went(record)["Repeat"], went(record)["After"], record.status) == ("Failed", "Pending", "Failed")
+
+
+@pytest.mark.parametrize(("wrong", "why"), [
+    ({"MaxIterations": 101}, "1 to 100"), ({"MaxIterations": 0}, "1 to 100"),
+    ({"Iterators": "x"}, "LoopCondition only"),
+    ({"Steps": [script("Repeat")]}, "a name of its own"),
+])  # fmt: skip
+def test_a_loop_that_cannot_be_run_is_refused(wrong: dict[str, Any], why: str) -> None:
+    broken = loop(3, LOOK)
+    with pytest.raises(RunbookError, match=why):
+        make({**broken, "inputs": {**broken["inputs"], **wrong}})

@@ -1,0 +1,257 @@
+"""Members: what the doctor looks at in each account and Region whose nodes are Patchwarden's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from chalicelib.core.errors import Denied
+from chalicelib.core.events import EVENT_PATTERNS
+from patchwarden.doctor.nodes import baselines, nodes
+from patchwarden.doctor.permissions import permissions
+from patchwarden.doctor.remarks import OK, REFUSED, UPDATE, WARNING, WRONG, Check, Patient, Remark, code, looked
+
+RUNBOOKS = Path(__file__).parents[2] / "runbooks"
+RECORDED = ("AWS::SSM::ManagedInstanceInventory", "AWS::SSM::PatchCompliance", "AWS::SSM::AssociationCompliance")
+RULE = "EC2_MANAGEDINSTANCE_PATCH_COMPLIANCE_STATUS_CHECK"
+WITHOUT_RULE = frozenset({
+    "me-south-1", "ap-southeast-3", "af-south-1", "me-central-1", "ap-south-2", "ap-northeast-3", "ap-southeast-4",
+    "eu-south-1", "eu-south-2", "eu-central-2",
+})  # fmt: skip
+"""Regions that did not have the rule when AWS last listed them.
+
+https://docs.aws.amazon.com/config/latest/developerguide/ec2-managedinstance-patch-compliance-status-check.html
+"""
+ADAPTIVE = "/ssm/automation/enable-adaptive-concurrency"
+_AGAIN = "deploy deploy/member.yaml of this release"
+MOST_SKEW = timedelta(minutes=5)
+"""AWS refuses signatures that are further off. https://docs.aws.amazon.com/general/latest/gr/signing.html"""
+
+
+def examine(patient: Patient) -> Iterator[Remark]:
+    """All remarks on one place; without the role there is nothing more to say of it."""
+    first = list(looked(patient, [("role", role)]))
+    yield from first
+    if all(remark.level == OK for remark in first if remark.check == "role"):
+        yield from looked(patient, CHECKS)
+
+
+def role(patient: Patient) -> Iterator[Remark]:
+    """The role can be taken on with the external id, and not without."""
+    try:
+        answer = patient.ask("sts", "get_caller_identity")
+    except Denied as error:
+        if code(error) not in REFUSED:
+            raise
+        yield patient.says(
+            "role", WRONG, f"the role {patient.role} cannot be taken on: {error}",
+            "deploy deploy/member.yaml there with HubAccount and ExternalId as the hub has them", UPDATE,
+        )  # fmt: skip
+        return
+    yield patient.says("role", OK, f"acting as {answer['Arn']}")
+    yield from _clock(patient, answer)
+    if not patient.hub:
+        yield from _trust(patient)
+
+
+def _trust(patient: Patient) -> Iterator[Remark]:
+    try:
+        patient.stranger.call(patient.location, "sts", "get_caller_identity")
+    except Denied:
+        yield patient.says("trust", OK, "the external id is asked for")
+        return
+    yield patient.says(
+        "trust", WRONG, f"{patient.role} can be taken on without the external id",
+        "let its trust policy require sts:ExternalId, as deploy/member.yaml does", UPDATE,
+    )  # fmt: skip
+
+
+def _clock(patient: Patient, answer: Mapping[str, Any]) -> Iterator[Remark]:
+    said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    if said is None:
+        yield patient.says("clock", "unknown", "the answer carried no Date", "run doctor again")
+        return
+    skew = patient.now() - parsedate_to_datetime(said)
+    if abs(skew) > MOST_SKEW:
+        yield patient.says("clock", WRONG, f"this machine's clock is {_span(skew)} off AWS's",
+                           "set the clock by NTP", "timedatectl set-ntp true")  # fmt: skip
+    else:
+        yield patient.says("clock", OK, "this machine's clock agrees with AWS's")
+
+
+def _span(skew: timedelta) -> str:
+    seconds = int(abs(skew).total_seconds())
+    return f"{seconds // 60} min {seconds % 60} s {'ahead and' if skew > timedelta() else 'behind and'}"
+
+
+def runbooks(patient: Patient) -> Iterator[Remark]:
+    """Each of our runbooks is there, and says what the file says."""
+    for path in sorted(RUNBOOKS.glob("Patchwarden-*.yaml")):
+        ours = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            theirs = patient.ask("ssm", "get_document", Name=path.stem, DocumentVersion="$DEFAULT")
+        except Denied as error:
+            if code(error) != "InvalidDocument":
+                raise
+            yield patient.says("runbooks", WRONG, f"{path.stem} is not there",
+                               "deploy it with Runbooks=yes in deploy/member.yaml", UPDATE)  # fmt: skip
+            continue
+        if _content(theirs["Content"]) == ours:
+            yield patient.says("runbooks", OK, f"{path.stem} version {theirs['DocumentVersion']} is ours")
+        else:
+            yield patient.says(
+                "runbooks", WRONG, f"{path.stem} version {theirs['DocumentVersion']} is not what this release holds",
+                _AGAIN, UPDATE,
+            )  # fmt: skip
+
+
+def _content(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return yaml.safe_load(text)
+
+
+def rules(patient: Patient) -> Iterator[Remark]:
+    """Every event that the hub listens for is forwarded, and what cannot be delivered is kept."""
+    if patient.hub:
+        yield patient.says("rules", OK, "the hub hears its own account's events itself")
+        return
+    for handler, pattern in EVENT_PATTERNS.items():
+        name = f"patchwarden-{handler.replace('_', '-')}"
+        wrong = _rule(patient, name, pattern)
+        if wrong:
+            yield patient.says("rules", *wrong)
+        else:
+            yield patient.says("rules", OK, f"{name} forwards")
+
+
+def _rule(patient: Patient, name: str, pattern: Mapping[str, Any]) -> tuple[str, str, str, str] | None:
+    swept = "; until then only the sweep finds out"
+    try:
+        found = patient.ask("events", "describe_rule", Name=name)
+    except Denied as error:
+        if code(error) != "ResourceNotFound":
+            raise
+        return (
+            WRONG,
+            f"there is no rule {name}{swept}",
+            "deploy it with ForwardEvents=yes; outside the organisation nothing",
+            UPDATE,
+        )
+    if found.get("State") == "DISABLED":
+        return (WRONG, f"the rule {name} is disabled{swept}", "enable it", f"aws events enable-rule --name {name}")
+    if json.loads(found.get("EventPattern") or "{}") != pattern:
+        return (
+            WRONG,
+            f"the rule {name} listens for something else",
+            "deploy deploy/member.yaml of this release",
+            UPDATE,
+        )
+    targets = patient.ask("events", "list_targets_by_rule", Rule=name)["Targets"]
+    if not [one for one in targets if ":event-bus/" in one["Arn"]]:
+        return (WRONG, f"the rule {name} has no event bus as its target", "deploy it with HubBusArn", UPDATE)
+    if not [one for one in targets if one.get("DeadLetterConfig", {}).get("Arn")]:
+        return (
+            WARNING,
+            f"the rule {name} keeps nothing that it could not deliver",
+            "deploy deploy/member.yaml",
+            UPDATE,
+        )
+    return None
+
+
+def recorder(patient: Patient) -> Iterator[Remark]:
+    """Config's recorder is on, sees what the rule needs, and says so at once and not once a day."""
+    remedy = "switch it on for the types AWS::SSM::* (docs/deploy.md)"
+    known = patient.ask("config", "describe_configuration_recorders")["ConfigurationRecorders"]
+    if not known:
+        yield patient.says("recorder", WRONG, "AWS Config records nothing: there is no recorder", remedy,
+                           "aws configservice put-configuration-recorder ...")  # fmt: skip
+        return
+    one = known[0]
+    statuses = patient.ask("config", "describe_configuration_recorder_status")["ConfigurationRecordersStatus"]
+    if not any(status.get("recording") for status in statuses):
+        yield patient.says(
+            "recorder", WRONG, f"the recorder {one['name']} is off", "start it",
+            f"aws configservice start-configuration-recorder --configuration-recorder-name {one['name']}",
+        )  # fmt: skip
+    elif missing := _unrecorded(one.get("recordingGroup", {})):
+        yield patient.says("recorder", WRONG, f"the recorder does not record {', '.join(missing)}", remedy,
+                           "aws configservice put-configuration-recorder ...")  # fmt: skip
+    elif daily := _daily(one.get("recordingMode", {})):
+        yield patient.says(
+            "recorder", WARNING, f"{', '.join(daily)}: recorded once a day, so events come up to 24 h late",
+            "record these types CONTINUOUS", "aws configservice put-configuration-recorder ...",
+        )  # fmt: skip
+    else:
+        yield patient.says("recorder", OK, f"the recorder {one['name']} is on and records what is needed")
+
+
+def _unrecorded(group: Mapping[str, Any]) -> list[str]:
+    """https://docs.aws.amazon.com/config/latest/APIReference/API_RecordingGroup.html"""
+    excluded = group.get("exclusionByResourceTypes", {}).get("resourceTypes", [])
+    if group.get("allSupported") or excluded:
+        return [kind for kind in RECORDED if kind in excluded]
+    return [kind for kind in RECORDED if kind not in group.get("resourceTypes", [])]
+
+
+def _daily(mode: Mapping[str, Any]) -> list[str]:
+    """https://docs.aws.amazon.com/config/latest/APIReference/API_RecordingMode.html"""
+    overrides = {
+        kind: one["recordingFrequency"]
+        for one in mode.get("recordingModeOverrides", [])
+        for kind in one["resourceTypes"]
+    }
+    usual = mode.get("recordingFrequency", "CONTINUOUS")
+    return [kind for kind in RECORDED if overrides.get(kind, usual) == "DAILY"]
+
+
+def config_rule(patient: Patient) -> Iterator[Remark]:
+    """The managed rule on patch compliance, under whatever name."""
+    found = [
+        rule["ConfigRuleName"]
+        for page in patient.pages("config", "describe_config_rules")
+        for rule in page["ConfigRules"]
+        if rule["Source"].get("SourceIdentifier") == RULE
+    ]
+    if found:
+        yield patient.says("config-rule", OK, f"{', '.join(found)}")
+    elif patient.location.region in WITHOUT_RULE:
+        yield patient.says(
+            "config-rule", WARNING, f"{patient.location.region} may not have the rule {RULE}",
+            "nothing: events of Systems Manager and the sweep do without it", "",
+        )  # fmt: skip
+    else:
+        yield patient.says("config-rule", WRONG, f"no rule {RULE}", "deploy it with ConfigRule=yes", UPDATE)
+
+
+def concurrency(patient: Patient) -> Iterator[Remark]:
+    """Without adaptive concurrency 100 executions run at once in an account and Region, with it up to 500."""
+    value = patient.ask("ssm", "get_service_setting", SettingId=ADAPTIVE)["ServiceSetting"]["SettingValue"]
+    if str(value).lower() == "true":
+        yield patient.says("concurrency", OK, "adaptive concurrency is on")
+    else:
+        yield patient.says(
+            "concurrency", WARNING, "adaptive concurrency is off: 100 executions at once, and a storm queues",
+            "switch it on",
+            f"aws ssm update-service-setting --setting-id {ADAPTIVE} --setting-value True",
+        )  # fmt: skip
+
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("permissions", permissions),
+    ("runbooks", runbooks),
+    ("rules", rules),
+    ("recorder", recorder),
+    ("config-rule", config_rule),
+    ("nodes", nodes),
+    ("baselines", baselines),
+    ("concurrency", concurrency),
+)

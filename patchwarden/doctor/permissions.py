@@ -1,0 +1,86 @@
+"""Permissions: may the member role do what the service does? Asked by calls that change nothing, whatever is answered.
+
+A call that names nothing that exists is refused either for want of permission, or because nothing is there: the
+second means that it is allowed. AWS checks the permission first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.core.errors import Denied
+from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE
+from patchwarden.doctor.remarks import OK, REFUSED, UPDATE, WRONG, Patient, Remark, code
+
+NO_NODE = "i-00000000000000000"
+NO_HYBRID = "mi-00000000000000000"
+NO_ID = "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A harmless call; `service` and `operation` as boto3 spells them."""
+
+    action: str
+    service: str
+    operation: str
+    given: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+PROBES = (
+    Probe("ssm:DescribeInstanceInformation", "ssm", "describe_instance_information", {"MaxResults": 5}),
+    Probe("ssm:DescribeInstancePatchStates", "ssm", "describe_instance_patch_states", {"InstanceIds": [NO_NODE]}),
+    Probe("ssm:DescribeInstancePatches", "ssm", "describe_instance_patches", {"InstanceId": NO_NODE}),
+    Probe("ssm:ListResourceComplianceSummaries", "ssm", "list_resource_compliance_summaries", {"MaxResults": 1}),
+    Probe("ssm:ListTagsForResource", "ssm", "list_tags_for_resource",
+          {"ResourceType": "ManagedInstance", "ResourceId": NO_HYBRID}),
+    Probe("ssm:ListCommandInvocations", "ssm", "list_command_invocations", {"CommandId": NO_ID}),
+    Probe("ssm:DescribeAutomationExecutions", "ssm", "describe_automation_executions", {"MaxResults": 1}),
+    Probe("ssm:GetAutomationExecution", "ssm", "get_automation_execution", {"AutomationExecutionId": NO_ID}),
+    Probe("ssm:DescribeAutomationStepExecutions", "ssm", "describe_automation_step_executions",
+          {"AutomationExecutionId": NO_ID}),
+    Probe("ssm:StopAutomationExecution", "ssm", "stop_automation_execution",
+          {"AutomationExecutionId": NO_ID, "Type": "Cancel"}),
+    # the source may not name AWS, so that no item is made of this
+    Probe("ssm:CreateOpsItem", "ssm", "create_ops_item",
+          {"Title": "probe", "Description": "a probe of the permission", "Source": "aws"}),
+    Probe("ssm:UpdateOpsItem", "ssm", "update_ops_item", {"OpsItemId": "oi-000000000000"}),
+    Probe("ec2:DescribeInstances", "ec2", "describe_instances",
+          {"Filters": [{"Name": "instance-id", "Values": [NO_NODE]}]}),
+    # without the parameters that they require, the runbooks do not start
+    *(Probe(f"ssm:StartAutomationExecution on {name}", "ssm", "start_automation_execution", {"DocumentName": name})
+      for name in (PATCH_NODES, PATCH_STOPPED_NODE)),
+)  # fmt: skip
+"""iam:PassRole and ssm:AddTagsToResource are not here: nothing short of a start asks for them."""
+
+
+def permissions(patient: Patient) -> Iterator[Remark]:
+    """One remark for each action that is refused, or one that all are allowed."""
+    probes = [*PROBES, *(_exceptions(rule) for rule in patient.rules)]
+    refused = [probe for probe in probes if not _allowed(patient, probe)]
+    for probe in refused:
+        yield patient.says(
+            "permissions", WRONG, f"{patient.role} may not {probe.action}",
+            "deploy the member role again, or add the action to its policy (docs/permissions.md)", UPDATE,
+        )  # fmt: skip
+    if not refused:
+        yield patient.says("permissions", OK, f"{len(probes)} actions are allowed")
+
+
+def _exceptions(rule: str) -> Probe:
+    return Probe("config:DescribeRemediationExceptions", "config", "describe_remediation_exceptions",
+                 {"ConfigRuleName": rule})  # fmt: skip
+
+
+def _allowed(patient: Patient, probe: Probe) -> bool:
+    if probe.operation == "start_automation_execution":
+        patient.pause(1.1)  # one start a second is all that Systems Manager takes
+    try:
+        patient.ask(probe.service, probe.operation, **probe.given)
+    except Denied as error:
+        if not code(error):
+            raise
+        return code(error) not in REFUSED
+    return True

@@ -1,0 +1,394 @@
+"""The doctor: nothing to say of what is well, and for every fault one remark with its place and its remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from moto import mock_aws
+
+from chalicelib import pause, wiring
+from chalicelib.adapters.accounts import Refusal as Denial
+from chalicelib.adapters.dynamodb import TABLE
+from chalicelib.adapters.memory import MemoryLedger
+from chalicelib.adapters.policy_store import Fixed
+from chalicelib.core.events import EVENT_PATTERNS
+from chalicelib.core.nodes import Location
+from chalicelib.ports import Ports
+from patchwarden.cli import cli
+from patchwarden.doctor.hub import Hub
+from patchwarden.doctor.members import ADAPTIVE, RECORDED, config_rule, examine
+from patchwarden.doctor.nodes import operating_system
+from patchwarden.doctor.remarks import Patient, Reach, Remark
+from patchwarden.simulator.fleet import ACCOUNTS
+from patchwarden.simulator.refusals import Refusal
+from patchwarden.simulator.setup import RECORDER
+from patchwarden.simulator.simulation import Simulation, simulate
+from tests.sets import policy_set
+
+PASSED_ON: Any = {"core": {"passthrough": {"services": ["ssm", "config", "ec2", "sts"]}}}
+OTHER = "pb-0ffffffffffffffff"
+BUS = "arn:aws:events:eu-west-1:111122223333:event-bus/patchwarden-prod"
+SETTINGS = wiring.Settings(sqlite=":memory:", external_id="ours", hub_account=ACCOUNTS[0])
+
+
+@dataclass
+class Clinic:
+    """A healthy member account, and the doctor who looks at it."""
+
+    sim: Simulation
+    place: Location
+    behind: timedelta = timedelta()
+
+    def patient(self, place: Location | None = None, *, hub: bool = False) -> Patient:
+        here = {"session": self.sim.session, "clock": self.sim.clock, "attempts": 1}
+        reach = wiring.reach(SETTINGS, **here)  # type: ignore[arg-type]
+        stranger = wiring.reach(replace(SETTINGS, external_id=None), **here)  # type: ignore[arg-type]
+        return Patient(place or self.place, reach, stranger, self._now, self.sim.clock.sleep, SETTINGS.role, hub=hub)
+
+    def _now(self) -> datetime:
+        return self.sim.clock.now() + self.behind
+
+    def remarks(self) -> list[Remark]:
+        return list(examine(self.patient()))
+
+    def faults(self) -> list[Remark]:
+        return [one for one in self.remarks() if one.level != "ok"]
+
+    def the(self, service: str) -> Any:
+        session: Any = self.sim.session(self.place.account, self.place.region)
+        return session.client(service)
+
+
+@pytest.fixture
+def clinic() -> Iterator[Clinic]:
+    with mock_aws(config=PASSED_ON):
+        sim = simulate(lambda event: None, nodes=24)
+        place = next(one for one in sim.fleet.locations if one.account != ACCOUNTS[0])
+        found = Clinic(sim, place)
+        sim.aws.setup.external_id = "ours"
+        for machine in sim.fleet.at(place):
+            if machine.state != "terminated":
+                machine.state, machine.agent = "running", True
+        events = found.the("events")
+        for handler, pattern in EVENT_PATTERNS.items():
+            name = f"patchwarden-{handler.replace('_', '-')}"
+            events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED")
+            target = {"Id": "hub", "Arn": BUS, "DeadLetterConfig": {"Arn": "arn:aws:sqs:eu-west-1:1:undelivered"}}
+            events.put_targets(Rule=name, Targets=[target])
+        yield found
+
+
+def test_of_a_healthy_member_there_is_nothing_to_say(clinic: Clinic) -> None:
+    assert clinic.faults() == []
+    checked = {one.check for one in clinic.remarks()}
+    assert checked == {"role", "clock", "trust", "permissions", "runbooks", "rules", "recorder", "config-rule", "nodes",
+                       "baselines", "concurrency"}  # fmt: skip
+
+
+Break = Callable[[Clinic], object]
+
+
+def _agent(clinic: Clinic) -> None:
+    machine = next(one for one in clinic.sim.fleet.at(clinic.place) if one.state == "running")
+    clinic.sim.aws.setup.agents[machine.node.id] = "2.3.1550.0"
+
+
+def _silent(clinic: Clinic) -> None:
+    next(one for one in clinic.sim.fleet.at(clinic.place) if one.state == "running").agent = False
+
+
+def _measured_by_another(clinic: Clinic) -> None:
+    for machine in clinic.sim.fleet.at(clinic.place):
+        machine.group = ""
+        machine.scan(clinic.sim.clock.now(), clinic.sim.clock.now())
+        told = {"PlatformName": machine.platform.name, "PlatformVersion": machine.platform.version}
+        system = operating_system(told)
+        assert system, told
+        clinic.sim.aws.setup.baselines[clinic.place, system] = (
+            "arn:aws:ssm:eu-west-1:1:patchbaseline/pb-0ffffffffffffffff"
+        )
+
+
+def _record(clinic: Clinic, **changes: Any) -> None:
+    clinic.sim.aws.setup.recorders[clinic.place] = {**RECORDER, **changes}
+
+
+def _recorded_daily(clinic: Clinic) -> None:
+    override = {"resourceTypes": [RECORDED[1]], "recordingFrequency": "DAILY"}
+    _record(clinic, recordingMode={"recordingFrequency": "CONTINUOUS", "recordingModeOverrides": [override]})
+
+
+def _other_pattern(clinic: Clinic) -> None:
+    clinic.the("events").put_rule(Name="patchwarden-on-execution", EventPattern=json.dumps({"source": ["aws.s3"]}))
+
+
+def _no_bus(clinic: Clinic) -> None:
+    events = clinic.the("events")
+    events.remove_targets(Rule="patchwarden-on-execution", Ids=["hub"])
+    events.put_targets(Rule="patchwarden-on-execution", Targets=[{"Id": "x", "Arn": "arn:aws:sqs:eu-west-1:1:x"}])
+
+
+def _no_dead_letters(clinic: Clinic) -> None:
+    clinic.the("events").put_targets(Rule="patchwarden-on-execution", Targets=[{"Id": "hub", "Arn": BUS}])
+
+
+def _no_rule(clinic: Clinic) -> None:
+    events = clinic.the("events")
+    events.remove_targets(Rule="patchwarden-on-execution", Ids=["hub"])
+    events.delete_rule(Name="patchwarden-on-execution")
+
+
+def _refuse(*actions: str) -> Break:
+    return lambda clinic: clinic.sim.aws.setup.refused.update((clinic.place.account, one) for one in actions)
+
+
+FAULTS: dict[str, tuple[Break, str, str, str, str]] = {
+    "role": (lambda it: it.sim.aws.deny(it.place.account, "sts"), "role", "wrong",
+             "the role patchwarden-member cannot be taken on", "HubAccount and ExternalId"),
+    "external id": (lambda it: setattr(it.sim.aws.setup, "external_id", "theirs"), "role", "wrong",
+                    "cannot be taken on", "HubAccount and ExternalId"),
+    "trust": (lambda it: setattr(it.sim.aws.setup, "external_id", None), "trust", "wrong",
+              "can be taken on without the external id", "sts:ExternalId"),
+    "clock": (lambda it: setattr(it, "behind", timedelta(minutes=7)), "clock", "wrong",
+              "clock is 7 min 0 s ahead and off AWS's", "NTP"),
+    "start": (_refuse("ssm:StartAutomationExecution"), "permissions", "wrong",
+              "may not ssm:StartAutomationExecution on Patchwarden-PatchNodes", "deploy the member role"),
+    "read": (_refuse("ssm:DescribeInstancePatches"), "permissions", "wrong", "may not ssm:DescribeInstancePatches",
+             "deploy the member role"),
+    "runbook gone": (lambda it: it.sim.aws.setup.documents.update({(it.place, "Patchwarden-PatchNodes"): None}),
+                     "runbooks", "wrong", "Patchwarden-PatchNodes is not there", "Runbooks=yes"),
+    "runbook swapped": (
+        lambda it: it.sim.aws.setup.documents.update({(it.place, "Patchwarden-PatchNodes"): '{"mainSteps": []}'}),
+        "runbooks", "wrong", "Patchwarden-PatchNodes version 1 is not what this release holds", "of this release"),
+    "rule disabled": (lambda it: it.the("events").disable_rule(Name="patchwarden-on-execution"), "rules", "wrong",
+                      "patchwarden-on-execution is disabled", "enable it"),
+    "rule gone": (_no_rule, "rules", "wrong", "there is no rule patchwarden-on-execution", "ForwardEvents=yes"),
+    "rule swapped": (_other_pattern, "rules", "wrong", "listens for something else", "of this release"),
+    "rule without bus": (_no_bus, "rules", "wrong", "no event bus as its target", "HubBusArn"),
+    "rule without dead letters": (_no_dead_letters, "rules", "warning", "could not deliver", "deploy/member.yaml"),
+    "no recorder": (lambda it: it.sim.aws.setup.recorders.update({it.place: None}), "recorder", "wrong",
+                    "there is no recorder", "switch it on"),
+    "recorder off": (lambda it: it.sim.aws.setup.stopped.add(it.place), "recorder", "wrong", "default is off",
+                     "start it"),
+    "not recorded": (lambda it: _record(it, recordingGroup={"allSupported": False, "resourceTypes": [RECORDED[0]]}),
+                     "recorder", "wrong", "does not record AWS::SSM::PatchCompliance, AWS::SSM::AssociationCompliance",
+                     "switch it on"),
+    "excluded": (
+        lambda it: _record(it, recordingGroup={"exclusionByResourceTypes": {"resourceTypes": [RECORDED[1]]}}),
+        "recorder", "wrong", "does not record AWS::SSM::PatchCompliance", "switch it on"),
+    "daily": (_recorded_daily, "recorder", "warning", "AWS::SSM::PatchCompliance: recorded once a day", "CONTINUOUS"),
+    "no config rule": (lambda it: it.sim.aws.setup.without_rule.add(it.place), "config-rule", "wrong",
+                       "no rule EC2_MANAGEDINSTANCE_PATCH_COMPLIANCE_STATUS_CHECK", "ConfigRule=yes"),
+    "agent": (_agent, "agents", "warning", "agent older than 3.0.502", "update the agent"),
+    "silent": (_silent, "nodes", "warning", "not checking in", "start the node"),
+    "baseline": (_measured_by_another, "baselines", "warning", "and not pb-0ffffffffffffffff", "what else scans them"),
+    "concurrency": (lambda it: it.sim.aws.setup.settings.update({(it.place, ADAPTIVE): "False"}), "concurrency",
+                    "warning", "adaptive concurrency is off", "switch it on"),
+    "cannot look": (_refuse("config:DescribeConfigurationRecorders"), "recorder", "unknown", "could not look",
+                    "DoctorPermissions=yes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_with_its_place_and_its_remedy(name: str, clinic: Clinic) -> None:
+    harm, check, level, what, remedy = FAULTS[name]
+    harm(clinic)
+    found = clinic.faults()
+    assert {one.check for one in found} == {check}, found
+    first = found[0]
+    assert first.level == level and first.where == str(clinic.place)
+    assert what in first.what and remedy in first.remedy
+
+
+def test_a_region_without_the_rule_is_told_as_such(clinic: Clinic) -> None:
+    clinic.sim.aws.setup.without_rule |= {clinic.place}
+    where = Location(clinic.place.account, "eu-south-1")
+    patient = clinic.patient(where)
+    clinic.sim.aws.setup.without_rule.add(where)
+    (said,) = config_rule(patient)
+    assert said.level == "warning" and "eu-south-1 may not have the rule" in said.what
+
+
+def test_a_service_that_does_not_answer_is_unknown_and_not_well() -> None:
+    def fails(service: str, operation: str, phase: str) -> None:
+        if operation == "DescribeConfigRules" and phase == "before":
+            raise Refusal("InternalServerError", "no", 500)
+
+    with mock_aws(config=PASSED_ON):
+        sim = simulate(lambda event: None, nodes=12, fault=fails)
+        sim.aws.setup.external_id = "ours"
+        place = next(one for one in sim.fleet.locations if one.account != ACCOUNTS[0])
+        told = {one.check: one.level for one in examine(Clinic(sim, place).patient())}
+    assert told["config-rule"] == "unknown"
+
+
+def test_the_probes_change_nothing(clinic: Clinic) -> None:
+    clinic.remarks()
+    assert clinic.sim.aws.automations.known(clinic.place) == []
+    assert clinic.the("ssm").describe_ops_items(
+        OpsItemFilters=[{"Key": "Status", "Values": ["Open"], "Operator": "Equal"}]
+    )["OpsItemSummaries"] == []  # fmt: skip
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------------
+
+QUEUES = ("Failure", "RuleFailure")
+
+
+@dataclass
+class Stacked:
+    """A reach in whose hub one stack is: moto's CloudFormation needs more than is installed here."""
+
+    whole: Reach
+    outputs: dict[str, str]
+
+    def call(self, location: Location, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        if service != "cloudformation":
+            return self.whole.call(location, service, operation, **parameters)
+        if parameters["StackName"] != "patchwarden-prod":
+            raise Denial("Stack does not exist", "ValidationError", {})
+        told = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
+        return {"Stacks": [{"StackName": "patchwarden-prod", "Outputs": told}]}
+
+    def pages(self, location: Location, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        return self.whole.pages(location, service, operation, **parameters)
+
+
+OURS = {"Effect": "Allow", "Principal": "*", "Action": "events:PutEvents", "Resource": BUS, "Sid": "MembersForward",
+        "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}}}  # fmt: skip
+
+
+@dataclass
+class HubClinic:
+    """A hub that is well, its ledger in memory and the rest in moto."""
+
+    sim: Simulation
+    ports: Ports
+
+    def the(self, service: str) -> Any:
+        session: Any = self.sim.session(ACCOUNTS[0], "eu-west-1")
+        return session.client(service)
+
+    def faults(self, stack: str = "patchwarden-prod", packed: str | None = None) -> list[Remark]:
+        place = Location(ACCOUNTS[0], "eu-west-1")
+        whole = Clinic(self.sim, place).patient(hub=True)
+        patient = replace(whole, reach=Stacked(whole.reach, self._outputs()))
+        hub = Hub(patient, stack, "patchwarden-prod", lambda: self.ports, packed)
+        return [one for one in hub.examine() if one.level != "ok"]
+
+    def _outputs(self) -> dict[str, str]:
+        sqs = self.the("sqs")
+        return {"HubBusArn": BUS} | {
+            f"{name}Queue": sqs.get_queue_url(QueueName=name.lower())["QueueUrl"] for name in QUEUES
+        }
+
+    def let_in(self, *statements: dict[str, Any]) -> None:
+        policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        self.the("events").put_permission(EventBusName="patchwarden-prod", Policy=policy)
+
+
+@pytest.fixture
+def hub() -> Iterator[HubClinic]:
+    with mock_aws(config=PASSED_ON):
+        sim = simulate(lambda event: None, nodes=12)
+        built = wiring.build(SETTINGS, session=sim.session, clock=sim.clock, quiet=True)
+        found = HubClinic(sim, replace(built, ledger=MemoryLedger(), policies=Fixed(policy_set())))
+        for name in QUEUES:
+            found.the("sqs").create_queue(QueueName=name.lower())
+        found.the("events").create_event_bus(Name="patchwarden-prod")
+        found.let_in(OURS)
+        table = found.the("dynamodb")
+        table.create_table(**{**TABLE, "TableName": "patchwarden-prod", "DeletionProtectionEnabled": True})
+        table.update_continuous_backups(
+            TableName="patchwarden-prod", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+        )
+        yield found
+
+
+def test_of_a_healthy_hub_there_is_nothing_to_say(hub: HubClinic) -> None:
+    assert hub.faults() == []
+
+
+def _pitr_off(hub: HubClinic) -> None:
+    hub.the("dynamodb").update_continuous_backups(
+        TableName="patchwarden-prod", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False}
+    )
+
+
+def _unprotected(hub: HubClinic) -> None:
+    hub.the("dynamodb").update_table(TableName="patchwarden-prod", DeletionProtectionEnabled=False)
+
+
+def _letter(hub: HubClinic) -> None:
+    sqs = hub.the("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="failure")["QueueUrl"], MessageBody="{}")
+
+
+HUB_FAULTS: dict[str, tuple[Callable[[HubClinic], object], str, str, str]] = {
+    "deletion": (_unprotected, "ledger", "can be deleted with one call", "--deletion-protection-enabled"),
+    "restore": (_pitr_off, "ledger", "cannot be restored", "update-continuous-backups"),
+    "bus open": (lambda it: it.let_in({**OURS, "Condition": {"StringEquals": {"events:source": "aws.ssm"}}}), "bus",
+                 "takes events from any AWS account", "make deploy"),
+    "letters": (_letter, "queues", "FailureQueue holds 1 that were given up", "receive-message"),
+    "paused": (lambda it: pause.begin(it.ports, "account/111122223333", by="alice", reason="a storm"), "paused",
+               "account 111122223333 is paused by alice: a storm", "patchwarden resume --reason … --account 1111"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUB_FAULTS)
+def test_a_fault_of_the_hub_is_named_with_its_command(name: str, hub: HubClinic) -> None:
+    harm, check, what, command = HUB_FAULTS[name]
+    harm(hub)
+    (said,) = hub.faults()
+    assert said.check == check and what in said.what and command in said.command and said.remedy
+
+
+def test_a_stack_that_is_not_there_does_not_hide_the_ledger(hub: HubClinic) -> None:
+    _pitr_off(hub)
+    found = hub.faults("patchwarden-pord")
+    assert [one.check for one in found] == ["stack", "ledger"]
+    assert "no stack patchwarden-pord" in found[0].what
+
+
+class Troubled(Fixed):
+    def trouble(self) -> str | None:
+        return "the set 1234 does not lie in the bucket"
+
+
+def test_a_published_set_that_does_not_decide_is_told(hub: HubClinic) -> None:
+    hub.ports = replace(hub.ports, policies=Troubled(policy_set()))
+    (said,) = hub.faults()
+    assert said.level == "wrong" and "does not lie in the bucket" in said.what
+
+
+def test_the_command_line_looks_at_aws_only() -> None:
+    answer = CliRunner().invoke(cli, ["--local", "doctor"])
+    assert answer.exit_code == 2 and "leave --local" in answer.output
+
+
+def test_the_command_tells_every_fault_and_ends_with_3(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinic.sim.aws.setup.stopped.add(clinic.place)
+    built = wiring.build(SETTINGS, session=clinic.sim.session, clock=clinic.sim.clock, quiet=True)
+    scope = {"accounts": [clinic.place.account], "regions": [clinic.place.region]}
+    monkeypatch.setattr(wiring, "reach", partial(wiring.reach, session=clinic.sim.session, clock=clinic.sim.clock))
+    monkeypatch.setenv("PATCHWARDEN_EXTERNAL_ID", "ours")
+    wiring.use(replace(built, ledger=MemoryLedger(), policies=Fixed(policy_set(scope=scope))))
+    try:
+        answer = CliRunner().invoke(cli, ["doctor", "--no-hub", "-o", "json"])
+        elsewhere = CliRunner().invoke(cli, ["doctor", "--no-hub", "--account", "999900001111"])
+    finally:
+        wiring.use(None)
+    assert answer.exit_code == 3, answer.output
+    said = json.loads(answer.stdout)
+    assert said["counts"]["wrong"] == 1
+    (wrong,) = [one for one in said["remarks"] if one["level"] == "wrong"]
+    assert wrong["what"] == "the recorder default is off"
+    assert wrong["command"].startswith("aws configservice start-configuration-recorder")
+    assert elsewhere.exit_code == 1 and "999900001111 in any Region is not in scope" in elsewhere.output

@@ -1,0 +1,277 @@
+"""deploy/member.yaml: what is in it is what the code needs, every part has its switch, and no statement is wider."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from botocore import xform_name
+from botocore.session import get_session
+
+from chalicelib.core.events import EVENT_PATTERNS
+from deploy import member
+from tests.iam_linter import findings
+
+ROOT = Path(__file__).resolve().parent.parent
+HUB, HERE, REGION = "999900001111", "111122223333", "eu-west-1"
+GIVEN = {
+    "AWS::Partition": "aws", "AWS::AccountId": HERE, "AWS::Region": REGION, "HubAccount": HUB,
+    "ExternalId": "ours-and-secret", "HubBusArn": f"arn:aws:events:{REGION}:{HUB}:event-bus/patchwarden-prod",
+    "RemediateFunctionArn": f"arn:aws:lambda:{REGION}:{HUB}:function:patchwarden-prod-remediate",
+    "RequiredTag": "yes",
+}  # fmt: skip
+
+
+class Loader(yaml.SafeLoader):
+    """CloudFormation's short forms as one-key maps."""
+
+
+def _short(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
+    match node:
+        case yaml.ScalarNode():
+            return {tag: loader.construct_scalar(node)}
+        case yaml.SequenceNode():
+            return {tag: loader.construct_sequence(node, deep=True)}
+        case yaml.MappingNode():
+            return {tag: loader.construct_mapping(node, deep=True)}
+    raise AssertionError(tag)
+
+
+Loader.add_multi_constructor("!", _short)
+TEMPLATE: dict[str, Any] = yaml.load(member.TEMPLATE.read_text(), Loader=Loader)
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+
+
+def resolved(value: Any) -> Any:
+    """What CloudFormation would make of it, with every switch on."""
+    match value:
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Ref": name}:
+            return GIVEN.get(name, TEMPLATE["Parameters"].get(name, {}).get("Default", name))
+        case {"Sub": text}:
+            return re.sub(r"\$\{([\w:]+)\}", lambda found: str(resolved({"Ref": found[1]})), text)
+        case {"GetAtt": name}:
+            return f"arn:aws:sqs:{REGION}:{HERE}:{name}"
+        case {"If": [_, yes, _]}:
+            return resolved(yes)
+        case dict():
+            return {key: resolved(item) for key, item in value.items()}
+        case list():
+            return [resolved(item) for item in value]
+    return value
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == kind}
+
+
+def documents() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every identity policy, by the resource it stands in."""
+    for name, role in of_type("AWS::IAM::Role").items():
+        yield from ((f"{name}/{policy['PolicyName']}", policy["PolicyDocument"]) for policy in role.get("Policies", []))
+    for kind in ("AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"):
+        yield from ((name, one["PolicyDocument"]) for name, one in of_type(kind).items())
+
+
+POLICIES = {name: resolved(document) for name, document in documents()}
+
+
+def statements(*names: str) -> list[dict[str, Any]]:
+    return [one for name, policy in POLICIES.items() if name.startswith(names or "") for one in policy["Statement"]]
+
+
+def listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def actions(*names: str) -> set[str]:
+    return {action for one in statements(*names) for action in listed(one["Action"])}
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), str(member.TEMPLATE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_parliament_finds_nothing(name: str) -> None:
+    found = findings(POLICIES[name])
+    known = [one for one in found if not _justified(one)]
+    assert [str(one) for one in known] == []
+
+
+def _justified(finding: Any) -> bool:
+    """Readers stand on *: every node, rule and baseline of the account is what they are to read. The documents of
+    SendCommand are AWS's own, whose ARNs name no account, and stand apart from the nodes, which the tag is asked of."""
+    if finding.issue == "RESOURCE_MISMATCH":
+        return bool(finding.detail == [{"action": "ssm:SendCommand", "required_format": "arn:*:ssm:*:*:document/*"}])
+    readers = re.findall(r"'(?:\w|-)+:(\w+)'", str(finding).split(" - ")[1]) if finding.issue == "RESOURCE_STAR" else []
+    return bool(readers) and all(name.startswith(("Describe", "List", "Get")) for name in readers)
+
+
+def test_the_written_part_is_what_the_sources_say() -> None:
+    assert member.TEMPLATE.read_text() == member.written(), "stale: run `python deploy/member.py`"
+
+
+def test_every_runbook_is_there_to_the_letter() -> None:
+    there = {one["Name"]: one for one in of_type("AWS::SSM::Document").values()}
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "runbooks").glob("*.yaml")}
+    assert {name: one["Content"] for name, one in there.items()} == files
+    for name, one in there.items():
+        assert len(json.dumps(one["Content"]).encode()) <= 64 * 1024, name
+        assert re.fullmatch(r"[a-zA-Z0-9_\-.]{3,128}", one["VersionName"])
+        assert one["UpdateMethod"] == "NewVersion"
+    assert len({one["VersionName"] for one in there.values()}) == len(there)
+    assert len(member.TEMPLATE.read_bytes()) < 1_000_000
+
+
+def test_what_the_hub_listens_for_is_what_is_forwarded() -> None:
+    rules = of_type("AWS::Events::Rule").values()
+    assert sorted((one["EventPattern"] for one in rules), key=str) == sorted(EVENT_PATTERNS.values(), key=str)
+    for rule in rules:
+        (target,) = resolved(rule["Targets"])
+        assert target["Arn"] == GIVEN["HubBusArn"]
+        assert target["DeadLetterConfig"]["Arn"].endswith("Undelivered.Arn")
+        assert target["RoleArn"] == f"arn:aws:iam::{HERE}:role/patchwarden-forwarder"
+    assert statements("ForwarderRole")[0]["Resource"] == GIVEN["HubBusArn"]
+
+
+def test_every_part_has_a_switch_and_every_switch_a_part() -> None:
+    assert [name for name, one in RESOURCES.items() if "Condition" not in one] == []
+    used = set(re.findall(r"\w+", json.dumps([TEMPLATE["Conditions"], RESOURCES, TEMPLATE["Rules"]])))
+    assert [name for name in TEMPLATE["Parameters"] if name not in used] == []
+    assert [name for name, one in TEMPLATE["Parameters"].items() if not one.get("Description")] == []
+
+
+def test_roles_are_made_in_one_region_only() -> None:
+    conditions = TEMPLATE["Conditions"]
+
+    def home(name: str) -> bool:
+        inside = json.dumps(conditions[name])
+        named = [other for other in conditions if f'"{other}"' in inside and other != name]
+        joined = "Or" in conditions[name]
+        return name == "Home" or (all if joined else any)(home(other) for other in named)
+
+    for name, one in RESOURCES.items():
+        if one["Type"].startswith("AWS::IAM::"):
+            assert home(one["Condition"]), name
+
+
+# --- what the roles may do ------------------------------------------------------------------------------------------
+
+
+def called(service: str) -> set[str]:
+    """Every API action that the adapters call in a member account."""
+    operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+    sources = [path.read_text() for path in (ROOT / "chalicelib" / "adapters").glob("*.py")]
+    found = {name for text in sources for name in re.findall(rf'"{service}",\s+"(\w+)"', text)}
+    return {f"{service}:{operations[name]}" for name in found if name in operations}
+
+
+def test_the_member_role_may_do_what_the_adapters_call_and_no_more() -> None:
+    needed = called("ssm") | called("ec2") | called("config")
+    assert len(needed) > 14
+    tags = {"ssm:AddTagsToResource", "iam:PassRole"}  # what StartAutomationExecution needs with Tags and a role
+    assert actions("MemberRole") == needed | tags
+
+
+def test_the_runbooks_role_may_do_what_the_runbooks_call_and_no_more() -> None:
+    needed = set()
+    for path in (ROOT / "runbooks").glob("*.yaml"):
+        for step in yaml.safe_load(path.read_text())["mainSteps"]:
+            needed |= set(_calls(step))
+    assert actions("PatchPolicy", "AskTheHub") == needed | {"ec2:CreateTags"}
+
+
+def _calls(step: dict[str, Any]) -> Iterator[str]:
+    """The actions that a step needs, as its documentation says."""
+    inputs = step["inputs"]
+    for inner in inputs.get("Steps", []):
+        yield from _calls(inner)
+    if step["action"] == "aws:runCommand":
+        yield from ("ssm:SendCommand", "ssm:ListCommands", "ssm:ListCommandInvocations")
+    elif step["action"] == "aws:changeInstanceState":
+        change = {"running": "ec2:StartInstances", "stopped": "ec2:StopInstances"}[inputs["DesiredState"]]
+        yield from (change, "ec2:DescribeInstanceStatus", "ec2:DescribeInstances")
+    elif "Api" in inputs:
+        yield f"{inputs['Service']}:{inputs['Api']}"
+    for service in ("ssm", "ec2") if step["action"] == "aws:executeScript" else ():
+        names = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+        said = set(re.findall(r"\w+", inputs["Script"]))
+        yield from (f"{service}:{names[word]}" for word in said & set(names))
+    if "client.invoke(" in inputs.get("Script", ""):
+        yield "lambda:InvokeFunction"
+
+
+def test_no_action_holds_a_wildcard_and_only_readers_and_the_nameless_stand_on_all() -> None:
+    nameless = {"ssm:CreateOpsItem", "config:DeleteRemediationExceptions"}
+    for one in statements():
+        names = listed(one["Action"])
+        assert not [name for name in names if "*" in name]
+        if "*" in listed(one["Resource"]):
+            verbs = [name.split(":")[1] for name in names if name not in nameless]
+            assert all(verb.startswith(("Describe", "List", "Get")) for verb in verbs), one
+
+
+def test_only_our_runbooks_can_be_started_and_only_systems_manager_gets_a_role() -> None:
+    for one in statements("MemberRole", "ExecutionRole"):
+        if "ssm:StartAutomationExecution" in listed(one["Action"]):
+            assert all(":document/Patchwarden-" in name or ":automation-definition/Patchwarden-" in name
+                       or name.endswith(":automation-execution/*") for name in one["Resource"])  # fmt: skip
+            theirs = f"arn:aws:ssm:{REGION}:{HERE}:document/Patchwarden-PatchNodes"
+            assert any(fnmatchcase(theirs, pattern) for pattern in one["Resource"])
+        if "iam:PassRole" in listed(one["Action"]):
+            assert one["Condition"]["StringEquals"]["iam:PassedToService"] == "ssm.amazonaws.com"
+            assert all(":role/" in name and "*" not in name for name in listed(one["Resource"]))
+
+
+def test_the_tag_holds_for_everything_that_touches_a_node() -> None:
+    for one in statements("PatchPolicy"):
+        if any("instance/*" in name for name in listed(one["Resource"])):
+            (key,) = one["Condition"]["StringEquals"]
+            assert key in ("ssm:resourceTag/Patchwarden", "aws:ResourceTag/Patchwarden")
+
+
+def trust(name: str) -> list[dict[str, Any]]:
+    found = resolved(of_type("AWS::IAM::Role")[name]["AssumeRolePolicyDocument"])
+    return list(found["Statement"])
+
+
+def test_nobody_becomes_the_member_role_without_the_external_id_and_a_role_of_the_hub() -> None:
+    (only,) = trust("MemberRole")
+    assert only["Principal"] == {"AWS": f"arn:aws:iam::{HUB}:root"}
+    assert only["Condition"]["StringEquals"] == {"sts:ExternalId": "ours-and-secret"}
+    hubs = only["Condition"]["ArnLike"]["aws:PrincipalArn"]
+    assert hubs[0] == f"arn:aws:iam::{HUB}:role/patchwarden-*"
+
+
+@pytest.mark.parametrize("name", [name for name in of_type("AWS::IAM::Role") if name != "MemberRole"])
+def test_a_service_becomes_a_role_only_for_this_account(name: str) -> None:
+    for one in trust(name):
+        if "Service" in one["Principal"]:
+            assert one["Condition"]["StringEquals"]["aws:SourceAccount"] == HERE
+        else:
+            assert one["Condition"]["ArnEquals"]["aws:PrincipalArn"].endswith("AutomationAdministrationRole")
+
+
+def test_config_calls_our_runbook_with_what_it_takes_and_tries_once() -> None:
+    (one,) = of_type("AWS::Config::RemediationConfiguration").values()
+    content = RESOURCES["RunbookRemediateFromConfig"]["Properties"]["Content"]
+    required = {name for name, spec in content["parameters"].items() if "default" not in spec}
+    assert set(one["Parameters"]) == required
+    assert one["Parameters"]["ResourceId"] == {"ResourceValue": {"Value": "RESOURCE_ID"}}
+    assert one["MaximumAutomaticAttempts"] == 1
+    values = {name: resolved(given)["StaticValue"]["Values"] for name, given in one["Parameters"].items()
+              if "StaticValue" in given}  # fmt: skip
+    for name, (value,) in values.items():
+        assert re.search(content["parameters"][name]["allowedPattern"], value)
