@@ -182,7 +182,7 @@ def test_the_member_role_may_do_what_the_adapters_call_and_no_more() -> None:
     needed = called("ssm") | called("ec2") | called("config")
     assert len(needed) > 14
     tags = {"ssm:AddTagsToResource", "iam:PassRole"}  # what StartAutomationExecution needs with Tags and a role
-    assert actions("MemberRole") == needed | tags
+    assert actions("MemberRole", "BaselinePolicy") == needed | tags
 
 
 def test_the_runbooks_role_may_do_what_the_runbooks_call_and_no_more() -> None:
@@ -214,7 +214,7 @@ def _calls(step: dict[str, Any]) -> Iterator[str]:
 
 
 def test_no_action_holds_a_wildcard_and_only_readers_and_the_nameless_stand_on_all() -> None:
-    nameless = {"ssm:CreateOpsItem", "config:DeleteRemediationExceptions"}
+    nameless = {"ssm:CreateOpsItem", "ssm:CreatePatchBaseline", "config:DeleteRemediationExceptions"}
     for one in statements():
         names = listed(one["Action"])
         assert not [name for name in names if "*" in name]

@@ -142,7 +142,7 @@ def _rule(patient: Patient, name: str, pattern: Mapping[str, Any]) -> tuple[str,
         return (
             WRONG,
             f"there is no rule {name}{swept}",
-            "deploy it with ForwardEvents=yes; outside the organisation nothing",
+            "ForwardEvents=yes; outside the organisation nothing",
             UPDATE,
         )
     if found.get("State") == "DISABLED":
