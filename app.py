@@ -55,6 +55,18 @@ def on_schedules(event: CloudWatchEvent) -> dict[str, Any]:
     return wiring.schedules()
 
 
+@app.schedule(Rate(1, unit=Rate.HOURS), name="on_checkpoint")
+def on_checkpoint(event: CloudWatchEvent) -> dict[str, Any]:
+    """Every hour: sign what the trails look like."""
+    return wiring.checkpoint()
+
+
+@app.schedule(Rate(1, unit=Rate.DAYS), name="on_export")
+def on_export(event: CloudWatchEvent) -> dict[str, Any]:
+    """Every day: copy the trail of the days that are over to the evidence bucket."""
+    return wiring.export()
+
+
 @app.lambda_function(name="remediate")
 def remediate(event: Any, context: Any) -> dict[str, Any]:
     """An operator or a Config remediation action asks for one node."""

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from chalicelib.core.approvals import asks, standing
-from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
-from chalicelib.core.journal import Kind
-from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
-from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.isolate import Degraded, degraded
 from chalicelib.pause import HELD, in_force
@@ -53,13 +49,14 @@ def summary(case: Remediation) -> dict[str, Any]:
 
 
 def remediations(ledger: Ledger, *, state: State | None, limit: int, after: str | None) -> dict[str, Any]:
-    """One page of remediations by id, and the cursor of the next (None: this was the last)."""
-    wanted = sorted(
-        (case for case in ledger.all_heads() if (state is None or case.state is state) and case.id > (after or "")),
-        key=lambda case: case.id,
-    )
-    page = wanted[:limit]
-    return {"remediations": [summary(case) for case in page], "next": page[-1].id if len(wanted) > limit else None}
+    """One page of remediations, the next to move first, and the cursor of the next page (None: this was the last).
+
+    The cursor is the last one's turn. A page reads about one page from each partition, however many there are; a
+    remediation that moves while somebody turns pages may be met twice, or not at all.
+    """
+    page = ledger.page([state] if state else list(State), after=after, limit=limit + 1)
+    return {"schema_version": 1, "remediations": [summary(case) for case in page[:limit]],
+            "next": page[limit - 1].turn if len(page) > limit else None}  # fmt: skip
 
 
 def remediation(ledger: Ledger, identity: str) -> dict[str, Any] | None:
@@ -221,6 +218,38 @@ def _held(cases: list[Remediation], pauses: tuple[Pause, ...]) -> dict[str, int]
     return dict(sorted(Counter(holding).items()))
 
 
+WAITS = (State.WAITING, State.QUEUED, State.REBOOT_PENDING, State.TICKETED, State.EXEMPT, State.OPEN)
+
+
+def waits(case: Remediation) -> dict[str, Any]:
+    """Why it is not being remediated: `{id, account, region, node, control, state, since, reason, next, who, ticket}`.
+
+    `next` is the next moment something may happen by itself, None: nothing does before somebody acts or news comes;
+    `who` is whose turn it is: `patchwarden` or `person`.
+    """
+    person = case.state in (State.TICKETED, State.OPEN)
+    reason = f"{case.held}: {case.because}" if case.held else case.because
+    return {
+        "id": case.id, "account": case.node.account, "region": case.node.region, "node": case.node.id,
+        "control": case.control.value, "state": case.state.value,
+        "since": format_moment(case.since) if case.since else None, "reason": reason,
+        "next": format_moment(case.due) if case.due else None, "who": "person" if person else "patchwarden",
+        "policy": case.decision.get("policy"), "ticket": case.ticket,
+    }  # fmt: skip
+
+
+def whynot(
+    ledger: Ledger, now: datetime, *, states: Sequence[State] = WAITS, limit: int = 50, after: str | None = None
+) -> dict[str, Any]:
+    """Everything that is not being remediated now, the next to move first.
+
+    `{schema_version, at, remediations: [waits()], next}`; `next` is the last turn of the page.
+    """
+    page = ledger.page(states, after=after, limit=limit + 1)
+    return {"schema_version": 1, "at": format_moment(now), "remediations":[waits(case) for case in page[:limit]],
+            "next": page[limit - 1].turn if len(page) > limit else None}  # fmt: skip
+
+
 def health(ports: Ports) -> dict[str, Any]:
     """What the service itself is like: the ledger that answers, the pause, and the policy set that decides."""
     pauses = in_force(ports.ledger, ports.clock.now())
@@ -233,56 +262,6 @@ def health(ports: Ports) -> dict[str, Any]:
             "degraded": sorted(degraded(ports.ledger)),
             "policies": digest,
             "policy_trouble": trouble or ports.policies.trouble()}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What `audit verify` found."""
-
-    remediations: int
-    lines: int
-    faults: tuple[str, ...]
-
-
-def verify(ledger: Ledger, now: datetime) -> Verified:
-    """Check chain, order and completeness of each trail against its head, and of the trail of policy sets.
-
-    Each day's lines are read as well, so that a trail whose head was taken away is found by what is left of it. What
-    was removed without a trace can be found by nobody who has only the ledger.
-    """
-    published = ledger.publications()
-    found = fault_of_publications(ledger.active_policies(), published)
-    faults = [found] if found else []
-    count, lines = 0, len(published)
-    for newest in (entry for kind in Kind for entry in ledger.subjects(kind)):
-        entries = ledger.entries(newest.subject)
-        found = fault_of_entries(newest, entries)
-        if found:
-            # somebody may have written between the two reads
-            found = fault_of_entries(ledger.entry(newest.subject), ledger.entries(newest.subject))
-        faults += [found] if found else []
-        lines += len(entries)
-    first, last, known = now, now, set[str]()
-    for case in ledger.all_heads():
-        told = ledger.trail(case.id)
-        found = fault(case, told)
-        if found:
-            # the index that named the case may be a moment behind its trail
-            found = fault(ledger.head(case.id) or case, ledger.trail(case.id))
-        count, lines = count + 1, lines + len(told)
-        faults += [found] if found else []
-        known.add(case.id)
-        first, last = min([first, *(line.at for line in told)]), max([last, *(line.at for line in told)])
-    return Verified(count, lines, (*faults, *_headless(ledger, known, first, last)))
-
-
-def _headless(ledger: Ledger, known: set[str], first: datetime, last: datetime) -> list[str]:
-    """Remediations that left lines in these days, and have no head."""
-    lost = set[str]()
-    for number in range((last.date() - first.date()).days + 1):
-        lost |= {line.remediation for line in ledger.day(first.date() + timedelta(days=number))} - known
-    return [f"{remediation}: its lines are there, but its head is gone" for remediation in sorted(lost)
-            if ledger.head(remediation) is None]  # fmt: skip
 
 
 def intact(lines: list[Transition]) -> bool:

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from chalicelib.core.baselines import Baseline, Seen
+from chalicelib.core.courses import Course
 from chalicelib.core.errors import Denied
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Finding
@@ -16,6 +17,7 @@ from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.occurrences import NodeRun, Run
 from chalicelib.core.plans import Batch
+from chalicelib.core.points import Point, Where
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Remediation, State, Transition
@@ -79,6 +81,12 @@ class Ledger(Protocol):
         """Remediations in these states, earliest `due` first; with `before`, only those due by then.
 
         Equal moments: the higher `decision["priority"]` first. A case without `due` comes last, never with `before`.
+        """
+
+    def page(self, states: Iterable[State], *, after: str | None, limit: int) -> list[Remediation]:
+        """At most `limit` remediations in these states in the order of their `turn`, from behind the turn `after`.
+
+        Reads about one page from each partition. One that moves meanwhile may be met twice, or not at all.
         """
 
     def day(self, day: date) -> Iterator[Transition]:
@@ -152,6 +160,63 @@ class Ledger(Protocol):
 
     def mark(self, name: str) -> bool:
         """Remember that `name` was done, for ever; whether this call was the first to do so."""
+
+
+class Past(Protocol):
+    """Where the past is read from: the ledger, or the exported trail. Both give the same answers."""
+
+    def points(self, at: datetime, where: Where, *, after: str | None, limit: int) -> list[Point]:
+        """At most `limit` remediations that passed the filter at that moment, by id, from behind the id `after`."""
+
+    def tally(self, at: datetime, where: Where, by: Sequence[str]) -> dict[tuple[Any, ...], int]:
+        """How many remediations there were at that moment for each combination of these fields of a point."""
+
+    def moves(self, earlier: datetime, later: datetime, where: Where) -> Iterator[tuple[str, str | None, str | None]]:
+        """Id, state then and state later (None: not there) of all whose state differs, by id; the filter is held
+        against the later point, or the earlier where there is no later one."""
+
+    def courses(self, until: datetime, where: Where) -> Iterator[Course]:
+        """The episodes of the remediations that pass the filter, as of that moment, by remediation and episode."""
+
+    def lines(self, day: date) -> Iterator[Transition]:
+        """Every line of one UTC day, in order of time, remediation and number."""
+
+    def trail(self, remediation: str) -> list[Transition]:
+        """All lines of one remediation, first to last."""
+
+    def publications(self) -> list[Publication]:
+        """Every publication, first to last."""
+
+
+class Vault(Protocol):
+    """Where evidence is kept: documents under names with slashes."""
+
+    def put(self, name: str, body: bytes, *, locked: bool = False) -> None:
+        """Keep it. `locked`: under Object Lock, and Denied if another document has the name already."""
+
+    def get(self, name: str) -> bytes | None:
+        """The document, or None."""
+
+    def names(self, prefix: str) -> list[str]:
+        """The names that begin so, sorted."""
+
+
+class Signer(Protocol):
+    """Who signs checkpoints; the key never leaves it."""
+
+    @property
+    def key(self) -> str:
+        """What verifiers call the key."""
+
+    @property
+    def algorithm(self) -> str:
+        """As KMS spells it."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """The signature of a SHA-256 digest."""
+
+    def verify(self, key: str, algorithm: str, digest: bytes, signature: bytes) -> bool:
+        """Whether that key made the signature; False too for a key or algorithm that is not trusted here."""
 
 
 class Inventory(Protocol):

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.ports import Baselines, Clock, Ledger, Notices, PolicyStore, Ports, Shelf
+from chalicelib.core.errors import PolicyError
+from chalicelib.core.policies import PolicySet
+from chalicelib.ports import Baselines, Clock, Ledger, Notices, Past, PolicyStore, Ports, Shelf, Signer, Vault
 
 if TYPE_CHECKING:
     from chalicelib.adapters.accounts import Accounts
@@ -24,7 +26,10 @@ class Settings:
     Published sets lie in `policy_bucket`, or beside the embedded ledger; `policies` is what decides without any.
     `execution_role` acts for a schedule in every member, `administration_role` in the hub.
     `config_rules`, with commas between them, are the Config rules whose remediation action asks us.
-    `bus` is the event bus that hears reminders; without one they stand in the log only.
+    `bus` is the event bus that hears reminders; without one they stand in the log only. Evidence lies in
+    `evidence_bucket`, or beside the embedded ledger, and is signed by the KMS key `signing_key`; checkpoints are locked
+    for `evidence_days` in Object Lock's mode `evidence_lock`. With `cognito`, the ARN of a user pool, the REST API asks
+    that pool who calls instead of IAM.
     """
 
     table: str = "patchwarden"
@@ -39,6 +44,11 @@ class Settings:
     policies: str = str(PACKED)
     policy_bucket: str | None = None
     config_rules: str | None = None
+    evidence_bucket: str | None = None
+    evidence_lock: str = "COMPLIANCE"
+    evidence_days: str = "2557"
+    signing_key: str | None = None
+    cognito: str | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -206,6 +216,53 @@ def policies(settings: Settings, kept: Ledger, clock: Clock, notices: Notices) -
     return Published(kept, lying, packed, clock=clock, notices=notices) if lying else packed
 
 
+def vault(settings: Settings) -> Vault | None:
+    """Where evidence is kept; None: nowhere yet."""
+    from chalicelib.adapters.vault import BucketVault, FolderVault
+
+    if settings.sqlite:
+        return FolderVault(Path(settings.sqlite).with_suffix(".evidence"))
+    if not settings.evidence_bucket:
+        return None
+    days = int(settings.evidence_days)
+    return BucketVault(settings.evidence_bucket, clock(), mode=settings.evidence_lock, days=days)
+
+
+def folder(path: str | Path) -> Vault:
+    """A vault in a folder of this machine."""
+    from chalicelib.adapters.vault import FolderVault
+
+    return FolderVault(path)
+
+
+def signer(settings: Settings) -> Signer | None:
+    """Who signs checkpoints; None: nobody yet."""
+    from chalicelib.adapters.signing import FileSigner, KmsSigner
+
+    if settings.sqlite:
+        return FileSigner(Path(settings.sqlite).with_suffix(".key"))
+    return KmsSigner(settings.signing_key) if settings.signing_key else None
+
+
+def exported(path: str | Path) -> Past:
+    """The past as an export in a folder of this machine tells it; needs DuckDB, which Lambda has not."""
+    from chalicelib.adapters.exported import ExportedPast
+
+    return ExportedPast(path)
+
+
+def policy_set(vault: Vault | None, digest: str) -> PolicySet | None:
+    """The set of that digest as the vault keeps it; None: it is not there, or not that set."""
+    from chalicelib.adapters.policy_store import load
+
+    body = vault.get(f"policies/{digest}.json") if vault else None
+    try:
+        found = load(body) if body else None
+    except PolicyError:
+        return None
+    return found if found and found.digest == digest else None
+
+
 # Each Lambda runs one verb: the others are not imported, which a cold start would pay for.
 
 
@@ -249,3 +306,43 @@ def schedules() -> dict[str, Any]:
     from chalicelib import schedules
 
     return asdict(schedules.run_due(ports()))
+
+
+def export() -> dict[str, Any]:
+    """Copy the days that are over to the evidence bucket, for ten minutes at most; the next run goes on."""
+    from datetime import timedelta
+
+    from chalicelib import evidence
+
+    settings, here = Settings.from_environment(), ports()
+    kept = vault(settings)
+    if kept is None:
+        return _no_evidence(here, "PATCHWARDEN_EVIDENCE_BUCKET")
+    until = here.clock.now() + timedelta(minutes=10)
+    days = list(evidence.export(here, kept, shelf(settings), until=until))
+    told = {
+        "days": len(days),
+        "lines": sum(day["lines"] for day in days),
+        "written": sum(day["written"] for day in days),
+    }
+    here.notices.say("exported", **told)
+    return told
+
+
+def checkpoint() -> dict[str, Any]:
+    """Sign what the trails look like now."""
+    from chalicelib import evidence
+
+    settings, here = Settings.from_environment(), ports()
+    kept, signs = vault(settings), signer(settings)
+    if kept is None or signs is None:
+        return _no_evidence(here, "PATCHWARDEN_SIGNING_KEY" if kept else "PATCHWARDEN_EVIDENCE_BUCKET")
+    made = evidence.checkpoint(here, kept, signs)
+    told = {"checkpoint": made.number, "heads": made.count}
+    here.notices.say("checkpoint", **told)
+    return told
+
+
+def _no_evidence(here: Ports, setting: str) -> dict[str, Any]:
+    here.notices.say("no_evidence", because=f"{setting} is not set, so nothing is exported or signed")
+    return {"skipped": f"{setting} is not set"}

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from chalicelib import lookup, wiring
+from chalicelib import lookup, proof, wiring
 from chalicelib.core.errors import Denied, PatchwardenError, Stale, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
@@ -221,7 +221,7 @@ _TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8
 def audit_verify(scope: Scope, form: str) -> None:
     """Check the hash chain, order and completeness of every trail; exit 3 if a line is wrong."""
     ports = scope.ports()
-    found = lookup.verify(ports.ledger, ports.clock.now())
+    found = proof.verify(ports.ledger, ports.clock.now())
     faults = [{"fault": fault} for fault in found.faults]
     if form != "table":
         output.rows(faults, ("fault",), form=form, whole=asdict(found))

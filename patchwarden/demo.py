@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from chalicelib import lookup
+from chalicelib import lookup, proof
 from chalicelib.wiring import Settings
 from patchwarden import output
 from patchwarden.simulator.fleet import START
@@ -46,7 +46,7 @@ def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
     with _progress() as advance:
         for moment in story.run():
             advance(moment)
-    checked = lookup.verify(story.ports.ledger, story.sim.clock.now())
+    checked = proof.verify(story.ports.ledger, story.sim.clock.now())
     found = {**story.figures(), "audit_ok": not checked.faults, "seed": seed, "nodes": nodes}
     _funnel(show, found)
     _one_node(show, story)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.core.findings import Control
 from chalicelib.core.remediations import Cause, Remediation, advance, apply, replay
-from chalicelib.lookup import near, nodes, remediations, verify
+from chalicelib.lookup import near, nodes, remediations
 from chalicelib.ports import Change
+from chalicelib.proof import verify
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
 

@@ -17,7 +17,7 @@ from moto import mock_aws
 from chalicelib.adapters.dynamodb import TABLE, DynamoLedger
 from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.core.remediations import State
-from chalicelib.lookup import verify
+from chalicelib.proof import verify
 from chalicelib.ports import Ledger
 from chalicelib.wiring import Settings
 from patchwarden.simulator.bus import Weather

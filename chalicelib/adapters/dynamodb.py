@@ -24,6 +24,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
 from botocore.config import Config
@@ -143,6 +144,17 @@ class DynamoLedger:
         last = _LAST if before is None else f"{format_moment(before)}$"
         partitions = [f"{state}#{shard}" for state in sorted(set(states)) for shard in range(SHARDS)]
         return map(_remediation, self._merged(_WORK, partitions, last))
+
+    def page(self, states: Iterable[State], *, after: str | None, limit: int) -> list[Remediation]:
+        name, partition, sort = _WORK
+        condition = f"{partition} = :pk AND {sort} > :after"
+        streams = [
+            islice(self._query(condition, name, most=limit, pk=f"{state}#{shard}", after=after or "!"), limit)
+            for state in sorted(set(states))
+            for shard in range(SHARDS)
+        ]
+        merged = heapq.merge(*streams, key=lambda item: item[sort]["S"])
+        return list(map(_remediation, islice(merged, limit)))
 
     def day(self, day: date) -> Iterator[Transition]:
         partitions = [f"{day.isoformat()}#{shard}" for shard in range(SHARDS)]
@@ -315,9 +327,12 @@ class DynamoLedger:
             raise Temporary(f"ledger table {self._table} left keys unread {_TRIES} times")
         return items
 
-    def _query(self, condition: str, index: str | None = None, **values: str) -> Iterator[Item]:
-        """All items of one partition in order, page by page; strongly consistent unless from an index."""
-        where = {"IndexName": index} if index else {"ConsistentRead": True}
+    def _query(
+        self, condition: str, index: str | None = None, *, most: int | None = None, **values: str
+    ) -> Iterator[Item]:
+        """All items of one partition in order, page by page of `most`; strongly consistent unless from an index."""
+        where: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
+        where |= {"Limit": most} if most else {}
         given = {f":{name}": {"S": value} for name, value in values.items()}
         start: dict[str, Any] = {}
         while True:

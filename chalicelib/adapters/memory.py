@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from chalicelib.core.chain import GENESIS
@@ -85,6 +86,10 @@ class MemoryLedger:
         last = "~~" if before is None else f"{format_moment(before)}$"
         due = [self._turns[state][: bisect_right(self._turns[state], last)] for state in set(states)]
         return iter([self._whose[turn] for turn in heapq.merge(*due)])
+
+    def page(self, states: Iterable[State], *, after: str | None, limit: int) -> list[Remediation]:
+        behind = [self._turns[state][bisect_right(self._turns[state], after or "") :] for state in set(states)]
+        return [self._whose[turn] for turn in islice(heapq.merge(*behind), limit)]
 
     def day(self, day: date) -> Iterator[Transition]:
         lines = [line for trail in self._trails.values() for line in trail if line.at.date() == day]

@@ -173,6 +173,16 @@ class SqliteLedger:
         )
         return (Remediation.from_json(json.loads(text)) for (text,) in rows)
 
+    def page(self, states: Iterable[State], *, after: str | None, limit: int) -> list[Remediation]:
+        rows = self._read(
+            "SELECT head FROM remediations WHERE state IN (SELECT value FROM json_each(?)) AND turn > ? "
+            "ORDER BY turn LIMIT ?",
+            json.dumps([state.value for state in states]),
+            after or "",
+            limit,
+        )
+        return [Remediation.from_json(json.loads(text)) for (text,) in rows]
+
     def day(self, day: date) -> Iterator[Transition]:
         rows = self._read(
             "SELECT line FROM transitions WHERE at BETWEEN ? AND ? ORDER BY at, remediation, number",

@@ -1,0 +1,101 @@
+"""Courses: how long one episode of a remediation took from finding to proof, and what many took together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.remediations import Cause, Transition
+
+DECIDES = frozenset({Cause.OBSERVED, Cause.DEFERRED, Cause.QUEUED, Cause.TICKETED, Cause.EXEMPTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One episode; moments are text, None: not yet, or not known. `state` is the last of the episode.
+
+    `detected` is the first finding's own moment, `decided` the first decision's, `started` the first execution's,
+    `verified` the proof's. Policy, severity and deadline are those of the episode's last decision that named them.
+    """
+
+    remediation: str
+    episode: int
+    state: str
+    detected: str
+    decided: str | None
+    started: str | None
+    verified: str | None
+    policy: str | None
+    severity: int | None
+    deadline: str | None
+
+    @property
+    def seconds(self) -> float | None:
+        """From detected to verified; None: not verified."""
+        return span(self.detected, self.verified)
+
+    def breach(self, now: str) -> str | None:
+        """When it broke its deadline, which is the deadline itself; None: it did not, or has none, up to `now`."""
+        if self.deadline is None or self.deadline >= now or (self.state == "gone" and not self.verified):
+            return None
+        return self.deadline if self.verified is None or self.verified > self.deadline else None
+
+    def to_json(self) -> dict[str, Any]:
+        account, region, node, control = self.remediation.split(".", 3)
+        return {
+            "remediation": self.remediation, "account": account, "region": region, "node": node, "control": control,
+            "episode": self.episode, "state": self.state, "policy": self.policy, "severity": self.severity,
+            "detected": self.detected, "decided": self.decided, "started": self.started, "verified": self.verified,
+            "deadline": self.deadline, "seconds": self.seconds,
+        }  # fmt: skip
+
+
+def span(begin: str | None, end: str | None) -> float | None:
+    """Seconds between two moments; None if one is not known."""
+    return (parse_moment(end) - parse_moment(begin)).total_seconds() if begin and end else None
+
+
+def courses(lines: Iterable[Transition]) -> list[Course]:
+    """The episodes of one trail, in order."""
+    found: dict[int, dict[str, Any]] = {}
+    episode = 0
+    for line in lines:
+        episode = int(line.sets.get("episode", episode))
+        _step(found.setdefault(episode, _begin(line, episode)), line)
+    return [Course(**value) for value in found.values()]
+
+
+def _begin(line: Transition, episode: int) -> dict[str, Any]:
+    return {"remediation": line.remediation, "episode": episode, "detected": format_moment(line.at), "decided": None,
+            "started": None, "verified": None, "policy": None, "severity": None, "deadline": None}  # fmt: skip
+
+
+def _step(value: dict[str, Any], line: Transition) -> None:
+    at = format_moment(line.at)
+    value["state"] = line.after.value
+    value["detected"] = line.sets.get("first_seen") or value["detected"]
+    value["decided"] = value["decided"] or (at if line.cause in DECIDES else None)
+    value["started"] = value["started"] or (at if line.cause is Cause.STARTED else None)
+    value["verified"] = value["verified"] or (at if line.cause is Cause.RESOLVED else None)
+    made = line.sets.get("decision") or {}
+    for name in ("policy", "severity", "deadline"):
+        value[name] = made.get(name) or value[name]
+
+
+def spread(seconds: Sequence[float]) -> dict[str, Any]:
+    """`count`, and `median`, `p90`, `longest` in seconds (None: none): a quantile is the nearest rank's own value."""
+    ordered = sorted(seconds)
+
+    def rank(share: float) -> float | None:
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+    return {"count": len(ordered), "median": rank(0.5), "p90": rank(0.9), "longest": rank(1)}
+
+
+def day_after(moment: datetime) -> datetime:
+    """The first moment of the next UTC day."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

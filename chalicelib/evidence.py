@@ -1,0 +1,236 @@
+"""Evidence: copy the trail out of the ledger, day by day, and sign each hour what it looks like."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from io import BytesIO
+from typing import Any
+
+from chalicelib.core.chain import canonical
+from chalicelib.core.checkpoints import Checkpoint, link, listed, name_of, opened, sealed
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
+from chalicelib.core.journal import Kind
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.remediations import Remediation, Transition
+from chalicelib.ports import Ledger, Ports, Shelf, Signer, Vault
+
+SETTLED = timedelta(minutes=15)
+"""How long after its end a day may still get lines: a line is stamped before it is written."""
+
+AGAIN = 2
+"""How many of the days that are done are counted once more in each run."""
+
+LATEST = timedelta(minutes=2)
+"""How old a line is before a checkpoint speaks of it: the day index follows the writes by seconds."""
+
+
+def manifest_of(day: date) -> str:
+    return f"trail/day={day.isoformat()}/manifest.json"
+
+
+def lines_of(day: date, account: str) -> str:
+    return f"trail/day={day.isoformat()}/account={account}/lines.jsonl.gz"
+
+
+def export(
+    ports: Ports, vault: Vault, shelf: Shelf | None = None, *, since: date | None = None, open_days: bool = False,
+    until: datetime | None = None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Write what is not in the vault yet, one day after another; yields `{day, of, lines, accounts, written, final}`.
+
+    Done again it writes the same bytes. `open_days`: today too, whose manifest says that it is not final. It stops
+    after the day during which `until` passes; the next run goes on. Temporary: the day index is behind, come again.
+    """
+    now = ports.clock.now()
+    last = _last_day(ports.ledger, now) if open_days else (now - SETTLED).date() - timedelta(days=1)
+    done = _done(vault)
+    began = bool(done)
+    first = since or (max(done) - timedelta(days=AGAIN - 1) if done else _first_day(ports.ledger, now))
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        manifest, written = _day(ports.ledger, vault, day, final=_end(day) + SETTLED <= now, empty=began)
+        began = began or bool(manifest["lines"])
+        yield {"day": day.isoformat(), "of": (last - first).days + 1, "lines": manifest["lines"],
+               "accounts": len(manifest["accounts"]), "written": written, "final": manifest["final"]}  # fmt: skip
+        if until and ports.clock.now() >= until:
+            break
+    _service(ports.ledger, vault, shelf)
+
+
+def _done(vault: Vault) -> list[date]:
+    """Days whose manifest is final, up to the first that is not."""
+    days = list[date]()
+    for name in vault.names("trail/"):
+        if name.endswith("/manifest.json"):
+            day = date.fromisoformat(name.split("/")[1].removeprefix("day="))
+            if not json.loads(vault.get(name) or b"{}").get("final"):
+                break
+            days.append(day)
+    return days
+
+
+def _last_day(ledger: Ledger, now: datetime) -> date:
+    """Today, or later where the ledger is of a simulation whose clock is ahead."""
+    return max([now, *(case.since for case in ledger.all_heads() if case.since)]).date()
+
+
+def _first_day(ledger: Ledger, now: datetime) -> date:
+    return min((_born(ledger, case) for case in ledger.all_heads()), default=now).date()
+
+
+def _born(ledger: Ledger, case: Remediation) -> datetime:
+    """Not later than its first line. A regression set the first finding anew, so then the trail is asked."""
+    if case.episode or case.first_seen is None:
+        return next((line.at for line in ledger.trail(case.id)), datetime.max.replace(tzinfo=UTC))
+    return case.first_seen - timedelta(days=1)
+
+
+def _end(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), UTC)
+
+
+def _day(ledger: Ledger, vault: Vault, day: date, *, final: bool, empty: bool) -> tuple[dict[str, Any], int]:
+    """The day's manifest and how many files were written. The manifest comes last: what it names is there."""
+    files, counts = packed(ledger.day(day))
+    again = sum(1 for _ in ledger.day(day))
+    lines = sum(counts.values())
+    if again != lines and final:
+        raise Temporary(f"the day index of {day} gave {lines} lines and then {again}: export it again later")
+    known = {account: {"lines": counts[account], "sha256": hashlib.sha256(body).hexdigest()}
+             for account, body in files.items()}  # fmt: skip
+    manifest = {"version": 1, "day": day.isoformat(), "lines": lines, "accounts": known, "final": final}
+    text = (canonical(manifest) + "\n").encode()
+    if vault.get(manifest_of(day)) == text or not (lines or empty):
+        return manifest, 0
+    for account, body in files.items():
+        vault.put(lines_of(day, account), body)
+    vault.put(manifest_of(day), text)
+    return manifest, len(files) + 1
+
+
+def packed(lines: Iterable[Transition]) -> tuple[dict[str, bytes], dict[str, int]]:
+    """JSON lines by account, compressed, always to the same bytes; and how many. ValueError: a line is missing."""
+    buffers, counts, newest = dict[str, BytesIO](), dict[str, int](), dict[str, int]()
+    writers = dict[str, gzip.GzipFile]()
+    for line in lines:
+        account = line.remediation.split(".", 1)[0]
+        if account not in writers:
+            buffers[account], counts[account] = BytesIO(), 0
+            writers[account] = gzip.GzipFile("", "wb", fileobj=buffers[account], mtime=0)
+        if newest.get(line.remediation, line.number - 1) != line.number - 1:
+            raise Temporary(f"{line.remediation}: the day index left out a line before line {line.number}: come again")
+        newest[line.remediation] = line.number
+        writers[account].write((canonical(line.to_json()) + "\n").encode())
+        counts[account] += 1
+    for writer in writers.values():
+        writer.close()
+    return {account: buffer.getvalue() for account, buffer in sorted(buffers.items())}, counts
+
+
+def _service(ledger: Ledger, vault: Vault, shelf: Shelf | None) -> None:
+    """What was done to the service itself, whole each time: it is small."""
+    published = ledger.publications()
+    entries = [line for kind in Kind for one in ledger.subjects(kind) for line in ledger.entries(one.subject)]
+    for name, values in (("publications", [line.to_json() for line in published]),
+                         ("journal", [line.to_json() for line in entries])):  # fmt: skip
+        text = "".join(canonical(value) + "\n" for value in values).encode()
+        vault.put(f"service/{name}.jsonl.gz", gzip.compress(text, mtime=0))
+    for digest in {line.digest for line in published}:
+        name = f"policies/{digest}.json"
+        if shelf and vault.get(name) is None:
+            try:
+                vault.put(name, shelf.get(digest))
+            except PolicyError:
+                continue  # the trail names it, and `exemptions` says that its document is not at hand
+
+
+def checkpoint(ports: Ports, vault: Vault, signer: Signer) -> Checkpoint:
+    """Sign the heads of all trails that grew since the last checkpoint; Stale if another run was first."""
+    ledger = ports.ledger
+    before = newest(ledger, vault)
+    until = parse_moment(format_moment(ports.clock.now() - LATEST))
+    since = before[0].until if before else None
+    if since and until <= since:
+        raise Stale(f"checkpoint {before[0].number if before else 0} speaks for now already")
+    heads = _grown(ledger, since, until)
+    digest, body = listed(heads)
+    made = Checkpoint(
+        number=before[0].number + 1 if before else 1,
+        since=since,
+        until=until,
+        count=len(heads),
+        heads=digest,
+        service=_service_heads(ledger),
+        previous=link(*before) if before else None,
+        key=signer.key,
+        algorithm=signer.algorithm,
+    )
+    vault.put(made.heads_name, body, locked=True)
+    signature = signer.sign(made.digest)
+    try:
+        vault.put(made.name, sealed(made, signature), locked=True)
+    except Denied as error:
+        if vault.get(made.name) is None:
+            raise
+        raise Stale(f"checkpoint {made.number} was written by another run") from error
+    _remember(ledger, made.number)
+    return made
+
+
+def newest(ledger: Ledger, vault: Vault) -> tuple[Checkpoint, bytes] | None:
+    """The newest checkpoint in the vault; the ledger's count is where to look first, no more."""
+    kept = ledger.kept(_KEPT)
+    number = int(kept.value["number"]) if kept else 0
+    found = vault.get(name_of(number)) if number else None
+    if found is None:
+        there = numbers(vault)
+        number = there[-1] if there else 0
+        found = vault.get(name_of(number)) if number else None
+    while (later := vault.get(name_of(number + 1))) is not None:
+        number, found = number + 1, later
+    return opened(found) if found else None
+
+
+def numbers(vault: Vault) -> list[int]:
+    """The numbers of the checkpoints that are there."""
+    names = (name.removeprefix("checkpoints/") for name in vault.names("checkpoints/"))
+    return sorted(int(name[:10]) for name in names if name.endswith(".json") and name[:10].isdigit())
+
+
+_KEPT = "evidence/checkpoint"
+
+
+def _remember(ledger: Ledger, number: int) -> None:
+    kept = ledger.kept(_KEPT)
+    try:
+        ledger.keep(_KEPT, {"number": number}, expected=kept.version if kept else 0)
+    except Stale:
+        return
+
+
+def signed_up_to(ledger: Ledger) -> int:
+    """The number of the last checkpoint that the ledger knows of; 0: none."""
+    kept = ledger.kept(_KEPT)
+    return int(kept.value["number"]) if kept else 0
+
+
+def _grown(ledger: Ledger, since: datetime | None, until: datetime) -> Mapping[str, tuple[int, str]]:
+    """The newest line of each trail that was written to in between; at first, of every trail there is."""
+    heads = dict[str, tuple[int, str]]()
+    if since is None:
+        return {case.id: (case.number, case.hash) for case in ledger.all_heads()}
+    for number in range((until.date() - since.date()).days + 1):
+        for line in ledger.day(since.date() + timedelta(days=number)):
+            if since < line.at <= until and line.number > heads.get(line.remediation, (0, ""))[0]:
+                heads[line.remediation] = (line.number, line.hash)
+    return heads
+
+
+def _service_heads(ledger: Ledger) -> dict[str, list[Any]]:
+    heads = {f"journal {one.subject}": [one.number, one.hash] for kind in Kind for one in ledger.subjects(kind)}
+    active = ledger.active_policies()
+    return {**heads, **({"policies": [active.number, active.hash]} if active else {})}
