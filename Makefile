@@ -34,6 +34,7 @@ docs: venv ## the pages that are drawn from tables
 	@$(PY) -c 'from patchwarden.diagrams import states; print(states(), end="")' > docs/states.md
 	@$(PY) -m patchwarden policy schema > docs/policy.schema.json
 	@$(PY) -m patchwarden.reporting.template > deploy/reporting.yaml
+	@$(PY) -c 'import json; from chalicelib.openapi import document; print(json.dumps(document(), indent=1))' > docs/openapi.json
 	@$(PY) -c 'from patchwarden.policy.examples import page; print(page(), end="")' > docs/policy-codes.md
 	@$(PY) -c 'from tests.policy.sessions import refresh; refresh()'
 	@$(PY) -c 'from patchwarden.architecture import architecture; print(architecture(), end="")' > docs/architecture.md

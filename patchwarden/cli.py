@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.markup import escape
 
-from chalicelib import lookup, proof, wiring
+from chalicelib import lookup, wiring
 from chalicelib.core.errors import Denied, PatchwardenError, Stale, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
@@ -21,6 +20,7 @@ from patchwarden import (
 )
 from patchwarden.approving import approvals, approve, reject
 from patchwarden.baseline_commands import baseline
+from patchwarden.auditing import audit
 from patchwarden.doctor.commands import doctor
 from patchwarden.exceptions import config
 from patchwarden.pausing import pause, resume
@@ -35,7 +35,7 @@ from patchwarden.policy import (  # noqa: F401  (they join the group)
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
 from patchwarden.report_commands import report
-from patchwarden.scope import DEMO_LEDGER, FAILURE, FINDINGS, REFUSED, Scope, form_option, known_nodes, one_node
+from patchwarden.scope import DEMO_LEDGER, FAILURE, REFUSED, Scope, form_option, known_nodes, one_node
 from patchwarden.simulate.commands import simulate
 from patchwarden.watching import again_and_again, completion, every_option, executions, tail, top
 
@@ -194,45 +194,8 @@ def _print_case(case: dict[str, Any]) -> None:
     output.table(case["steps"], ("number", "at", "cause", "after", "because"))
 
 
-@cli.group()
-def audit() -> None:
-    """The trail: show it, verify it."""
-
-
-@audit.command("show")
-@click.argument("node", shell_complete=known_nodes)
-@form_option
-@click.pass_obj
-def audit_show(scope: Scope, node: str, form: str) -> None:
-    """Every line about NODE, with its hash."""
-    ports = scope.ports()
-    lines = lookup.trail(ports.ledger, one_node(ports, node))
-    records = [{**line.to_json(), "hash8": line.hash[:8]} for line in lines]
-    whole = [line.to_json() for line in lines]
-    output.rows(whole if form == "jsonl" else records, _TRAIL, form=form, whole=whole)
-
-
-_TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8")
-
-
-@audit.command("verify")
-@form_option
-@click.pass_obj
-def audit_verify(scope: Scope, form: str) -> None:
-    """Check the hash chain, order and completeness of every trail; exit 3 if a line is wrong."""
-    ports = scope.ports()
-    found = proof.verify(ports.ledger, ports.clock.now())
-    faults = [{"fault": fault} for fault in found.faults]
-    if form != "table":
-        output.rows(faults, ("fault",), form=form, whole=asdict(found))
-    elif not faults:
-        click.echo(f"{found.remediations} trails, {found.lines} lines: whole, in order and unchanged")
-    else:
-        output.table(faults, ("fault",), f"{len(faults)} of {found.remediations} trails are wrong")
-    sys.exit(FINDINGS if faults else 0)
-
-
 for _command in (
+    audit,
     config,
     doctor,
     policy,

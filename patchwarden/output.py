@@ -45,7 +45,7 @@ def rows(records: Iterable[Mapping[str, Any]], columns: Sequence[str], *, form: 
         for record in listed:
             click.echo(json.dumps(record, sort_keys=True, ensure_ascii=False))
     elif form == "csv":
-        click.echo(_csv(listed, columns), nl=False)
+        click.echo(csv_text(listed, columns), nl=False)
     else:
         table(listed, columns)
 
@@ -85,7 +85,7 @@ def _blocks(screen: Console, records: Sequence[Mapping[str, Any]], columns: Sequ
         screen.print()
 
 
-def _csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

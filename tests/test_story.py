@@ -17,8 +17,8 @@ from moto import mock_aws
 from chalicelib.adapters.dynamodb import TABLE, DynamoLedger
 from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.core.remediations import State
-from chalicelib.proof import verify
 from chalicelib.ports import Ledger
+from chalicelib.proof import verify
 from chalicelib.wiring import Settings
 from patchwarden.simulator.bus import Weather
 from patchwarden.simulator.fleet import START

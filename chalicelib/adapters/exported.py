@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from chalicelib.core.courses import Course
+from chalicelib.core.courses import DECIDES, Course
 from chalicelib.core.errors import Denied
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import KEPT, MADE, Point, Where, blank
@@ -56,6 +56,8 @@ _FOLDS = {
     "ou": "arg_max(ou, number)",
 }  # fmt: skip
 """What `core/points.py` folds, in SQL; the same cases run over both."""
+
+_CAUSES = ", ".join(f"'{cause}'" for cause in sorted(DECIDES))
 
 _PARTS = {name: f"split_part(remediation, '.', {place})" for place, name in
           enumerate(("account", "region", "node", "control"), 1)}  # fmt: skip
@@ -151,9 +153,8 @@ class ExportedPast:
                 FROM lines WHERE moment <= ? AND remediation IN (SELECT remediation FROM ({folded}))
             )
             SELECT remediation, part, arg_max(became, number),
-                coalesce(arg_max(json_extract_string(first_seen, '$'), number) FILTER (WHERE first_seen::VARCHAR <> 'null'),
-                         arg_min(moment, number)),
-                arg_min(moment, number) FILTER (WHERE cause IN ('observed', 'deferred', 'queued', 'ticketed', 'exempted')),
+                coalesce(arg_max(json_extract_string(first_seen, '$'), number), arg_min(moment, number)),
+                arg_min(moment, number) FILTER (WHERE cause IN ({_CAUSES})),
                 arg_min(moment, number) FILTER (WHERE cause = 'started'),
                 arg_min(moment, number) FILTER (WHERE cause = 'resolved'),
                 arg_max(json_extract_string(policy, '$'), number) FILTER (WHERE policy::VARCHAR <> 'null'),
@@ -178,8 +179,8 @@ class ExportedPast:
         account = f"account={blank(remediation)['account']}" if remediation.count(".") >= 3 else ""
         files = [file for (day,) in days
                  for file in sorted((self._path / "trail" / f"day={day}" / account).glob("*.jsonl.gz"))]  # fmt: skip
-        found = [line for file in files for line in _read(file) if line.remediation == remediation]
-        return sorted(found, key=lambda line: line.number)
+        lines = [line for file in files for line in _read(file) if line.remediation == remediation]
+        return sorted(lines, key=lambda line: line.number)
 
     def publications(self) -> list[Publication]:
         place = self._path / "service" / "publications.jsonl.gz"
@@ -247,7 +248,7 @@ def _point(row: tuple[Any, ...]) -> Point:
 
 def _course(row: tuple[Any, ...]) -> Course:
     *known, severity, deadline = row
-    return Course(*known, severity=int(severity) if severity else None, deadline=deadline)
+    return Course(*known, int(severity) if severity else None, deadline)  # type: ignore[call-arg]
 
 
 def _text(value: str) -> str:

@@ -1,0 +1,104 @@
+"""Act: what people may do through the API, once for each idempotency key, under their own name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.core.chain import digest
+from chalicelib.core.errors import Stale
+from chalicelib.core.journal import Entry, Kind, entry, subject_of
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.intake import again
+from chalicelib.ports import Ledger, Pause, Ports
+from chalicelib.record import record
+
+TRIES = 3
+CRASHED = timedelta(minutes=1)
+"""After which a request that left no answer counts as broken off; API Gateway gives up after 29 s."""
+
+Told = dict[str, Any]
+
+
+class Reused(Exception):
+    """An idempotency key came again with another request."""
+
+
+def once(
+    ports: Ports, actor: str, key: str, asked: Mapping[str, Any], deed: Callable[[], tuple[int, Told]]
+) -> tuple[int, Told, bool]:
+    """Status, answer, and whether it is the answer of an earlier call with the same key.
+
+    Stale: that call is still under way. Reused: it asked for something else. The key is the actor's own.
+    """
+    name, request, now = f"api/{digest([actor, key])}", digest(dict(asked)), ports.clock.now()
+    kept = ports.ledger.kept(name)
+    if kept:
+        if kept.value["request"] != request:
+            raise Reused(f"this Idempotency-Key was used for another request at {kept.value['at']}: take a new one")
+        if "answer" in kept.value:
+            return int(kept.value["status"]), dict(kept.value["answer"]), True
+        if parse_moment(kept.value["at"]) > now - CRASHED:
+            raise Stale("the same request is under way")
+    version = kept.version if kept else 0
+    begun = {"request": request, "at": format_moment(now)}
+    ports.ledger.keep(name, begun, expected=version)
+    status, answer = deed()
+    ports.ledger.keep(name, {**begun, "status": status, "answer": answer}, expected=version + 1)
+    return status, answer, False
+
+
+def pause(ports: Ports, actor: str, reason: str, until: datetime | None) -> Told:
+    """Start nothing new anywhere: `{paused: {by, reason, since, until}}`. The journal keeps who and why."""
+    made = Pause(by=actor, reason=reason, since=ports.clock.now(), until=until)
+    _enter(ports, "paused", reason, actor, made.to_json())
+    ports.ledger.set_pause(made)
+    return {"paused": made.to_json()}
+
+
+def resume(ports: Ports, actor: str, reason: str) -> Told:
+    """Let starts go on: `{paused: None, was: {...} or None}`."""
+    was = ports.ledger.pause()
+    if was:
+        _enter(ports, "resumed", reason, actor, {})
+        ports.ledger.set_pause(None)
+    return {"paused": None, "was": was.to_json() if was else None}
+
+
+def _enter(ports: Ports, what: str, because: str, actor: str, value: Told) -> Entry:
+    subject = subject_of(Kind.PAUSE, "all")
+    line = entry(ports.ledger.entry(subject), subject, what, because=because, actor=actor, now=ports.clock.now(),
+                 value=value)  # fmt: skip
+    ports.ledger.enter(line)
+    return line
+
+
+def acknowledge(ports: Ports, identity: str, actor: str, note: str, key: str) -> Remediation | None:
+    """Note in the trail that a person has seen it; None: there is no such remediation."""
+    for _ in range(TRIES):
+        case = ports.ledger.head(identity)
+        if case is None or _noted(ports.ledger, identity, key):
+            return case
+        try:
+            return record(ports, case, Cause.NOTED, f"acknowledged: {note}", actor=actor, evidence={"request": key})
+        except Stale:
+            continue
+    raise Stale(f"{identity} is written to by others all the time")
+
+
+def reevaluate(ports: Ports, identity: str, actor: str, reason: str, key: str) -> Remediation | None:
+    """Decide once more on the facts of now; None: there is no such remediation. Who asked stands in a line before."""
+    case = ports.ledger.head(identity)
+    if case is None or case.active or case.state in (State.RESOLVED, State.GONE):
+        return case
+    if not _noted(ports.ledger, identity, key):
+        because = f"decided again on request: {reason}"
+        case = record(ports, case, Cause.NOTED, because, actor=actor, evidence={"request": key})
+    return again(ports, case)
+
+
+def _noted(ledger: Ledger, identity: str, key: str) -> bool:
+    """Whether the request left its line before it broke off."""
+    return any(line.evidence.get("request") == key for line in ledger.trail(identity))

@@ -1,0 +1,149 @@
+"""Answers: what each read route of the REST API says, one look-up each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from chalicelib import history, lookup, proof, speed, wiring
+from chalicelib.core.nodes import Node, parse_node
+from chalicelib.core.points import Where
+from chalicelib.core.remediations import State
+from chalicelib.openapi import document
+from chalicelib.past import FromLedger
+from chalicelib.ports import Past, Ports
+from chalicelib.routes import LIMIT, Wrong, before, moment
+
+LARGEST = 2_000
+"""How many remediations the table is asked about one by one within the 29 s of API Gateway."""
+
+Told = dict[str, Any]
+
+
+class TooLarge(Exception):
+    """The fleet is too large for an answer from the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, read: path and query as their schemas want them."""
+
+    ports: Ports
+    now: datetime
+    path: Mapping[str, Any]
+    query: Mapping[str, Any]
+
+    @property
+    def at(self) -> datetime:
+        return moment(self.query.get("at"), self.now)
+
+    @property
+    def since(self) -> datetime:
+        found = before(self.query.get("since"), self.at)
+        if found > self.at:
+            raise Wrong("since is after at: the span ends before it begins")
+        return found
+
+    @property
+    def where(self) -> Where:
+        named = {one.name for one in fields(Where)}
+        return Where(**{name: value for name, value in self.query.items() if name in named})
+
+    @property
+    def page(self) -> dict[str, Any]:
+        return {"limit": self.query.get("limit", LIMIT), "after": self.query.get("after")}
+
+    @property
+    def past(self) -> Past:
+        """The whole past; TooLarge where the table would not answer in time."""
+        if len(list(islice(self.ports.ledger.all_heads(), LARGEST + 1))) > LARGEST:
+            raise TooLarge(
+                f"more than {LARGEST} remediations: ask the export with `patchwarden audit --export`, or Athena"
+            )
+        return FromLedger(self.ports.ledger)
+
+    @property
+    def node(self) -> Node | None:
+        return parse_node("/".join(self.path[name] for name in ("account", "region", "node")))
+
+
+def _remediations(asked: Asked) -> Told:
+    state = asked.query.get("state")
+    return lookup.remediations(asked.ports.ledger, state=State(state) if state else None, **asked.page)
+
+
+def _node(asked: Asked) -> Told | None:
+    node = asked.node
+    lines = lookup.trail(asked.ports.ledger, node) if node else []
+    if not lines:
+        return None
+    return {"node": str(node), "intact": lookup.intact(lines), "trail": [line.to_json() for line in lines]}
+
+
+def _whynot(asked: Asked) -> Told:
+    state = asked.query.get("state")
+    states = [State(state)] if state else lookup.WAITS
+    return lookup.whynot(asked.ports.ledger, asked.now, states=states, **asked.page)
+
+
+def _search(asked: Asked) -> Told:
+    said: dict[str, Any] = {name: asked.query.get(name) for name in ("actor", "cause", "text")}
+    try:
+        return history.search(FromLedger(asked.ports.ledger), asked.since, asked.at, where=asked.where, **said,
+                              **asked.page)  # fmt: skip
+    except ValueError as error:
+        raise Wrong(str(error)) from error
+
+
+def _decisions(asked: Asked) -> Told:
+    past = FromLedger(asked.ports.ledger)
+    try:
+        return history.decisions(past, asked.path["digest"], asked.since, asked.at, **asked.page)
+    except ValueError as error:
+        raise Wrong(str(error)) from error
+
+
+def _exemptions(asked: Asked) -> Told:
+    past = asked.past
+    return history.exemptions(past, asked.at, set_at(asked.ports, past, asked.at), **asked.page)
+
+
+def set_at(ports: Ports, past: Past, at: datetime) -> Any:
+    """The policy set that was in force at that moment, or None: its document is not at hand."""
+    published, active = history.published_at(past, at), ports.policies.active()
+    if published is None or published.digest == active.digest:
+        return active if published or not past.publications() else None
+    return wiring.policy_set(wiring.vault(wiring.Settings.from_environment()), published.digest)
+
+
+def _verify(asked: Asked) -> Told | None:
+    node = asked.node
+    settings = wiring.Settings.from_environment()
+    if node is None or not lookup.trail(asked.ports.ledger, node):
+        return None
+    vault = None if settings.sqlite else wiring.vault(settings)
+    found = proof.verify(asked.ports.ledger, asked.now, node=node, vault=vault, signer=wiring.signer(settings))
+    return {"node": str(node), **asdict(found)}
+
+
+READS: dict[str, Callable[[Asked], Told | None]] = {
+    "health": lambda asked: lookup.health(asked.ports),
+    "status": lambda asked: lookup.status(asked.ports.ledger, asked.now),
+    "remediations": _remediations,
+    "remediation": lambda asked: lookup.remediation(asked.ports.ledger, asked.path["identity"]),
+    "node": _node,
+    "whynot": _whynot,
+    "fleet": lambda asked: history.fleet(asked.past, asked.at, asked.where, **asked.page),
+    "diff": lambda asked: history.diff(asked.past, asked.since, asked.at, asked.where, **asked.page),
+    "search": _search,
+    "exemptions": _exemptions,
+    "decisions": _decisions,
+    "durations": lambda asked: speed.durations(asked.past, asked.since, asked.at, asked.where),
+    "sla": lambda asked: speed.sla(asked.past, asked.since, asked.at, asked.where, limit=asked.page["limit"]),
+    "verify": _verify,
+    "openapi": lambda asked: document(),
+}
+"""By the name of the route; None: there is no such thing."""

@@ -1,0 +1,451 @@
+"""Auditing: the trail asked from the command line: then and now, how long, who, and whether anybody changed it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import Progress
+
+from chalicelib import evidence, history, lookup, proof, routes, speed, wiring
+from chalicelib.answers import set_at
+from chalicelib.core.moments import format_moment
+from chalicelib.core.points import Where
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import Cause, State
+from chalicelib.past import FromLedger
+from chalicelib.ports import Past, Ports, Signer, Vault
+from patchwarden import output
+from patchwarden.scope import FINDINGS, Scope, form_option, known_nodes, one_node
+
+
+@click.group()
+def audit() -> None:
+    """The trail: what was, why, for how long, and whether it is unchanged.
+
+    Moments are UTC: 2026-06-30 is the start of that day. Spans such as 24h, 7d or 2w count back from the end.
+    """
+
+
+class Moment(click.ParamType[str]):
+    """A moment, or with `span` a span before the end."""
+
+    name = "moment"
+
+    def __init__(self, *, span: bool = False) -> None:
+        self._span = span
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            now = wiring.clock().now()
+            routes.before(value, now) if self._span else routes.moment(value, now)
+        except routes.Wrong as error:
+            self.fail(f"{error}; or a span such as 24h or 7d" if self._span else str(error), param, ctx)
+        return value
+
+
+def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--at", type=Moment(), help="The moment asked about; now if left out.")(command)
+
+
+def since_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option("--since", type=Moment(span=True), default=default, show_default=True,
+                        help="From when on: a moment, or a span before the end.")  # fmt: skip
+
+
+def export_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--export", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+                        help="Ask this export instead of the ledger: fast at any size.")(command)  # fmt: skip
+
+
+def page_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--after", help="The `next` of the page before.")(command)
+    return click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
+                        help="Rows of a page.")(command)  # fmt: skip
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter for each field of Where, gathered as the argument `where`."""
+
+    def gathered(*given: Any, **named: Any) -> Any:
+        values = {one.name: named.pop(f"where_{one.name}") for one in fields(Where)}
+        return command(*given, where=Where(**values), **named)
+
+    gathered.__name__, gathered.__doc__ = command.__name__, command.__doc__
+    gathered.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for name, kind, says in reversed(_FILTERS):
+        gathered = click.option(f"--{name}", f"where_{name}", type=kind, help=says)(gathered)
+    return gathered
+
+
+_FILTERS: tuple[tuple[str, Any, str], ...] = (
+    ("account", str, "12 digits."),
+    ("region", str, "A Region."),
+    ("control", click.Choice(["patch", "association"]), "The control."),
+    ("node", str, "A node id."),
+    ("ou", str, "An organisational unit, where the trail knows it."),
+    ("tag", str, "Key=value, or Key for any value, as the trail recorded it."),
+    ("state", click.Choice([state.value for state in State]), "A state."),
+    ("policy", str, "The id of the policy that decided."),
+    ("digest", str, "The start of a policy's or of a set's digest."),
+    ("action", click.Choice(["exempt", "ticket", "observe", "approve", "remediate"]), "What the policy wanted."),
+    ("ticket", str, "A ticket."),
+    ("execution", str, "An automation execution."),
+    ("held", str, "The guard that holds it."),
+    ("severity", click.IntRange(1, 4), "The deciding policy's severity; 1 is the worst."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where the answer comes from, and its span."""
+
+    ports: Ports
+    past: Past
+    vault: Vault | None
+    signer: Signer | None
+    at: datetime
+    since: datetime
+
+    def policies(self) -> PolicySet | None:
+        """The set in force at the moment, as far as its document is at hand."""
+        published = history.published_at(self.past, self.at)
+        found = wiring.policy_set(self.vault, published.digest) if published else None
+        return found or set_at(self.ports, self.past, self.at)
+
+
+def asked(scope: Scope, at: str | None, since: str = "24h", folder: Path | None = None) -> Asked:
+    """UsageError if the span ends before it begins."""
+    ports = scope.ports()
+    now = present(scope, ports)
+    past = wiring.exported(folder) if folder else FromLedger(ports.ledger)
+    end = routes.moment(at, now)
+    begin = routes.before(since, end)
+    if begin > end:
+        raise click.UsageError(f"--since {since} is after --at {format_moment(end)}: the span ends before it begins")
+    vault, signer = kept(scope)
+    return Asked(ports, past, wiring.folder(folder) if folder else vault, signer, end, begin)
+
+
+def present(scope: Scope, ports: Ports) -> datetime:
+    """Now; in the ledger file of a simulation, whose clock may be ahead, not before its last line."""
+    now = ports.clock.now()
+    if scope.file is None:
+        return now
+    return max([now, *(line.since for line in ports.ledger.all_heads() if line.since)])
+
+
+def kept(scope: Scope) -> tuple[Vault | None, Signer | None]:
+    """Where evidence lies and who signs it."""
+    here = wiring.Settings.from_environment()
+    settings = here if scope.file is None else replace(here, sqlite=str(scope.file))
+    return wiring.vault(settings), wiring.signer(settings)
+
+
+def show(answer: dict[str, Any], rows: str, columns: tuple[str, ...], form: str) -> None:
+    """The whole answer as JSON, or its rows; a page that goes on says how."""
+    output.rows(answer[rows], columns, form=form, whole=answer)
+    if answer.get("next") and form != "json":
+        output.note(f"there is more: go on with --after '{answer['next']}'")
+
+
+_FLEET = ("id", "state", "since", "policy", "due", "because")
+
+
+@audit.command()
+@at_option
+@where_options
+@page_options
+@export_option
+@form_option
+@click.pass_obj
+def fleet(scope: Scope, at: str | None, where: Where, limit: int, after: str | None, folder: Path | None,
+          form: str) -> None:  # fmt: skip
+    """The fleet as it was at a moment, such as --at 2026-06-30."""
+    here = asked(scope, at, folder=folder)
+    answer = history.fleet(here.past, here.at, where, limit=limit, after=after)
+    if form == "table":
+        states = ", ".join(f"{count} {state}" for state, count in answer["states"].items()) or "nothing recorded"
+        click.echo(f"At {answer['at']}: {answer['total']} remediations: {states}")
+    show(answer, "remediations", _FLEET, form)
+
+
+@audit.command()
+@at_option
+@since_option("24h")
+@where_options
+@page_options
+@export_option
+@form_option
+@click.pass_obj
+def diff(scope: Scope, at: str | None, since: str, where: Where, limit: int, after: str | None, folder: Path | None,
+         form: str) -> None:  # fmt: skip
+    """What differs between two moments, --since and --at."""
+    here = asked(scope, at, since, folder)
+    answer = history.diff(here.past, here.since, here.at, where, limit=limit, after=after)
+    if form == "table":
+        click.echo(f"From {answer['since']} to {answer['at']}: {answer['changed']} remediations changed their state")
+        output.table(answer["moves"], ("before", "after", "remediations"))
+    show(answer, "remediations", ("id", "before", "after"), form)
+
+
+@audit.command()
+@at_option
+@since_option("24h")
+@click.option("--actor", help="A part of who did it.")
+@click.option("--cause", type=click.Choice([cause.value for cause in Cause]), help="What happened.")
+@click.option("--text", help="A part of the sentence.")
+@where_options
+@page_options
+@export_option
+@form_option
+@click.pass_obj
+def search(scope: Scope, at: str | None, since: str, actor: str | None, cause: str | None, text: str | None,
+           where: Where, limit: int, after: str | None, folder: Path | None, form: str) -> None:  # fmt: skip
+    """Lines of the trail by what they say themselves, oldest first."""
+    here = asked(scope, at, since, folder)
+    try:
+        answer = history.search(here.past, here.since, here.at, where=where, actor=actor, cause=cause, text=text,
+                                limit=limit, after=after)  # fmt: skip
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--after") from error
+    show(answer, "lines", ("at", "remediation", "number", "cause", "after", "actor", "because"), form)
+
+
+@audit.command()
+@click.option("--state", type=click.Choice([state.value for state in lookup.WAITS]), help="Only this state.")
+@page_options
+@form_option
+@click.pass_obj
+def whynot(scope: Scope, state: str | None, limit: int, after: str | None, form: str) -> None:
+    """All that is not being remediated now: why, until when, and whose turn it is."""
+    ports = scope.ports()
+    states = [State(state)] if state else lookup.WAITS
+    answer = lookup.whynot(ports.ledger, present(scope, ports), states=states, limit=limit, after=after)
+    show(answer, "remediations", ("id", "state", "who", "next", "reason"), form)
+
+
+@audit.command()
+@at_option
+@export_option
+@form_option
+@click.pass_obj
+def exemptions(scope: Scope, at: str | None, folder: Path | None, form: str) -> None:
+    """The exemptions in force at a moment: who approved them, until when, what they cover."""
+    here = asked(scope, at, folder=folder)
+    answer = history.exemptions(here.past, here.at, here.policies(), limit=200)
+    if not answer["known"]:
+        output.note("the policy set of that moment is not at hand: reasons and approvers are not known here")
+    columns = ("policy", "until", "approved_by", "approved_on", "ticket", "remediations", "reason")
+    output.rows(answer["exemptions"], columns, form=form, whole=answer)
+
+
+@audit.command()
+@click.argument("digest")
+@at_option
+@since_option("30d")
+@page_options
+@export_option
+@form_option
+@click.pass_obj
+def decisions(scope: Scope, digest: str, at: str | None, since: str, limit: int, after: str | None,
+              folder: Path | None, form: str) -> None:  # fmt: skip
+    """The decisions under the policy or set whose DIGEST begins so; `explain ID#NUMBER` tells one in full."""
+    if len(digest) < 8 or not set(digest) <= set("0123456789abcdef"):
+        raise click.BadParameter("give at least the first 8 hex digits, as `audit fleet -o json` shows them")
+    here = asked(scope, at, since, folder)
+    try:
+        answer = history.decisions(here.past, digest, here.since, here.at, limit=limit, after=after)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--after") from error
+    show(answer, "decisions", ("at", "decision", "policy", "action", "cause", "because"), form)
+
+
+@audit.command()
+@at_option
+@since_option("30d")
+@where_options
+@export_option
+@form_option
+@click.pass_obj
+def durations(scope: Scope, at: str | None, since: str, where: Where, folder: Path | None, form: str) -> None:
+    """How long what was verified in the span took: MTTR (median, p90) by step, severity and policy."""
+    here = asked(scope, at, since, folder)
+    answer = speed.durations(here.past, here.since, here.at, where)
+    steps = [{"of": name.replace("_", " "), **row} for name, row in answer["spans"].items()]
+    steps += [{"of": f"severity {row['severity'] or 'none'}", **row} for row in answer["by_severity"]]
+    steps += [{"of": f"policy {row['policy'] or 'none'}", **row} for row in answer["by_policy"]]
+    if form == "table":
+        steps = [{**row, **{name: told(row[name]) for name in ("median", "p90", "longest")}} for row in steps]
+        click.echo(f"From {answer['since']} to {answer['at']}: {answer['verified']} verified")
+    output.rows(steps, ("of", "count", "median", "p90", "longest"), form=form, whole=answer)
+
+
+def told(seconds: float | None) -> str:
+    """A span in two units."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02}h"
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
+
+
+@audit.command()
+@at_option
+@since_option("30d")
+@where_options
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Rows of each list.")
+@export_option
+@form_option
+@click.pass_obj
+def sla(scope: Scope, at: str | None, since: str, where: Where, limit: int, folder: Path | None, form: str) -> None:
+    """Deadlines that were broken in the span, and those that break next."""
+    here = asked(scope, at, since, folder)
+    answer = speed.sla(here.past, here.since, here.at, where, limit=limit)
+    late = [{**row, "is": "late", "by": told(row["late_by"])} for row in answer["breaches"]]
+    ahead = [{**row, "is": "in time", "by": told(row["remaining"])} for row in answer["next_to_breach"]]
+    if form == "table":
+        click.echo(f"{answer['met']} met, {answer['breached']} broken ({answer['open_breaches']} still open), "
+                   f"{answer['without_deadline']} open without a deadline")  # fmt: skip
+    output.rows([*late, *ahead], ("remediation", "policy", "severity", "state", "deadline", "is", "by"), form=form,
+                whole=answer)  # fmt: skip
+
+
+@audit.command("show")
+@click.argument("node", shell_complete=known_nodes)
+@form_option
+@click.pass_obj
+def audit_show(scope: Scope, node: str, form: str) -> None:
+    """Every line about NODE, with its hash."""
+    ports = scope.ports()
+    lines = lookup.trail(ports.ledger, one_node(ports, node))
+    records = [{**line.to_json(), "hash8": line.hash[:8]} for line in lines]
+    whole = [line.to_json() for line in lines]
+    output.rows(whole if form == "jsonl" else records, _TRAIL, form=form, whole=whole)
+
+
+_TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8")
+
+
+@audit.command("verify")
+@click.option("--since", type=Moment(span=True), help="Only trails that got a line from then on.")
+@click.option("--node", help="Only this node's trails.")
+@click.option("--export", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Check this export instead of the ledger.")  # fmt: skip
+@click.option("--against-ledger", is_flag=True, help="With --export: each day must hold what the ledger holds.")
+@form_option
+@click.pass_obj
+def audit_verify(scope: Scope, since: str | None, node: str | None, folder: Path | None, against_ledger: bool,
+                 form: str) -> None:  # fmt: skip
+    """Check chains, checkpoints and completeness; exit 3 if a line is wrong, and name it."""
+    if folder and (since or node):
+        raise click.UsageError("--export checks the whole export: leave --since and --node out")
+    if against_ledger and not folder:
+        raise click.UsageError("--against-ledger goes with --export DIR")
+    found = _verified(scope, since, node, folder, against_ledger)
+    faults = [{"fault": fault} for fault in found.faults]
+    for note in found.notes:
+        output.note(note)
+    if form != "table":
+        output.rows(faults, ("fault",), form=form, whole=asdict(found))
+    elif not faults:
+        seal = f"; {found.checkpoints} checkpoints hold up to {found.signed_until}" if found.checkpoints else ""
+        click.echo(f"{found.remediations} trails, {found.lines} lines: whole, in order and unchanged{seal}")
+    else:
+        output.table(faults, ("fault",), f"{len(faults)} faults in {found.remediations} trails")
+    sys.exit(FINDINGS if faults else 0)
+
+
+def _verified(
+    scope: Scope, since: str | None, node: str | None, folder: Path | None, against_ledger: bool
+) -> proof.Verified:
+    vault, signer = kept(scope)
+    if folder:
+        ledger = scope.ports().ledger if against_ledger else None
+        return proof.verify_export(wiring.folder(folder), signer, ledger=ledger)
+    ports = scope.ports()
+    now = present(scope, ports)
+    return proof.verify(
+        ports.ledger, now, since=routes.before(since, now) if since else None,
+        node=one_node(ports, node) if node else None, vault=vault, signer=signer,
+    )  # fmt: skip
+
+
+@audit.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="A folder; else the evidence bucket.")
+@click.option("--since", type=Moment(span=True), help="The first day; else where the last export ended.")
+@form_option
+@click.pass_obj
+def export(scope: Scope, out: Path | None, since: str | None, form: str) -> None:
+    """Copy the trail, the journal and the policies out, by day and account; the same again changes nothing."""
+    ports = scope.ports()
+    kept_in, _ = kept(scope)
+    vault = wiring.folder(out) if out else kept_in
+    if vault is None:
+        raise click.UsageError("give --out DIR, or set PATCHWARDEN_EVIDENCE_BUCKET")
+    first = routes.before(since, present(scope, ports)).date() if since else None
+    days = list[dict[str, Any]]()
+    with Progress(console=output.console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("days", total=None)
+        for day in evidence.export(ports, vault, scope.shelf(), since=first, open_days=out is not None):
+            days.append(day)
+            bar.update(task, total=day["of"], advance=1, description=day["day"])
+    if out and kept_in:
+        _copied(kept_in, vault)
+    written = [day for day in days if day["lines"]]
+    output.rows(written, ("day", "lines", "accounts", "written", "final"), form=form)
+    output.note(f"{sum(day['lines'] for day in days)} lines of {len(days)} days; "
+                f"{sum(day['written'] for day in days)} files were new or other than before")  # fmt: skip
+
+
+def _copied(source: Vault, target: Vault) -> None:
+    """The checkpoints belong to an export: without them nobody can tell it from a rewritten one."""
+    for name in source.names("checkpoints/"):
+        body = source.get(name)
+        if body is not None:
+            target.put(name, body)
+
+
+@audit.command()
+@click.pass_obj
+def checkpoint(scope: Scope) -> None:
+    """Sign what the trails look like now, as the service does every hour."""
+    ports = scope.ports()
+    vault, signer = kept(scope)
+    if vault is None or signer is None:
+        raise click.UsageError("set PATCHWARDEN_EVIDENCE_BUCKET and PATCHWARDEN_SIGNING_KEY")
+    made = evidence.checkpoint(ports, vault, signer)
+    click.echo(json.dumps({"checkpoint": made.number, "heads": made.count, "until": format_moment(made.until)}))
+
+
+@audit.command()
+@at_option
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="A file that ends in .html, .pdf, .csv, .json or .ocsf.jsonl.")  # fmt: skip
+@where_options
+@export_option
+@click.pass_obj
+def report(scope: Scope, at: str | None, out: Path, where: Where, folder: Path | None) -> None:
+    """The evidence pack: nodes, states, policies, exemptions with approvers, gaps, and whether the trail is whole."""
+    from chalicelib.report import report as packed
+    from patchwarden.evidence_pack import PRINTERS, printed
+
+    ending = next((ending for ending in PRINTERS if out.name.endswith(ending)), None)
+    if ending is None:
+        raise click.BadParameter(f"{out.name} must end in {', '.join(PRINTERS)}", param_hint="--out")
+    here = asked(scope, at, folder=folder)
+    verified = _verified(scope, None, None, folder, False)
+    pack = packed(here.past, here.at, present(scope, here.ports), where, here.policies(), verified)
+    out.write_bytes(printed(pack, ending))
+    output.note(f"{out}: {pack['total']} remediations at {pack['at']}, {len(pack['gaps'])} gaps, "
+                f"{len(verified.faults)} faults")  # fmt: skip
+    sys.exit(FINDINGS if verified.faults else 0)
