@@ -156,7 +156,7 @@ def checkpoint(ports: Ports, vault: Vault, signer: Signer) -> Checkpoint:
     since = before[0].until if before else None
     if since and until <= since:
         raise Stale(f"checkpoint {before[0].number if before else 0} speaks for now already")
-    heads = _grown(ledger, since, until)
+    heads = _grown(ledger, since, until, ports.clock.now())
     digest, body = listed(heads)
     made = Checkpoint(
         number=before[0].number + 1 if before else 1,
@@ -218,15 +218,28 @@ def signed_up_to(ledger: Ledger) -> int:
     return int(kept.value["number"]) if kept else 0
 
 
-def _grown(ledger: Ledger, since: datetime | None, until: datetime) -> Mapping[str, tuple[int, str]]:
+def _grown(ledger: Ledger, since: datetime | None, until: datetime, now: datetime) -> Mapping[str, tuple[int, str]]:
     """The newest line of each trail that was written to in between; at first, of every trail there is."""
     heads = dict[str, tuple[int, str]]()
     if since is None:
-        return {case.id: (case.number, case.hash) for case in ledger.all_heads()}
+        return _all_heads(ledger, until, now)
     for number in range((until.date() - since.date()).days + 1):
         for line in ledger.day(since.date() + timedelta(days=number)):
             if since < line.at <= until and line.number > heads.get(line.remediation, (0, ""))[0]:
                 heads[line.remediation] = (line.number, line.hash)
+    return heads
+
+
+def _all_heads(ledger: Ledger, until: datetime, now: datetime) -> dict[str, tuple[int, str]]:
+    """Every trail's newest line up to then; only a trail that got one since is read for it."""
+    days = range((now.date() - until.date()).days + 1)
+    later = {line.remediation for number in days for line in ledger.day(until.date() + timedelta(days=number))
+             if line.at > until}  # fmt: skip
+    heads = {case.id: (case.number, case.hash) for case in ledger.all_heads() if case.id not in later}
+    for identity in later:
+        lines = [line for line in ledger.trail(identity) if line.at <= until]
+        if lines:
+            heads[identity] = (lines[-1].number, lines[-1].hash)
     return heads
 
 

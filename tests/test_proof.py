@@ -1,0 +1,309 @@
+"""The proof: whatever is done to one record of a trail is found, and the first wrong line is named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.adapters.memory import MemoryClock, MemoryLedger
+from chalicelib.adapters.signing import FileSigner, KmsSigner
+from chalicelib.adapters.vault import BucketVault, FolderVault
+from chalicelib.core.audit import fault
+from chalicelib.core.chain import link
+from chalicelib.core.checkpoints import name_of, opened, sealed
+from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.findings import Control
+from chalicelib.core.journal import Kind, entry, subject_of
+from chalicelib.core.nodes import Node
+from chalicelib.core.remediations import Cause, Remediation, Transition, advance, apply
+from chalicelib.evidence import checkpoint, export, lines_of, packed
+from chalicelib.ports import Change, Ports, Signer, Vault
+from chalicelib.proof import verify, verify_export
+from tests.sets import NODE, NOW
+from tests.verbs.conftest import World
+
+LINES = 1000
+OTHER = Node(NODE.account, NODE.region, "i-0fedcba9876543210")
+
+
+def trail(count: int, node: Node = NODE) -> tuple[Remediation, list[Transition]]:
+    """A case of that many lines, one a minute."""
+    case, lines = Remediation(node, Control.PATCH), list[Transition]()
+    for number in range(count):
+        line = advance(case, Cause.NOTED if number else Cause.TICKETED, because=f"line {number + 1}",
+                       now=NOW + timedelta(minutes=number))  # fmt: skip
+        case = apply(case, line)
+        lines.append(line)
+    return case, lines
+
+
+def test_every_single_change_of_a_thousand_lines_is_found_and_named() -> None:
+    head, lines = trail(LINES)
+    assert fault(head, lines) is None
+    for place in range(LINES):
+        number = place + 1
+        edited = [*lines[:place], replace(lines[place], because="nothing to see here"), *lines[number:]]
+        assert f"line {number} was changed" in str(fault(head, edited))
+        dropped = [*lines[:place], *lines[number:]]
+        assert f"line {number}" in str(fault(head, dropped)) or number == LINES
+        assert fault(head, dropped) is not None
+        cut = lines[:place]
+        assert f"ends at line {place}, but its head has seen line {LINES}" in str(fault(head, cut))
+        if number < LINES:
+            swapped = [*lines[:place], lines[number], lines[place], *lines[number + 1 :]]
+            assert f"line {number} is missing; line {number + 1} stands in its place" in str(fault(head, swapped))
+
+
+@pytest.fixture
+def world() -> World:
+    """Two trails: one of 40 lines over 40 minutes, and one of two."""
+    world = World(clock=MemoryClock(NOW))
+    for count, node in ((40, NODE), (2, OTHER)):
+        case = Remediation(node, Control.PATCH)
+        for line in trail(count, node)[1]:
+            case = apply(case, line)
+            world.ledger.append(Change(line, case))
+    return world
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return FolderVault(tmp_path / "evidence")
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    return FileSigner(tmp_path / "key")
+
+
+@pytest.fixture
+def signed(world: World, vault: Vault, signer: Signer) -> Ports:
+    """Signed after 12, after 22 minutes, and at the end."""
+    for minutes in (12, 22, 60):
+        world.clock._now = NOW + timedelta(minutes=minutes)
+        checkpoint(world.ports, vault, signer)
+    return world.ports
+
+
+def rewrite(ledger: MemoryLedger, first: int, lines: list[Transition]) -> None:
+    """What somebody does who may write to the table: change a line, and make chain and head right again."""
+    told = lines[: first - 1]
+    case = Remediation(NODE, Control.PATCH)
+    for line in told:
+        case = apply(case, line)
+    for line in lines[first - 1 :]:
+        changed = replace(line, previous=case.hash, because=f"{line.because}!", hash="")
+        changed = replace(changed, hash=link(case.hash, changed.to_json()))
+        case = apply(case, changed)
+        told.append(changed)
+    put(ledger, case, told)
+
+
+def put(ledger: MemoryLedger, case: Remediation, lines: list[Transition]) -> None:
+    ledger._trails[case.id] = lines
+    ledger._heads[case.id] = case
+    ledger._whose = {turn: case if one.id == case.id else one for turn, one in ledger._whose.items()}
+
+
+def proved(ports: Ports, vault: Vault, signer: Signer) -> tuple[str, ...]:
+    return verify(ports.ledger, ports.clock.now(), vault=vault, signer=signer).faults
+
+
+def test_what_was_signed_is_whole(signed: Ports, vault: Vault, signer: Signer) -> None:
+    found = verify(signed.ledger, signed.clock.now(), vault=vault, signer=signer)
+    assert (found.faults, found.notes, found.checkpoints, found.remediations, found.lines) == ((), (), 3, 2, 42)
+    late = verify(signed.ledger, signed.clock.now() + timedelta(hours=3), vault=vault, signer=signer)
+    assert "what came later is not signed" in late.notes[0]
+    assert "signatures were not checked" in verify(signed.ledger, signed.clock.now()).notes[0]
+
+
+@pytest.mark.parametrize("first", [1, 5, 11, 12, 21, 30, 40])
+def test_a_trail_that_was_rewritten_with_its_chain_and_head_is_found(
+    signed: Ports, vault: Vault, signer: Signer, first: int
+) -> None:
+    ledger = signed.ledger
+    assert isinstance(ledger, MemoryLedger)
+    rewrite(ledger, first, ledger.trail(f"{NODE.account}.{NODE.region}.{NODE.id}.patch"))
+    assert verify(ledger, signed.clock.now()).faults == (), "the chain alone cannot tell"
+    (found,) = proved(signed, vault, signer)
+    low, high = (1, 11) if first <= 11 else (12, 21) if first <= 21 else (22, 40)
+    assert f"line between {low} and {high} was rewritten" in found
+
+
+@pytest.mark.parametrize("left", [0, 1, 10, 11, 20, 39])
+def test_a_tail_that_was_cut_with_its_head_is_found(signed: Ports, vault: Vault, signer: Signer, left: int) -> None:
+    ledger = signed.ledger
+    assert isinstance(ledger, MemoryLedger)
+    identity = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
+    lines = ledger.trail(identity)[:left]
+    case = Remediation(NODE, Control.PATCH)
+    for line in lines:
+        case = apply(case, line)
+    put(ledger, case, lines)
+    if not left:
+        del ledger._heads[identity], ledger._trails[identity]
+    assert verify(ledger, signed.clock.now()).faults == (), "the chain alone cannot tell"
+    (found,) = proved(signed, vault, signer)
+    assert f"{identity}: line {left + 1} is gone: checkpoint" in found
+
+
+def test_a_checkpoint_that_was_changed_removed_or_signed_by_another_is_named(
+    signed: Ports, vault: Vault, signer: Signer, tmp_path: Path
+) -> None:
+    assert isinstance(vault, FolderVault)
+    place = vault._path / name_of(2)
+    whole = place.read_bytes()
+    place.write_bytes(whole.replace(b'"count":1', b'"count":7'))
+    assert "checkpoint 2: its signature is not that of" in proved(signed, vault, signer)[0]
+    made, _ = opened(whole)
+    other = FileSigner(tmp_path / "other")
+    forged = replace(made, key=other.key)
+    place.write_bytes(sealed(forged, other.sign(forged.digest)))
+    assert "signed by file/" in proved(signed, vault, signer)[0]
+    place.unlink()
+    assert proved(signed, vault, signer) == (f"checkpoint 2: {name_of(2)} is missing",)
+    place.write_bytes(whole)
+    (vault._path / name_of(3)).unlink()
+    assert proved(signed, vault, signer) == (f"checkpoint 3: {name_of(3)} is missing",), "the ledger knows of three"
+
+
+def test_a_list_of_heads_that_was_changed_is_named(signed: Ports, vault: Vault, signer: Signer) -> None:
+    assert isinstance(vault, FolderVault)
+    (place,) = (vault._path / "checkpoints").glob("0000000002-*")
+    place.write_bytes(gzip.compress(gzip.decompress(place.read_bytes()).replace(b"21", b"20")))
+    assert proved(signed, vault, signer) == ("checkpoint 2: its list of heads is not the one that it signs",)
+
+
+def test_the_journal_is_signed_too(world: World, vault: Vault, signer: Signer) -> None:
+    subject = subject_of(Kind.PAUSE, "all")
+    world.ledger.enter(entry(None, subject, "paused", because="x", actor="op", now=NOW))
+    world.clock._now = NOW + timedelta(hours=1)
+    checkpoint(world.ports, vault, signer)
+    del world.ledger._journal[subject]
+    (found,) = proved(world.ports, vault, signer)
+    assert found.startswith("journal pause/all: line 1 is gone: checkpoint 1")
+
+
+def test_two_runs_at_once_sign_one_checkpoint(signed: Ports, vault: Vault, signer: Signer) -> None:
+    with pytest.raises(Stale):
+        checkpoint(signed, vault, signer)
+    vault.put("checkpoints/x", b"1", locked=True)
+    with pytest.raises(Denied):
+        vault.put("checkpoints/x", b"2", locked=True)
+
+
+# --- the export -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(signed: Ports, vault: Vault) -> Vault:
+    signed.clock._now = NOW + timedelta(days=2)  # type: ignore[attr-defined]
+    days = list(export(signed, vault))
+    assert [day["lines"] for day in days if day["lines"]] == [42] and all(day["final"] for day in days)
+    assert sum(day["written"] for day in export(signed, vault)) == 0, "the same again changes nothing"
+    return vault
+
+
+def test_an_export_is_whole_by_itself_and_against_the_ledger(signed: Ports, exported: Vault, signer: Signer) -> None:
+    found = verify_export(exported, signer, ledger=signed.ledger)
+    assert (found.faults, found.remediations, found.checkpoints) == ((), 2, 3)
+
+
+DAY = NOW.date()
+FILE = lines_of(DAY, NODE.account)
+
+
+def edit(lines: list[Any]) -> list[Any]:
+    return [{**line, "because": "x"} if line["number"] == 7 and line["remediation"].count(NODE.id) else line
+            for line in lines]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (edit, f"{NODE.id}.patch: line 7 was changed after it was written (day={DAY})"),
+        (
+            lambda lines: [line for line in lines if line["number"] != 7],
+            "line 7 is missing; line 8 stands in its place",
+        ),
+        (lambda lines: [*lines[:20], lines[21], lines[20], *lines[22:]], "is missing; line"),
+        (lambda lines: lines[:-1], f"{NODE.id}.patch: line 40 is gone: checkpoint 3"),
+    ],
+)
+def test_an_export_that_was_changed_with_its_manifest_is_found(
+    exported: Vault, signer: Signer, change: Callable[[list[Any]], list[Any]], says: str
+) -> None:
+    lines = change([json.loads(line) for line in gzip.decompress(exported.get(FILE) or b"").splitlines()])
+    body = gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode())
+    exported.put(FILE, body)
+    naive = verify_export(exported, signer).faults
+    assert any(f"{FILE}: the file is not the one that its manifest names" in one for one in naive)
+    name = f"trail/day={DAY}/manifest.json"
+    manifest = json.loads(exported.get(name) or b"")
+    import hashlib
+
+    known = {"lines": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
+    exported.put(name, json.dumps({**manifest, "lines": len(lines), "accounts": {NODE.account: known}}).encode())
+    faults = verify_export(exported, signer).faults
+    assert len(faults) == 1 and says in faults[0], faults
+
+
+def test_a_day_a_file_or_the_journal_that_is_missing_is_named(exported: Vault, signer: Signer) -> None:
+    assert isinstance(exported, FolderVault)
+    (exported._path / FILE).rename(exported._path / "elsewhere")
+    assert any(one.startswith(f"{FILE}: the file is missing") for one in verify_export(exported, signer).faults)
+    (exported._path / "elsewhere").rename(exported._path / FILE)
+    (exported._path / "service" / "journal.jsonl.gz").unlink()
+    assert "service/journal.jsonl.gz: the file is missing" in verify_export(exported, signer).faults
+
+
+def test_lines_that_the_day_index_has_not_got_yet_are_waited_for(signed: Ports, tmp_path: Path) -> None:
+    class Behind(MemoryLedger):
+        def day(self, day: Any) -> Iterator[Transition]:
+            return (line for line in signed.ledger.day(day) if line.number != 7)
+
+    with pytest.raises(Temporary, match="left out a line before line 8"):
+        packed(Behind().day(DAY))
+
+
+# --- AWS ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aws() -> Iterator[tuple[BucketVault, KmsSigner, Any]]:
+    with mock_aws():
+        s3, kms = (boto3.client(name, region_name="eu-west-1") for name in ("s3", "kms"))
+        s3.create_bucket(Bucket="evidence", ObjectLockEnabledForBucket=True,
+                         CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})  # fmt: skip
+        key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        clock = MemoryClock(NOW)
+        yield BucketVault("evidence", clock, client=lambda: s3), KmsSigner(key, client=lambda: kms), s3
+
+
+def test_a_bucket_and_a_kms_key_do_what_folder_and_file_do(world: World, aws: tuple[Any, ...]) -> None:
+    vault, signer, s3 = aws
+    world.clock._now = NOW + timedelta(hours=1)
+    made = checkpoint(world.ports, vault, signer)
+    assert verify(world.ledger, world.clock.now(), vault=vault, signer=signer).faults == ()
+    held = s3.head_object(Bucket="evidence", Key=made.name)
+    assert held["ObjectLockMode"] == "COMPLIANCE"
+    assert held["ObjectLockRetainUntilDate"] == NOW + timedelta(days=2557)
+    body = vault.get(made.name)
+    assert vault.get("checkpoints/none") is None and body is not None
+    vault.put(made.name, body, locked=True)
+    with pytest.raises(Denied, match="is there already"):
+        vault.put(made.name, b"other", locked=True)
+    assert not signer.verify(signer.key, signer.algorithm, made.digest, b"not a signature")
+    assert not signer.verify("another", signer.algorithm, made.digest, signer.sign(made.digest))
+    world.clock._now = NOW + timedelta(days=2)
+    assert sum(day["written"] for day in export(world.ports, vault)) > 0
+    assert verify_export(vault, signer, ledger=world.ledger).faults == ()
