@@ -136,6 +136,7 @@ READS: dict[str, Callable[[Asked], Told | None]] = {
     "remediation": lambda asked: lookup.remediation(asked.ports.ledger, asked.path["identity"]),
     "node": _node,
     "whynot": _whynot,
+    "approvals": lambda asked: {"approvals": lookup.approvals(asked.ports)},
     "fleet": lambda asked: history.fleet(asked.past, asked.at, asked.where, **asked.page),
     "diff": lambda asked: history.diff(asked.past, asked.since, asked.at, asked.where, **asked.page),
     "search": _search,

@@ -47,6 +47,7 @@ OBJECTS: dict[str, dict[str, str]] = {
 _HEAD = {"at": "string", "filters": "object"}
 _ONE = {**_SUMMARY, "decision": "object", "plan": "object", "trail": "array:Line"}
 _PAUSED = {"paused": "object?"}
+_RECEIPT = {"status": "string", "because": "string", "remediation": "string?", "state": "string?", "due": "string?"}
 
 ANSWERS: dict[str, dict[str, str]] = {
     "health": {"ledger": "string", "paused": "string?", "policies": "string?", "policy_trouble": "string?"},
@@ -56,6 +57,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "remediation": _ONE,
     "node": {"node": "string", "intact": "boolean", "trail": "array:Line"},
     "whynot": {"at": "string", "remediations": "array:Wait", "next": "string?"},
+    "approvals": {"approvals": "array:Summary"},
     "fleet": {**_HEAD, "total": "integer", "states": "object", "groups": "array", "remediations": "array:Point",
               "next": "string?"},
     "diff": {**_HEAD, "since": "string", "changed": "integer", "moves": "array:Move", "remediations": "array:Moved",
@@ -72,6 +74,7 @@ ANSWERS: dict[str, dict[str, str]] = {
                "checkpoints": "integer", "signed_until": "string?", "notes": "array"},
     "openapi": {"openapi": "string", "paths": "object"},
     "pause": _PAUSED, "resume": {**_PAUSED, "was": "object?"}, "evaluate": _ONE, "acknowledge": _ONE,
+    "approve": _RECEIPT, "reject": _RECEIPT,
 }  # fmt: skip
 
 ERRORS = {400: "What was asked cannot be read.", 403: "The caller is not known, or may not do this.",

@@ -103,6 +103,7 @@ ROUTES = (
     Route("GET", "/nodes/{account}/{region}/{node}", "node", "The trail of one node.", errors=(400, 404)),
     Route("GET", "/whynot", "whynot", "All that is not being remediated, with reason and next moment.",
           (_STATE, _LIMIT_, _AFTER)),
+    Route("GET", "/approvals", "approvals", "What waits for somebody's yes, the one that ends first at the head."),
     Route("GET", "/fleet", "fleet", "The fleet as it was at a moment.", (_AT, *_FILTERS, _LIMIT_, _AFTER),
           errors=(400, 422)),
     Route("GET", "/fleet/diff", "diff", "What differs between two moments.",
@@ -131,8 +132,11 @@ ROUTES = (
           body=(_REASON,), errors=(400, 403, 404, 409, 422)),
     Route("POST", "/remediations/{identity}/acknowledge", "acknowledge", "Note that a person has seen it.",
           body=(_REASON,), errors=(400, 403, 404, 409, 422)),
+    Route("POST", "/remediations/{identity}/approve", "approve", "Say yes, if the policy asks and lets the caller.",
+          body=(_REASON,), errors=(400, 403, 404, 409, 422)),
+    Route("POST", "/remediations/{identity}/reject", "reject", "Say no: it stays a person's turn.",
+          body=(_REASON,), errors=(400, 403, 404, 409, 422)),
 )  # fmt: skip
-"""Approve and reject come with the verb that does them."""
 
 
 def read(parameters: tuple[Parameter, ...], given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from chalice.app import BadRequestError, Request, Response
 
 from chalicelib import act, lookup, wiring
 from chalicelib.answers import READS, Asked, TooLarge
+from chalicelib.approve import approve, reject
 from chalicelib.core.chain import digest
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.history import SCHEMA_VERSION
@@ -139,6 +140,18 @@ def _resume(ports: Ports, actor: str, _: Mapping[str, Any], body: Mapping[str, A
     return lambda: (200, act.resume(ports, actor, body["reason"]))
 
 
+def _answered(deed: Callable[..., Any]) -> Callable[..., Deed]:
+    """Approving and rejecting tell what became of it: `refused` means that nothing was written."""
+
+    def made(ports: Ports, actor: str, path: Mapping[str, Any], body: Mapping[str, Any], key: str) -> Deed:
+        identity = path["identity"]
+        if ports.ledger.head(identity) is None:
+            raise Missing(f"nothing is recorded about {identity}")
+        return lambda: (200, deed(ports, identity, by=actor, because=body["reason"]).to_json())
+
+    return made
+
+
 def _on_one(deed: Callable[..., Any]) -> Callable[..., Deed]:
     def made(ports: Ports, actor: str, path: Mapping[str, Any], body: Mapping[str, Any], key: str) -> Deed:
         identity = path["identity"]
@@ -156,4 +169,5 @@ def _on_one(deed: Callable[..., Any]) -> Callable[..., Deed]:
 
 _DEEDS: dict[str, Callable[..., Deed]] = {
     "pause": _pause, "resume": _resume, "evaluate": _on_one(act.reevaluate), "acknowledge": _on_one(act.acknowledge),
+    "approve": _answered(approve), "reject": _answered(reject),
 }  # fmt: skip

@@ -27,9 +27,9 @@ class Settings:
     `execution_role` acts for a schedule in every member, `administration_role` in the hub.
     `config_rules`, with commas between them, are the Config rules whose remediation action asks us.
     `bus` is the event bus that hears reminders; without one they stand in the log only. Evidence lies in
-    `evidence_bucket`, or beside the embedded ledger, and is signed by the KMS key `signing_key`; checkpoints are locked
-    for `evidence_days` in Object Lock's mode `evidence_lock`. With `cognito`, the ARN of a user pool, the REST API asks
-    that pool who calls instead of IAM.
+    `evidence_bucket`, or beside the embedded ledger, and is signed by the KMS key `signing_key`. The bucket's default
+    retention locks it; `evidence_days` locks checkpoints for so many days, in Object Lock's mode `evidence_lock`.
+    With `cognito`, the ARN of a user pool, the REST API asks that pool who calls instead of IAM.
     """
 
     table: str = "patchwarden"
@@ -46,7 +46,7 @@ class Settings:
     config_rules: str | None = None
     evidence_bucket: str | None = None
     evidence_lock: str = "COMPLIANCE"
-    evidence_days: str = "2557"
+    evidence_days: str | None = None
     signing_key: str | None = None
     cognito: str | None = None
 
@@ -224,7 +224,7 @@ def vault(settings: Settings) -> Vault | None:
         return FolderVault(Path(settings.sqlite).with_suffix(".evidence"))
     if not settings.evidence_bucket:
         return None
-    days = int(settings.evidence_days)
+    days = int(settings.evidence_days) if settings.evidence_days else None
     return BucketVault(settings.evidence_bucket, clock(), mode=settings.evidence_lock, days=days)
 
 

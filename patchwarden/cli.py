@@ -19,8 +19,8 @@ from patchwarden import (
     scheduling,  # noqa: F401  (it joins a group)
 )
 from patchwarden.approving import approvals, approve, reject
-from patchwarden.baseline_commands import baseline
 from patchwarden.auditing import audit
+from patchwarden.baseline_commands import baseline
 from patchwarden.doctor.commands import doctor
 from patchwarden.exceptions import config
 from patchwarden.pausing import pause, resume

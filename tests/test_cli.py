@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 
 from chalicelib import wiring
 from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.remediations import Cause
+from chalicelib.record import record
 from patchwarden import cli as command_line
 from patchwarden.cli import cli, main
 from patchwarden.demo import run
@@ -195,3 +197,74 @@ def test_a_scope_that_nobody_knows_pauses_nothing(ledger: Path, words: list[str]
 def test_it_runs_as_a_module() -> None:
     ran = subprocess.run([sys.executable, "-m", "patchwarden", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0 and ran.stdout.startswith("patchwarden, version")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["fleet", "--at", "yesterday"], 2, "yesterday is no moment: write 2026-06-30"),
+        (["search", "--since", "5 minutes"], 2, "or a span such as 24h"),
+        (["search", "--after", "x"], 2, "is no cursor"),
+        (["diff", "--since", "2026-11-30", "--at", "2026-11-24"], 2, "the span ends before it begins"),
+        (["decisions", "abc"], 2, "at least the first 8 hex digits"),
+        (["report", "--out", "x.doc"], 2, "must end in .html, .pdf"),
+        (["verify", "--against-ledger"], 2, "goes with --export DIR"),
+        (["fleet", "--export", "."], 1, "holds no export"),
+        (["shwo"], 2, "show"),
+    ],
+)
+def test_a_slip_in_an_audit_has_its_code_and_its_remedy(ledger: Path, words: list[str], code: int, says: str) -> None:
+    found = CliRunner().invoke(cli, ["--ledger", str(ledger), "audit", *words])
+    told = found.stderr or str(found.exception)
+    assert says in told
+    assert found.exit_code == code
+
+
+def copied(ledger: Path, copy: Path) -> Path:
+    with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return copy
+
+
+def test_an_audit_gives_the_same_figures_from_the_ledger_and_from_its_export(ledger: Path, tmp_path: Path) -> None:
+    ledger = copied(ledger, tmp_path / "copy.sqlite")
+    assert call("--ledger", ledger, "audit", "checkpoint").exit_code == 0
+    assert call("--ledger", ledger, "audit", "export", "--out", tmp_path / "out").exit_code == 0
+    again = call("--ledger", ledger, "audit", "export", "--out", tmp_path / "out")
+    assert "0 files were new or other than before" in again.stderr
+    for words in (["fleet", "--at", "2026-11-24"], ["diff", "--since", "2026-11-24"], ["durations"], ["sla"],
+                  ["exemptions"], ["search", "--since", "7d", "--limit", "500"]):  # fmt: skip
+        one, two = (call("--ledger", ledger, "audit", *words, *more, "-o", "json") for more in
+                    ([], ["--export", str(tmp_path / "out")]))  # fmt: skip
+        assert one.exit_code == two.exit_code == 0, one.stderr + two.stderr
+        assert json.loads(one.stdout) == json.loads(two.stdout), words
+        assert json.loads(one.stdout)["schema_version"] == 1
+    checked = call("--ledger", ledger, "audit", "verify", "--export", tmp_path / "out", "--against-ledger")
+    assert checked.exit_code == 0 and "1 checkpoints hold up to" in checked.stdout
+
+
+@pytest.mark.parametrize("ending", ["html", "pdf", "csv", "json", "ocsf.jsonl"])
+def test_a_report_is_printed_and_hostile_text_stays_text(ledger: Path, tmp_path: Path, ending: str) -> None:
+    copy, out = copied(ledger, tmp_path / "copy.sqlite"), tmp_path / f"report.{ending}"
+    ports = wiring.local(str(copy))
+    case = next(case for case in ports.ledger.all_heads() if case.state == "ticketed")
+    hostile = '=HYPERLINK("http://x")<script>alert(1)</script>\u202e\u65e5'
+    record(ports, case, Cause.TICKETED, hostile)
+    found = call("--ledger", copy, "audit", "report", "--out", out)
+    assert found.exit_code == 0, found.stderr
+    raw = out.read_bytes()
+    if ending == "pdf":
+        assert raw.startswith(b"%PDF")
+        return
+    text = raw.decode()
+    assert case.id in text
+    if ending == "html":
+        assert "<script" not in text and "&lt;script&gt;" in text and "whole, in order and unchanged" in text
+    if ending == "csv":
+        cells = {cell for row in csv.reader(io.StringIO(text)) for cell in row}
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+        assert any(cell.startswith("'=HYPERLINK") for cell in cells)
+    if ending == "ocsf.jsonl":
+        findings = [json.loads(line) for line in text.splitlines()]
+        assert {(one["class_uid"], one["type_uid"] // 100) for one in findings} == {(2003, 2003)}
+        assert len(findings) == len(list(ports.ledger.all_heads()))

@@ -250,7 +250,6 @@ def test_an_export_that_was_changed_with_its_manifest_is_found(
     assert any(f"{FILE}: the file is not the one that its manifest names" in one for one in naive)
     name = f"trail/day={DAY}/manifest.json"
     manifest = json.loads(exported.get(name) or b"")
-    import hashlib
 
     known = {"lines": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
     exported.put(name, json.dumps({**manifest, "lines": len(lines), "accounts": {NODE.account: known}}).encode())
@@ -287,7 +286,7 @@ def aws() -> Iterator[tuple[BucketVault, KmsSigner, Any]]:
                          CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})  # fmt: skip
         key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
         clock = MemoryClock(NOW)
-        yield BucketVault("evidence", clock, client=lambda: s3), KmsSigner(key, client=lambda: kms), s3
+        yield BucketVault("evidence", clock, days=2557, client=lambda: s3), KmsSigner(key, client=lambda: kms), s3
 
 
 def test_a_bucket_and_a_kms_key_do_what_folder_and_file_do(world: World, aws: tuple[Any, ...]) -> None:

@@ -179,7 +179,7 @@ class ExportedPast:
         account = f"account={blank(remediation)['account']}" if remediation.count(".") >= 3 else ""
         files = [file for (day,) in days
                  for file in sorted((self._path / "trail" / f"day={day}" / account).glob("*.jsonl.gz"))]  # fmt: skip
-        lines = [line for file in files for line in _read(file) if line.remediation == remediation]
+        lines = [line for file in files for line in _read(file, having=remediation) if line.remediation == remediation]
         return sorted(lines, key=lambda line: line.number)
 
     def publications(self) -> list[Publication]:
@@ -190,10 +190,11 @@ class ExportedPast:
             return [Publication.from_json(json.loads(line)) for line in text]
 
 
-def _read(file: Path) -> Iterator[Transition]:
+def _read(file: Path, having: str = "") -> Iterator[Transition]:
     with gzip.open(file, "rt", encoding="utf-8") as text:
         for line in text:
-            yield Transition.from_json(json.loads(line))
+            if having in line:
+                yield Transition.from_json(json.loads(line))
 
 
 def _folded(

@@ -50,13 +50,13 @@ class FolderVault:
 class BucketVault:
     """The port `Vault` in a versioned bucket with Object Lock; the client is made when it is first used.
 
-    What is locked is put only if nothing has its name, and kept for `days` in `mode`: GOVERNANCE lets who holds
-    s3:BypassGovernanceRetention shorten that, COMPLIANCE lets nobody.
+    What is locked is put only if nothing has its name, and kept for `days` in `mode`, or without `days` as the bucket's
+    default retention says: GOVERNANCE lets who holds s3:BypassGovernanceRetention shorten that, COMPLIANCE nobody.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
     """
 
     def __init__(
-        self, bucket: str, clock: Clock, *, mode: str = "COMPLIANCE", days: int = 2557,
+        self, bucket: str, clock: Clock, *, mode: str = "COMPLIANCE", days: int | None = None,
         client: Callable[[], Any] | None = None,
     ) -> None:  # fmt: skip
         self._bucket, self._clock, self._mode, self._days = bucket, clock, mode, days
@@ -64,8 +64,10 @@ class BucketVault:
         self._connected: Any = None
 
     def put(self, name: str, body: bytes, *, locked: bool = False) -> None:
-        until = self._clock.now() + timedelta(days=self._days)
-        held = {"IfNoneMatch": "*", "ObjectLockMode": self._mode, "ObjectLockRetainUntilDate": until} if locked else {}
+        held: dict[str, Any] = {"IfNoneMatch": "*"} if locked else {}
+        if locked and self._days:
+            until = self._clock.now() + timedelta(days=self._days)
+            held |= {"ObjectLockMode": self._mode, "ObjectLockRetainUntilDate": until}
         try:
             self._ask("put_object", Key=name, Body=body, ChecksumAlgorithm="SHA256", **held)
         except Refusal as refusal:

@@ -369,6 +369,21 @@ class TestWork:
         assert len(list(ledger.work([State.GONE]))) == 5
 
 
+class TestPage:
+    def test_pages_follow_one_another_by_turn_and_hold_each_case_once(self, ledger: Ledger) -> None:
+        for index in range(7):
+            sets = due(NOW + timedelta(minutes=index % 3), priority=index) if index % 2 else {}
+            written(ledger, fresh(index), Cause.QUEUED if index < 5 else Cause.TICKETED, sets=sets)
+        found, after = list[str](), None
+        while page := ledger.page(State, after=after, limit=2):
+            assert len(page) <= 2
+            found += [case.turn for case in page]
+            after = page[-1].turn
+        assert found == sorted(case.turn for case in ledger.all_heads()) and len(found) == 7
+        assert len(ledger.page([State.TICKETED], after=None, limit=50)) == 2
+        assert ledger.page([], after=None, limit=5) == ledger.page(State, after="~~", limit=5) == []
+
+
 class TestDay:
     def test_a_day_holds_its_own_lines_in_order_of_time(self, ledger: Ledger) -> None:
         midnight = datetime(2026, 11, 24, tzinfo=UTC)
