@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from chalicelib import lookup, wiring
+from chalicelib import proof, wiring
 from chalicelib.adapters.baselines import PatchBaselines
 from chalicelib.adapters.inventory import AwsInventory
 from chalicelib.adapters.memory import MemoryClock, MemoryLedger
@@ -82,7 +82,7 @@ def test_it_is_applied_everywhere_once_and_kept_in_the_journal(world: World, dir
     assert (entry.actor, entry.what) == ("ann", "applied") and entry.because.startswith("CHG-1: create linux")
     kept = entry.value["baselines"]["linux"]
     assert (kept["groups"], kept["default"]) == (["dev-default", "prod-default"], True)
-    assert lookup.verify(ledger, world.sim.clock.now()).faults == ()
+    assert proof.verify(ledger, world.sim.clock.now()).faults == ()
 
 
 def test_a_change_is_shown_as_a_diff_asked_about_and_made_in_place(world: World, directory: Path) -> None:
