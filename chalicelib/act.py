@@ -8,11 +8,12 @@ from typing import Any
 
 from chalicelib.core.chain import digest
 from chalicelib.core.errors import Stale
-from chalicelib.core.journal import Entry, Kind, entry, subject_of
 from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.pauses import ALL
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.intake import again
-from chalicelib.ports import Ledger, Pause, Ports
+from chalicelib.pause import begin, end
+from chalicelib.ports import Ledger, Ports
 from chalicelib.record import record
 
 TRIES = 3
@@ -51,28 +52,14 @@ def once(
 
 
 def pause(ports: Ports, actor: str, reason: str, until: datetime | None) -> Told:
-    """Start nothing new anywhere: `{paused: {by, reason, since, until}}`. The journal keeps who and why."""
-    made = Pause(by=actor, reason=reason, since=ports.clock.now(), until=until)
-    _enter(ports, "paused", reason, actor, made.to_json())
-    ports.ledger.set_pause(made)
-    return {"paused": made.to_json()}
+    """Start nothing new anywhere: `{paused: {scope, by, reason, since, until}}`. The journal keeps who and why."""
+    return {"paused": begin(ports, ALL, by=actor, reason=reason, until=until).to_json()}
 
 
 def resume(ports: Ports, actor: str, reason: str) -> Told:
     """Let starts go on: `{paused: None, was: {...} or None}`."""
-    was = ports.ledger.pause()
-    if was:
-        _enter(ports, "resumed", reason, actor, {})
-        ports.ledger.set_pause(None)
+    was = end(ports, ALL, by=actor, reason=reason)
     return {"paused": None, "was": was.to_json() if was else None}
-
-
-def _enter(ports: Ports, what: str, because: str, actor: str, value: Told) -> Entry:
-    subject = subject_of(Kind.PAUSE, "all")
-    line = entry(ports.ledger.entry(subject), subject, what, because=because, actor=actor, now=ports.clock.now(),
-                 value=value)  # fmt: skip
-    ports.ledger.enter(line)
-    return line
 
 
 def acknowledge(ports: Ports, identity: str, actor: str, note: str, key: str) -> Remediation | None:

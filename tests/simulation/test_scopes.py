@@ -14,8 +14,8 @@ from chalicelib.core.errors import Temporary
 from chalicelib.core.guards import Room
 from chalicelib.core.journal import Kind
 from chalicelib.core.remediations import State
-from chalicelib.lookup import verify
 from chalicelib.ports import Ports
+from chalicelib.proof import verify
 from patchwarden.simulate.run import Simulated, Visit
 from patchwarden.simulate.world import Run, moment
 from tests.simulation.test_seeds import Refusing

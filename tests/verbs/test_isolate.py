@@ -12,8 +12,9 @@ from chalicelib.core.journal import Kind
 from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import State
 from chalicelib.dispatch import Round, dispatch
-from chalicelib.lookup import health, status, verify
+from chalicelib.lookup import health, status
 from chalicelib.ports import Ports
+from chalicelib.proof import verify
 from chalicelib.sweep import sweep
 from tests.sets import NODE
 from tests.verbs.conftest import Broken, World

@@ -16,8 +16,9 @@ from chalicelib.core.pauses import ALL
 from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
-from chalicelib.lookup import health, status, verify
+from chalicelib.lookup import health, status
 from chalicelib.ports import Invocation
+from chalicelib.proof import verify
 from chalicelib.sweep import sweep
 from tests.sets import NODE, policy, policy_set, tag
 from tests.verbs.conftest import Broken, World, execution_event
