@@ -190,6 +190,7 @@ def loaded(rules: list[Rule]) -> PolicySet:
         "version": VERSION,
         "settings": {
             "linger": 300, "verify_within": 7200, "executions_per_location": 10, "freezes": [], "documents": [],
+            "surge": None,
             "scope": {"accounts": ["111122223333"], "regions": ["eu-west-1"]}, "windows": {},
         },
         "policies": [in_ours(number, rule) for number, rule in enumerate(rules)], "schedules": [],
@@ -198,12 +199,12 @@ def loaded(rules: list[Rule]) -> PolicySet:
 
 
 def in_ours(number: int, rule: Rule) -> dict[str, Any]:
-    limits = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None}
+    limits = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None, "error_budget": None}
     then = {
         "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
         "reboot": "if-needed", "attempts": 3, "cooldown": 1800, "stopped": "wait", "snapshot": False, "limits": limits,
         "document": None, "until": None, "reason": None, "approved": None,
-        "approval": None,
+        "approval": None, "waves": [],
     }  # fmt: skip
     return {
         "id": f"p{number:05}", "title": "measured", "owner": "bench@example.com", "band": "standard", "mode": "enforce",

@@ -524,7 +524,7 @@ def policies(places: list[Location]) -> PolicySet:
     now = next(each for each in packed["policies"] if each["id"] == "dev-now")
     scope = {"accounts": sorted({place.account for place in places}), "regions": list(REGIONS)}
     then = {**now["then"], "limits": {**now["then"]["limits"], "max_per_hour": None, "per_group": None}}
-    changed = {"linger": LINGER, "executions_per_location": PER_LOCATION, "scope": scope}
+    changed = {"linger": LINGER, "executions_per_location": PER_LOCATION, "scope": scope, "surge": None}
     document = {
         **{name: value for name, value in packed.items() if name != "digest"},
         "schedules": [],

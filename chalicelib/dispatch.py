@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
-from chalicelib import isolate, pause
+from chalicelib import budget, guard, isolate, pause, surge, wave
 from chalicelib.core.decisions import closed
 from chalicelib.core.errors import Barred, Denied, PolicyError, Temporary
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, groups_of
@@ -20,6 +20,7 @@ from chalicelib.core.plans import (
     Plan,
     groups,
 )
+from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Remediation, State
 from chalicelib.core.turns import in_turn
 from chalicelib.intake import again, in_force
@@ -79,16 +80,18 @@ def dispatch(ports: Ports) -> Round:
         due = list(ports.ledger.work([State.QUEUED]))
         in_time = each(ports, due, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
         queued = [case for case in in_time if case.state is State.QUEUED]
-        waiting = [case for case in queued if not brake.on(case)]
-        leaving = in_turn(groups(waiting, now=begun, linger=settings.linger), itemgetter(0), itemgetter(2), begun)
-        room = Room.of(ports.ledger.work(ACTIVE), ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
+        asked, active = {case.id for case in in_time}, list(ports.ledger.work(ACTIVE))
+        there = _There.of(queued, [case for case in due if case.id not in asked], active, brake, degraded)
+        free, kept = _guarded(ports, policies, there)
+        leaving = in_turn(groups(free, now=begun, linger=settings.linger), itemgetter(0), itemgetter(2), begun)
+        room = Room.of(active, ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
                        settings.executions_per_location, _sizes(ports, leaving))  # fmt: skip
         admitted, held = admit(leaving, room, begun)
         for one in held:
             hold(ports, one)
         pace = Pace(begun)
-        turns = _probing(admitted, aside)
-        made = each(ports, turns, lambda one: _launch(ports, one, room, pace), degraded)
+        made = each(ports, _probing(admitted, aside), lambda one: _launch(ports, one, room, pace), degraded)
+        _told(ports, kept, degraded, begun + PATIENCE)
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
         for account in {batch.location.account for batch in started} & aside.keys():
@@ -99,7 +102,7 @@ def dispatch(ports: Ports) -> Round:
             isolate.settle_tickets(ports, settings.locations)
         pause.tell(ports, brake)
         stopped = _paused(ports, queued, brake, pace)
-        return Round(woken, members, len(started), len(held) + stopped, brake.everything, _names(degraded))
+        return Round(woken, members, len(started), len(held) + len(kept) + stopped, brake.everything, _names(degraded))
 
 
 def _sizes(ports: Ports, leaving: Iterable[tuple[Location, Plan, list[Remediation]]]) -> dict[str, int]:
@@ -163,6 +166,59 @@ def _paused(ports: Ports, queued: Iterable[Remediation], brake: Brake, pace: Pac
             break
         hold(ports, Held(case, pause.HELD, because))
     return len(held)
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """What the guards look at: what may leave now, all that is queued, what is in work, and who is `stuck`.
+
+    What is paused, or does not answer, cannot start, but it counts in a wave and in a surge all the same. `stuck` is
+    whom a pause or an account that refuses us keeps: no canary, and no choice of a wave, waits for them.
+    """
+
+    waiting: list[Remediation]
+    queued: list[Remediation]
+    active: list[Remediation]
+    stuck: frozenset[str]
+
+    @classmethod
+    def of(
+        cls, queued: list[Remediation], absent: list[Remediation], active: list[Remediation], brake: Brake,
+        degraded: Sequence[str],
+    ) -> _There:  # fmt: skip
+        """`absent`: queued where nobody answered in this round."""
+        waiting = [case for case in queued if not brake.on(case)]
+        paused = {case.id for case in queued} - {case.id for case in waiting}
+        denied = {case.id for case in absent if case.node.account in degraded}
+        return cls(waiting, [*queued, *absent], active, frozenset(paused | denied))
+
+
+def _guarded(ports: Ports, policies: PolicySet, there: _There) -> tuple[list[Remediation], list[Held]]:
+    """Part what may leave into what error budgets, waves and surges let through, and what they hold."""
+    if not there.waiting:
+        return [], []
+    standing, ceilings, everybody = guard.standing(ports), policies.settings.surge, [*there.queued, *there.active]
+    free, held = budget.hold(standing, there.waiting)
+    fit, spent = {case.id for case in free}, {one.case.id for one in held}
+    let, waits = wave.hold(ports, policies, there.queued, frozenset(case.id for case in everybody), there.stuck | spent)
+    free = [case for case in let if case.id in fit]
+    held += [one for one in waits if one.case.id in fit]
+    if ceilings:
+        standing = surge.watch(ports, ceilings, standing, everybody, free, policies.settings.locations)
+        free, kept = surge.hold(ports, ceilings, standing, free, there.stuck)
+        held += kept
+    guard.settle(ports)
+    return free, held
+
+
+def _told(ports: Ports, kept: Sequence[Held], degraded: list[str], until: datetime) -> None:
+    """Say once of each case what guard holds it; after the starts, since ten thousand lines take longer than a round.
+
+    Of one whose account is set aside by now, that is said.
+    """
+    aside = isolate.degraded(ports.ledger) if kept else {}
+    untold = (one for one in kept if one.case.node.account not in aside)
+    each(ports, untold, lambda one: hold(ports, one), degraded, until=until)
 
 
 @dataclass(slots=True)

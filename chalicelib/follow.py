@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from chalicelib import budget
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.facts import PatchState, patch_block
@@ -86,6 +87,7 @@ def _settle_all(ports: Ports, batch: Batch, execution: Execution | None) -> int:
             return count
         count = count or len(working)
         installs, scans = _evidence(ports, batch, execution, working)
+        budget.ended(ports, batch, working)
         for case in working:
             _settle_one(ports, _running(ports, case, batch), batch, execution, installs, scans)
     raise Temporary(f"batch {batch.id} has members that are written to by others all the time: come again")
@@ -189,6 +191,7 @@ def _write(
     try:
         for cause, because in verdicts:
             if cause is Cause.FAILED:
+                budget.charge(ports, case)
                 fail(ports, case, because, proof, ended)
                 return
             told = scan if cause in _PROVEN else None

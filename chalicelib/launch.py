@@ -46,7 +46,7 @@ def hold(ports: Ports, held: Held) -> None:
     """What has a next moment waits for it; what waits for room stays queued and is noted once."""
     case, because = held.case, f"held by {held.guard}: {held.because}"
     try:
-        if not _late(ports, case, because):
+        if held.told or not _late(ports, case, because):
             if held.until:
                 sets = {"due": format_moment(held.until), "held": held.guard}
                 record(ports, case, Cause.DEFERRED, held.because, sets=sets)

@@ -12,12 +12,14 @@ from chalicelib.core.chain import link
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
 from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.core.waves import Count, Progress
 from chalicelib.isolate import Degraded, degraded
 from chalicelib.pause import HELD, in_force
 from chalicelib.ports import Ledger, Ports
@@ -109,6 +111,8 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "queued": [summary(case) for case in cases if case.state is State.QUEUED][:20],
         "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:20],
         "held": _held(cases, pauses),
+        "guards": guards(ledger),
+        "rollouts": [one for one in rollouts(ledger) if one["stands"] not in ("finished", "superseded")],
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
     }  # fmt: skip
 
@@ -250,6 +254,39 @@ def whynot(
             "next": page[limit - 1].turn if len(page) > limit else None}  # fmt: skip
 
 
+def guards(ledger: Ledger, *, every: bool = False) -> list[dict[str, Any]]:
+    """What each guard that tripped holds and why; with `every`, those that were released too."""
+    lines = [line for line in ledger.subjects(Kind.GUARD) if every or line.value.get("tripped")]
+    return [
+        {"guard": line.name, "holds": bool(line.value.get("tripped")), "since": line.value.get("since"),
+         "changed": format_moment(line.at), "what": line.what, "ticket": line.value.get("ticket"),
+         "canaries": list(line.value.get("canaries", ())), "because": line.value.get("why") or line.because}
+        for line in lines
+    ]  # fmt: skip
+
+
+def rollouts(ledger: Ledger) -> list[dict[str, Any]]:
+    """Where each rollout stands: its open wave, how that fares, and what it waits for."""
+    return [_rollout(ledger, line) for line in ledger.subjects(Kind.ROLLOUT)]
+
+
+def _rollout(ledger: Ledger, line: Entry) -> dict[str, Any]:
+    progress = Progress.from_json(line.value)
+    kept = ledger.kept(line.subject)
+    count = Count.of(kept.value if kept else None, progress)
+    stands = (
+        "superseded" if line.what == "superseded"
+        else "stopped" if progress.stopped
+        else "finished" if progress.wave + 1 >= progress.waves
+        else "soaking" if progress.done
+        else "open"
+    )  # fmt: skip
+    return {"rollout": line.name, "policy": progress.policy, "number": progress.number, "stands": stands,
+            "wave": progress.wave + 1, "waves": progress.waves, "begun": format_moment(progress.begun),
+            "verified": count.verified, "failed": count.failed, "in_work": len(count.open),
+            "ticket": line.value.get("ticket"), "because": progress.stopped or line.because}  # fmt: skip
+
+
 def health(ports: Ports) -> dict[str, Any]:
     """What the service itself is like: the ledger that answers, the pause, and the policy set that decides."""
     pauses = in_force(ports.ledger, ports.clock.now())
@@ -261,6 +298,7 @@ def health(ports: Ports) -> dict[str, Any]:
             "pauses": [pause.to_json() for pause in pauses],
             "degraded": sorted(degraded(ports.ledger)),
             "policies": digest,
+            "guards": [line.name for line in ports.ledger.subjects(Kind.GUARD) if line.value.get("tripped")],
             "policy_trouble": trouble or ports.policies.trouble()}  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from chalicelib import isolate, ticket
+from chalicelib import budget, guard, isolate, surge, ticket, wave
 from chalicelib.core.decisions import overdue, unruled
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
@@ -16,7 +16,8 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.policies import PolicySet
-from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
+from chalicelib.core.surges import Tally
 from chalicelib.dispatch import each
 from chalicelib.follow import settle, verify
 from chalicelib.intake import again, in_force, take
@@ -75,13 +76,17 @@ def sweep(ports: Ports) -> Swept:
         errands = _errands(ports)
         each(ports, _unfinished(ports), lambda at: _visit(ports, at), degraded)
         places = map(_Place, settings.locations if settings else ())
-        missed = sum(each(ports, places, lambda at: _answering(ports, at.location, aside), degraded))
+        count = _Census(ports, policies)
+        missed = sum(
+            each(ports, places, lambda at: _answering(ports, at.location, count.of(at.location), aside), degraded)
+        )
         isolate.settle_tickets(ports, settings.locations if settings else ())
         each(
             ports, map(_Place, settings.locations if settings else ()), lambda at: release(ports, at.location), degraded
         )
         if isinstance(policies, PolicySet):
             _remind(ports, policies)
+            _guards(ports, policies, count)
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
         ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
                           errands=errands, degraded=list(swept.degraded))  # fmt: skip
@@ -222,28 +227,61 @@ def _remind(ports: Ports, policies: PolicySet) -> None:
                               ends=reminder.ends, days=reminder.days, because=reminder.because)  # fmt: skip
 
 
-def _answering(ports: Ports, location: Location, aside: Mapping[str, isolate.Degraded]) -> int:
+def _answering(ports: Ports, location: Location, tally: Tally | None, aside: Mapping[str, isolate.Degraded]) -> int:
     """Compare the place; an account that was set aside because it could not be read there is let back."""
-    missed, known = _fleet(ports, location), aside.get(location.account)
+    missed, known = _fleet(ports, location, tally), aside.get(location.account)
     if known and not known.starting and known.place == str(location):
         isolate.answers(ports, location.account)
     return missed
 
 
-def _fleet(ports: Ports, location: Location) -> int:
+class _Census:
+    """The count of each location that this sweep reads to its end, where the set looks for surges."""
+
+    def __init__(self, ports: Ports, policies: PolicySet | PolicyError) -> None:
+        self._asked = isinstance(policies, PolicySet) and policies.settings.surge is not None
+        self._standing = guard.standing(ports) if self._asked else {}
+        self._now = ports.clock.now()
+        self.tallies: dict[Location, Tally] = {}
+
+    def of(self, location: Location) -> Tally | None:
+        """The count to fill; it is part of the census once it is `whole`."""
+        if not self._asked:
+            return None
+        return self.tallies.setdefault(location, surge.tally(location, self._standing, self._now))
+
+
+def _guards(ports: Ports, policies: PolicySet, count: _Census) -> None:
+    """Trip what the census shows, let go what a change of policy has ended, and bring every guard's ticket."""
+    standing = guard.standing(ports)
+    surge.remember(ports, {place: tally for place, tally in count.tallies.items() if tally.whole})
+    if policies.settings.surge:
+        cases = [*ports.ledger.work([State.QUEUED]), *ports.ledger.work(ACTIVE)]
+        surge.watch(ports, policies.settings.surge, standing, cases, locations=policies.settings.locations)
+    budget.supersede(ports, standing, policies)
+    wave.supersede(ports, policies)
+    guard.settle(ports)
+
+
+def _fleet(ports: Ports, location: Location, tally: Tally | None) -> int:
     """Hold the compliance of one location against the ledger; findings that are news go through intake."""
     missed = 0
     page: list[Finding] = []
     for finding in ports.inventory.compliance(location):
         page.append(finding)
         if len(page) == PAGE:
-            missed += _compare(ports, page)
+            missed += _compare(ports, page, tally)
             page = []
-    return missed + (_compare(ports, page) if page else 0)
+    missed += _compare(ports, page, tally) if page else 0
+    if tally:
+        tally.whole = True
+    return missed
 
 
-def _compare(ports: Ports, page: list[Finding]) -> int:
+def _compare(ports: Ports, page: list[Finding], tally: Tally | None) -> int:
     heads = ports.ledger.heads([finding.remediation for finding in page])
+    if tally:
+        tally.add(page, heads)
     digest = ports.policies.active().digest
     missed = 0
     for finding in page:

@@ -23,6 +23,7 @@ from patchwarden.auditing import audit
 from patchwarden.baseline_commands import baseline
 from patchwarden.doctor.commands import doctor
 from patchwarden.exceptions import config
+from patchwarden.guarding import guard, rollout
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
     exemption_commands,
@@ -104,9 +105,15 @@ def _status_details(now: dict[str, Any]) -> None:
         what = "" if paused["scope"] == "all" else f"{escape(output.plain(paused['scope'].replace('/', ' ')))} "
         until = f"until {paused['until']}" if paused["until"] else "until somebody resumes"
         output.console().print(f"[bold red]PAUSED[/] {what}by {who} {until}: {why} ({paused['holds']} queued)")
+    for one in now["guards"]:
+        name, why = escape(output.plain(one["guard"])), escape(output.plain(one["because"]))
+        output.console().print(f"[bold red]HELD[/] by {name} since {one['since']}: {why}")
     if now["degraded"]:
         columns = ("account", "since", "tries", "probe", "holds", "ticket", "because")
         output.table(now["degraded"], columns, "Accounts that refuse us: all others go on")
+    if now["rollouts"]:
+        fields = ("rollout", "stands", "wave", "waves", "verified", "failed", "in_work", "because")
+        output.table(now["rollouts"], fields, "Rollouts in waves")
     if now["executions"]:
         output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
     if now["queued"]:
@@ -198,6 +205,8 @@ for _command in (
     audit,
     config,
     doctor,
+    guard,
+    rollout,
     policy,
     schedule,
     baseline,

@@ -127,16 +127,18 @@ class _Then:
 def _case(ports: Ports, case: Remediation, policies: PolicySet, now: datetime) -> Told:
     steps = [{"number": line.number, "at": format_moment(line.at), "cause": line.cause.value, "after": line.after.value,
               "because": line.because} for line in ports.ledger.trail(case.id)]  # fmt: skip
+    why = next((str(step["because"]) for step in reversed(steps) if str(step["because"]).startswith("held by")), None)
+    summary = {**lookup.summary(case), "held_because": why if case.held else None}
     past = newest(ports.ledger, case.node, case.control, by_policy=True)
     if past is None:
-        return {**lookup.summary(case), "decision": None, "policies": [], "steps": steps}
+        return {**summary, "decision": None, "policies": [], "steps": steps}
     detail = past.facts["detail"]
     finding = Finding(case.node, case.control, False, case.observed_at or now, Source.AGAIN, detail=detail)
     asked = Question(finding, case, past.facts, policies, now)
     closed = case.state in (State.RESOLVED, State.GONE)
     told = {**_asked(asked), "decision": None, "policies": _policies(asked)} if closed else explain(asked)
     listed = told.get("policies") or told["decision"]["policies"]
-    return {**lookup.summary(case), **told, "policies": listed, "steps": steps}
+    return {**summary, **told, "policies": listed, "steps": steps}
 
 
 def _asked(asked: Question) -> Told:
@@ -162,6 +164,7 @@ def _decision(asked: Question, decision: Decision) -> Told:
     kept = format_moment(due) if due and "due" not in decision.sets else None
     return {"cause": decision.cause.value, "because": decision.because, "action": made.get("action"),
             "policy": made.get("policy"), "window": made.get("window"), "starts": starts, "next": starts or kept,
+            "wave": made["wave"] + 1 if "wave" in made else None,
             "policies": _policies(asked)}  # fmt: skip
 
 

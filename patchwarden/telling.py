@@ -79,7 +79,7 @@ def _stands(told: Mapping[str, Any]) -> Iterator[Line]:
     yield "STATE", f"{told['state']} since {told['since']}{due}"
     yield "", told["because"]
     if told["held"]:
-        yield "held", told["held"]
+        yield "held", told["held_because"] or told["held"]
     if told["paused"]:
         scope = told["paused"]["scope"]
         what = "nothing" if scope == "all" else f"nothing of {scope.replace('/', ' ')}"

@@ -19,9 +19,9 @@ SATURDAY = {"cron": "cron(0 2 ? * SAT *)", "zone": "UTC", "duration": "4h", "sch
 _THEN = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
-    "until": None, "reason": None, "approved": None, "approval": None,
+    "until": None, "reason": None, "approved": None, "approval": None, "waves": [],
 }  # fmt: skip
-_LIMITS = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None}
+_LIMITS = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None, "error_budget": None}
 
 
 def tag(name: str, value: str) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def policy_document(*policies: dict[str, Any], **settings: Any) -> dict[str, Any
         "version": VERSION,
         "settings": {
             "linger": 300, "verify_within": 3600, "executions_per_location": 20, "freezes": [], "documents": [],
+            "surge": None,
             "scope": {"accounts": ["111122223333", "444455556666"], "regions": ["eu-west-1", "us-east-1"]},
             "windows": {"saturday": SATURDAY}, **settings,
         },

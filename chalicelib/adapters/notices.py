@@ -32,6 +32,7 @@ LEVELS = dict.fromkeys(
         "errand_without_remediation",
         "policies_refused",
         "no_policies",
+        "guard_tripped",
         "exemption_ends",
     ),
     "WARN",

@@ -15,6 +15,7 @@ from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.plans import Plan, snapshot_id
 from chalicelib.core.policies import Policy, PolicySet
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State
+from chalicelib.core.waves import wave_of
 from chalicelib.core.windows import Opening, opening
 
 _FRESH = (Source.AGAIN, Source.REQUEST)
@@ -323,6 +324,7 @@ def _made(policy: Policy | None, verdict: Verdict, policies: PolicySet, facts: M
         return {**made, "policy": None, "action": "observe"}
     here, node = (facts["account"], facts["region"]), facts.get("node", {})
     groups = [group for limit in policy.then.limits.per_group if (group := limit.group(*here, node))]
+    made |= _guarded(policy, facts)
     return {
         **made,
         "policy": policy.id,
@@ -337,6 +339,22 @@ def _made(policy: Policy | None, verdict: Verdict, policies: PolicySet, facts: M
         "per_hour": policy.then.limits.max_per_hour,
         "groups": groups,
     }
+
+
+def _guarded(policy: Policy, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the guards ask of a decision later; nothing for a policy without a budget and waves."""
+    told: dict[str, Any] = {}
+    budget = policy.then.limits.error_budget
+    if budget:
+        document = policy.then.document
+        run = {"document": document.name if document else None, "version": document.version if document else None,
+               "parameters": dict(document.parameters) if document else {}}  # fmt: skip
+        patches = (str(patch["id"]) for patch in facts.get("patch", {}).get("missing") or ())
+        told["budget"] = budget.made(policy.id, policy.digest, run, patches)
+    if policy.then.waves:
+        node = "/".join(str(part) for part in (facts["account"], facts["region"], facts["finding"]["node"]))
+        told["wave"] = wave_of(policy.id, policy.then.waves, node, facts.get("node", {}).get("tags") or {})
+    return told
 
 
 def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) -> Decision:

@@ -17,12 +17,20 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A remediation that may not start now. `until` is when to ask again, None: when room is made."""
+    """A remediation that may not start now. `until` is when to ask again, None: when room is made.
+
+    `told`: the guard has a ticket of its own, so that a deadline which passes meanwhile opens no other one.
+    """
 
     case: Remediation
     guard: str
     because: str
     until: datetime | None = None
+    told: bool = False
+
+    @property
+    def location(self) -> Location:
+        return self.case.location
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from chalicelib.core.approvals import Approval
+from chalicelib.core.budgets import ErrorBudget
 from chalicelib.core.chain import canonical
 from chalicelib.core.compiled import (
     NONE,
@@ -33,6 +34,7 @@ from chalicelib.core.rollouts import Rollout
 from chalicelib.core.schedules import Schedule
 from chalicelib.core.settings import Settings
 from chalicelib.core.vocabulary import render
+from chalicelib.core.waves import Wave
 
 
 class Band(StrEnum):
@@ -126,14 +128,16 @@ class Limits:
     max_errors: str
     max_per_hour: int | None = None
     per_group: tuple[GroupLimit, ...] = ()
+    error_budget: ErrorBudget | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Limits:
-        known = exactly(value, "limits", {"concurrency": str, "max_errors": str, "max_per_hour": (int, NONE),
-                                          "per_group": (dict, list, NONE)})  # fmt: skip
-        groups = known["per_group"] or []
+        known = exactly(with_defaults(value, {"error_budget": None}), "limits",
+                        {"concurrency": str, "max_errors": str, "max_per_hour": (int, NONE),
+                         "per_group": (dict, list, NONE), "error_budget": (dict, NONE)})  # fmt: skip
+        groups, budget = known["per_group"] or [], known["error_budget"]
         listed = tuple(map(GroupLimit.from_json, groups if isinstance(groups, list) else [groups]))
-        return cls(**{**known, "per_group": listed})
+        return cls(**{**known, "per_group": listed, "error_budget": ErrorBudget.from_json(budget) if budget else None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +190,11 @@ class Then:
     approved: Approved | None
     approval: Approval | None
     hooks: Mapping[str, str] = field(default_factory=dict, hash=False)
+    waves: tuple[Wave, ...] = ()
 
     @classmethod
     def from_json(cls, value: object) -> Then:
-        known = exactly(with_defaults(value, {"hooks": {}}), "then", _THEN)
+        known = exactly(with_defaults(value, {"hooks": {}, "waves": []}), "then", _THEN)
         return cls(
             **{
                 **known,
@@ -202,6 +207,7 @@ class Then:
                 "approved": Approved.from_json(known["approved"]) if known["approved"] else None,
                 "approval": Approval.from_json(known["approval"]) if known["approval"] else None,
                 "hooks": texts_by(known["hooks"], frozenset(HOOKS), "the hooks"),
+                "waves": tuple(map(Wave.from_json, known["waves"])),
             }
         )
 
@@ -224,6 +230,7 @@ _THEN: Shape = {
     "approved": (dict, NONE),
     "approval": (dict, NONE),
     "hooks": dict,
+    "waves": list,
 }
 
 
@@ -401,10 +408,13 @@ def _schedules(values: list[object]) -> tuple[Schedule, ...]:
 
 
 def _blocks(policies: list[Policy], settings: Settings) -> frozenset[str]:
-    """What must be fetched: the single patches only with their state, and the node where its tags limit or forbid."""
+    """What must be fetched: the single patches only with their state, and the node where its tags limit, forbid
+    or name a wave."""
     touched = (clause.condition.path.base.block for policy in policies for clause in policy.when.clauses())
     found = {block for block in touched if block is not None}
-    grouped = settings.immutable is not None or any(policy.then.limits.per_group for policy in policies)
+    grouped = settings.immutable is not None or any(
+        policy.then.limits.per_group or any(wave.tag for wave in policy.then.waves) for policy in policies
+    )
     return frozenset(found | ({"patch"} if "patch.missing" in found else set()) | ({"node"} if grouped else set()))
 
 

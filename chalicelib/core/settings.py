@@ -10,6 +10,7 @@ from chalicelib.core.compiled import NONE, Shape, exactly, texts_by
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Location, valid_place
+from chalicelib.core.surges import Ceilings
 from chalicelib.core.windows import Window
 
 
@@ -47,6 +48,7 @@ class Settings:
     `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
     `baselines` is what is done with a node that another patch baseline than ours was used on: enforce, warn or off.
     `output` is where run commands write: bucket, prefix and log_group, each only if it is wanted.
+    `surge` None: none is looked for; `_set.yaml` cannot say so, only a set that is written by hand.
     """
 
     linger: timedelta
@@ -59,6 +61,7 @@ class Settings:
     baselines: str = "off"
     immutable: Immutable | None = None
     output: Mapping[str, str] = field(default_factory=dict, hash=False)
+    surge: Ceilings | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Settings:
@@ -75,6 +78,7 @@ class Settings:
             output=texts_by(known["output"], OUTPUT, "the output"),
             baselines=known["baselines"],
             immutable=Immutable.from_json(known["immutable"]) if known["immutable"] else None,
+            surge=Ceilings.from_json(known["surge"]) if known["surge"] else None,
         )
 
 
@@ -89,8 +93,9 @@ _SETTINGS: Shape = {
     "output": dict,
     "baselines": frozenset({"enforce", "warn", "off"}),
     "immutable": (dict, NONE),
+    "surge": (dict, NONE),
 }
-_LATER: dict[str, object] = {"baselines": "off", "immutable": None, "output": {}}
+_LATER: dict[str, object] = {"baselines": "off", "immutable": None, "output": {}, "surge": None}
 """What a set that was compiled before there was such a setting means by leaving it out."""
 
 

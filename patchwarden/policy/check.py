@@ -165,14 +165,40 @@ def _check_rollout(source: Source, rules: shapes.SetFile | None) -> None:
     mode = source.data.get("mode", "enforce")
     if mode != "enforce":
         source.add_at_key("PW414", ("rollout",), f"a rollout changes nothing with mode: {mode}", "write mode: enforce")
-    if rollout.percent == 100 and rollout.accounts is None:
-        source.add_at_key("PW414", ("rollout",), "the rollout is all nodes", "remove it, or lower percent")
+    _check_waves(source, rollout)
+    if rollout.percent == 100 and rollout.accounts is None and not rollout.waves:
+        source.add_at_key("PW414", ("rollout",), "the rollout is all nodes", "remove it, lower percent, or add waves")
     for number, account in enumerate(rollout.accounts or ()):
         where = ("rollout", "accounts", number)
         if not ACCOUNT.match(account):
             source.add("PW504", where, f"{account!r} cannot be one of accounts", _SCOPE[0][2])
         elif rules is not None and account not in rules.scope.accounts:
             source.add("PW414", where, f"account {account} is not in the scope of _set.yaml", _in(account, rules))
+
+
+def _check_waves(source: Source, rollout: shapes.Rollout) -> None:
+    """Waves must lead to all nodes, and none may be empty from the beginning."""
+    waves = rollout.waves or []
+    action = str(_map(source.data, "then").get("action"))
+    if waves and action not in ("remediate", "approve"):
+        what = f"waves have no effect with action: {action}"
+        source.add_at_key("PW416", ("rollout", "waves"), what, "remove them")
+    reached = 0
+    for number, wave in enumerate(waves):
+        where = ("rollout", "waves", number)
+        given = [name for name in ("tag", "nodes", "percent") if getattr(wave, name) is not None]
+        if len(given) != 1:
+            what = f"a wave names {' and '.join(given) or 'no nodes'}"
+            source.add("PW416", where, what, "give one of tag, nodes and percent")
+        elif wave.tag is not None and not all(wave.tag.partition("=")):
+            source.add("PW416", where, f"{wave.tag!r} is no tag", "write tag: PatchRing=canary")
+        elif wave.percent is not None and wave.percent <= reached:
+            hint = "percent counts the earlier waves too: write more than before"
+            source.add("PW416", where, f"the wave adds no node: {reached} % have started before", hint)
+        reached = max(reached, wave.percent or 0)
+    if waves and waves[-1].percent != 100:
+        where = ("rollout", "waves", len(waves) - 1)
+        source.add("PW416", where, "the last wave leaves nodes out", "end with {percent: 100}")
 
 
 def _in(account: str, rules: shapes.SetFile) -> str:
@@ -276,6 +302,11 @@ def check_set(source: Source, now: datetime | None) -> None:
         for number, value in enumerate(_list(_map(source.data, "scope"), name)):
             if isinstance(value, str) and not pattern.match(value):
                 source.add("PW504", ("scope", name, number), f"{value!r} cannot be one of {name}", remedy)
+    surge = piece(shapes.Surge, _map(source.data, "surge"))
+    if surge and surge.canary >= surge.at_least:
+        what = f"canary {surge.canary} is not below at_least {surge.at_least}: such a surge would hold nothing"
+        source.add("PW506", ("surge", "canary") if "canary" in source.data["surge"] else ("surge",), what,
+                   f"write a canary below {surge.at_least}")  # fmt: skip
     _check_defaults(source)
 
 

@@ -135,11 +135,22 @@ def _policy(source: Source, policy: shapes.PolicyFile, rules: shapes.SetFile) ->
         "mode": policy.mode,
         "priority": policy.priority,
         "expires": _moment(min(ends, default=None)),
-        "rollout": policy.rollout.model_dump() if policy.rollout else None,
+        "rollout": _reach(policy.rollout) if policy.rollout else None,
         "when": _when(source, policy),
-        "then": _then(policy.then, rules),
+        "then": {**_then(policy.then, rules), "waves": _waves(policy.rollout)},
         "origin": f"{source.name}:{source.at_key(('id',)).line}",
     }
+
+
+def _reach(rollout: shapes.Rollout) -> dict[str, Any] | None:
+    """For whom it is enforced; None: for all, and then only its waves are left of the rollout."""
+    everybody = rollout.percent == 100 and rollout.accounts is None and rollout.waves
+    return None if everybody else rollout.model_dump(include={"percent", "accounts"})
+
+
+def _waves(rollout: shapes.Rollout | None) -> list[dict[str, Any]]:
+    waves = (rollout.waves if rollout else None) or []
+    return [{**wave.model_dump(), "soak": _seconds(wave.soak)} for wave in waves]
 
 
 def _when(source: Source, policy: shapes.PolicyFile) -> dict[str, list[dict[str, Any]]]:
@@ -205,7 +216,9 @@ def _limits(limits: shapes.Limits, rules: shapes.SetFile) -> dict[str, Any]:
     """Where nobody says how much, it is a tenth, and never more than the ceiling: no limit would be above any."""
     given = {**rules.defaults.limits.model_dump(exclude_none=True), **limits.model_dump(exclude_none=True)}
     shares = {name: min("10%", getattr(rules.ceilings, name), key=size) for name in ("concurrency", "max_errors")}
-    return {**shares, "max_per_hour": rules.ceilings.max_per_hour, "per_group": None, **given}
+    budget = limits.error_budget or rules.defaults.limits.error_budget
+    told = {"max_failures": budget.max_failures, "within": _seconds(budget.within)} if budget else None
+    return {**shares, "max_per_hour": rules.ceilings.max_per_hour, "per_group": None, **given, "error_budget": told}
 
 
 def _settings(rules: shapes.SetFile) -> dict[str, Any]:
@@ -220,7 +233,13 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
         "output": rules.output.model_dump(exclude_none=True) if rules.output else {},
         **({} if rules.baselines == "off" else {"baselines": rules.baselines}),
         **({"immutable": rules.immutable.model_dump()} if rules.immutable else {}),
+        "surge": _surge(rules.surge),
     }
+
+
+def _surge(surge: shapes.Surge) -> dict[str, Any]:
+    shares = {name: int(getattr(surge, name).removesuffix("%")) for name in ("location", "account", "fleet")}
+    return {**surge.model_dump(), **shares}
 
 
 def _freeze(freeze: shapes.Freeze) -> dict[str, Any]:

@@ -244,6 +244,10 @@ EXAMPLES: dict[str, Example] = {
         "action: remediate, stopped: start, hooks: {pre_install: Example-Drain}",
         "action: remediate, hooks: {pre_install: Example-Drain}",
     ),
+    "PW416": Example(
+        "rollout: {waves: [{nodes: 1}, {percent: 10}]}\nthen: {action: remediate}\n",
+        "rollout: {waves: [{nodes: 1}, {percent: 100}]}\nthen: {action: remediate}\n",
+    ),
     "PW501": _set(_WINDOW, ("0 2 * * 6",), ("0 2 ? * SAT *",)),
     "PW502": _set(_WINDOW, ("0 2 ? * SAT 2020",), ("0 2 ? * SAT *",)),
     "PW503": _set(
@@ -251,6 +255,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "PW504": _set("scope: {{accounts: ['{}'], regions: [eu-west-1]}}\n", ("1111-2222-3333",), ("111122223333",)),
     "PW505": Example("# nothing is said here\n", SET, file="set", whole=True),
+    "PW506": _set("surge: {{at_least: 20, canary: {}}}\n", ("20",), ("2",)),
     "PW601": _tests(_PROD, _PROD + _DEV, _TWO_TESTS),
     "PW602": _tests(_PROD + _PROD.replace("prod is", "prod stays"), _PROD + _DEV, _TWO_TESTS),
     "PW603": _tests(_PROD.replace("event: prod", "event: produ"), _PROD),

@@ -66,6 +66,13 @@ def _most(value: object) -> int | str:
     raise _wrong("PW203", f"{value!r} is neither a number of nodes nor a share of the group", "write 1 or 25%")
 
 
+def _percent(value: object) -> str:
+    text = str(value)
+    if not text.endswith("%"):
+        raise _wrong("PW203", f"{text!r} is not a share", "write 20%")
+    return _share(value)
+
+
 def is_id(text: str) -> bool:
     """Whether a policy may be called so."""
     return re.match(ID, text) is not None and len(text) <= 64 and text != NOBODY
@@ -134,6 +141,9 @@ Moment = Annotated[
 Day = Annotated[date, BeforeValidator(_day), _text_schema("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "2026-11-02")]
 _SHARE_SCHEMA = {"type": ["string", "integer"], "pattern": "^([1-9][0-9]{0,2}|[1-9][0-9]?%|100%)$"}
 Share = Annotated[str, BeforeValidator(_share), WithJsonSchema({**_SHARE_SCHEMA, "examples": ["10%"]})]
+Percent = Annotated[
+    str, BeforeValidator(_percent), WithJsonSchema({"type": "string", "pattern": "^([1-9][0-9]?|100)%$"})
+]
 Id = Annotated[str, BeforeValidator(_id), _text_schema("^[a-z0-9]+(-[a-z0-9]+)*$", "prod-window")]
 Scalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Number = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["number", "string"]})]
@@ -233,6 +243,15 @@ class GroupLimit(Shape):
         return self
 
 
+class ErrorBudget(Shape):
+    """After so many failures nothing of the policy starts any more, until a person or a change lets it go on."""
+
+    max_failures: Annotated[
+        Share, Field(description="Failed nodes, as a number or as a share of the nodes whose patching ended")
+    ]
+    within: Annotated[Duration, Field(description="The span in which failures count")] = timedelta(hours=24)
+
+
 class Limits(Shape):
     """How much at once. `concurrency` and `max_errors` are a number of nodes or a share of a batch."""
 
@@ -250,6 +269,7 @@ class Limits(Shape):
     per_group: (
         Annotated[GroupLimit, Field(description="At most so many nodes of a cluster, group or zone at once")] | None
     ) = None
+    error_budget: Annotated[ErrorBudget, Field(description="How much may fail before the policy stops")] | None = None
 
 
 class Document(Shape):
@@ -365,6 +385,13 @@ class Expect(Shape):
         ]
         | None
     ) = None
+    wave: (
+        Annotated[
+            int,
+            Field(ge=1, le=10, description="The wave that the node is in by its tag or its share, the first being 1"),
+        ]
+        | None
+    ) = None
     shadow: Annotated[str, Field(description="A shadow policy that would match; none: no shadow policy")] | None = None
 
 
@@ -386,14 +413,36 @@ class Test(Shape):
     expect: Annotated[Expect, Field(description="What must be decided")]
 
 
+class Wave(Shape):
+    """Which nodes start together: give one of tag, nodes and percent."""
+
+    tag: (
+        Annotated[str, Field(min_length=3, description="Nodes with this tag", examples=["PatchRing=canary"])] | None
+    ) = None
+    nodes: Annotated[int, Field(ge=1, le=50, description="So many nodes, always the same ones")] | None = None
+    percent: (
+        Annotated[int, Field(ge=1, le=100, description="This share of the nodes, those of earlier waves included")]
+        | None
+    ) = None
+    soak: Annotated[Duration, Field(description="How long the next wave waits once this one is verified")] = timedelta()
+    max_errors: Annotated[int, Field(ge=0, le=1000, description="More failed nodes stop the rollout")] = 0
+
+
 class Rollout(Shape):
-    """For which nodes the policy is enforced already: of these accounts, this share. For all others it is a shadow."""
+    """For which nodes the policy is enforced already: of these accounts, this share. For all others it is a shadow.
+
+    `waves` are the order in which the nodes start that it is enforced for.
+    """
 
     percent: Annotated[
         int, Field(ge=0, le=100, description="Share of the nodes, always the same ones; more only adds some")
     ] = 100
     accounts: Annotated[
         list[str] | None, Field(min_length=1, description="Only nodes of these accounts, 12 digits in quotes")
+    ] = None
+    waves: Annotated[
+        list[Wave] | None,
+        Field(min_length=2, max_length=10, description="Each starts when the one before is verified and has soaked"),
     ] = None
 
 
@@ -572,6 +621,19 @@ class Ceilings(Shape):
     exemption: Annotated[Duration, Field(description="From the day of approval on")] = timedelta(days=365)
 
 
+class Surge(Shape):
+    """How much may turn non-compliant within a day before all of it is held but a canary."""
+
+    location: Annotated[Percent, Field(description="Of the nodes of one account and Region")] = "30%"
+    account: Annotated[Percent, Field(description="Of the nodes of one account")] = "30%"
+    fleet: Annotated[Percent, Field(description="Of all nodes")] = "20%"
+    at_least: Annotated[int, Field(ge=2, le=10_000, description="Fewer nodes than this are never a surge")] = 20
+    canary: Annotated[int, Field(ge=1, le=50, description="Nodes that may start while the others are held")] = 1
+    norm: Annotated[
+        int | None, Field(ge=2, le=1000, description="Nor so many times the daily mean of the last seven days")
+    ] = 10
+
+
 class MinimumTests(Shape):
     """How well a policy must be tested."""
 
@@ -626,6 +688,7 @@ class SetFile(Shape):
         default_factory=Defaults
     )
     ceilings: Annotated[Ceilings, Field(description="What no policy may exceed")] = Field(default_factory=Ceilings)
+    surge: Annotated[Surge, Field(description="What is too much at once to be believed")] = Field(default_factory=Surge)
     tests: Annotated[MinimumTests, Field(description="How well a policy must be tested")] = Field(
         default_factory=MinimumTests
     )

@@ -127,6 +127,7 @@ def _differences(expect: shapes.Expect, decision: Decision) -> Iterator[str]:
         "policy": made.get("policy") or shapes.NOBODY,
         "window": made.get("window") or shapes.NOBODY,
         "starts": decision.sets.get("due"),
+        "wave": made["wave"] + 1 if "wave" in made else shapes.NOBODY,
     }
     for name, value in found.items():
         wanted = getattr(expect, name)

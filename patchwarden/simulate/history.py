@@ -15,6 +15,7 @@ from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Ledger
 from patchwarden.simulate.rules import GROUP, GROUP_MOST, REPAIR, SCALING_SHARE, ZONE_SHARE
 from patchwarden.simulate.scheduler import Scheduler
+from patchwarden.simulate.stops import Stops
 from patchwarden.simulate.world import SCALING, Machine, Run, World, WorldTickets, moment
 
 FRESH = 180.0
@@ -89,11 +90,18 @@ def _as_of(since: float, moved: list[tuple[float, str, Any]]) -> dict[str, Any]:
 class Watch:
     """The checker: `wrong` is each broken promise in one sentence."""
 
-    def __init__(self, world: World, ledger: Ledger, past: Past) -> None:
+    def __init__(self, world: World, ledger: Ledger, past: Past, *, guarded: bool = False) -> None:
         self.world, self.ledger = world, ledger
+        self.stops: Stops | None = None
+        if guarded:
+            self.guard()
         self.wrong: list[str] = []
         self._intended: dict[tuple[str, int], float] = {}
         world.begins = self._begins
+
+    def guard(self) -> None:
+        """Hold the run to what surges, waves and error budgets promise, too."""
+        self.stops = Stops(self.world, self.ledger, self.say)
 
     def say(self, sentence: str) -> None:
         if sentence not in self.wrong:
@@ -101,6 +109,8 @@ class Watch:
 
     def after(self, call: str, given: tuple[Any, ...]) -> None:
         """Look at a line that has just been written."""
+        if self.stops and call in ("ledger.append", "ledger.enter"):
+            self.stops.after(call, given[0])
         if call != "ledger.append":
             return
         change: Change = given[0]
@@ -128,6 +138,8 @@ class Watch:
                 self.say(f"unsaid: execution {run.id} starts for {member.remediation} without its intent")
                 continue
             said = self._intended.get((member.remediation, member.number), self.world.now)
+            if self.stops:
+                self.stops.begins(run, member.remediation, said)
             self._needed(run, self.world.machines[_node(run, member.node)], said)
         stored = self.ledger.batch(run.batch.id)
         if stored is None or {each.remediation for each in stored.members} != {
@@ -173,6 +185,8 @@ class Watch:
         for machine in self.world.machines.values():
             self._known(machine)
         self._leases()
+        if self.stops:
+            self.stops.judge(tickets)
 
     def _ended(self, case: Remediation) -> None:
         if case.state not in _ENDS:

@@ -25,10 +25,10 @@ IMMUTABLE = {"tag": "PatchStrategy", "value": "immutable"}
 _THEN: dict[str, Any] = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
-    "until": None, "reason": None, "approved": None, "approval": None,
+    "until": None, "reason": None, "approved": None, "approval": None, "waves": [],
 }  # fmt: skip
 _LIMITS = {
-    "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": [
+    "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "error_budget": None, "per_group": [
         {"tag": GROUP, "max": GROUP_MOST}, {"by": "auto-scaling-group", "max": f"{SCALING_SHARE}%"},
         {"by": "availability-zone", "max": f"{ZONE_SHARE}%"},
     ],
@@ -56,8 +56,32 @@ def first() -> PolicySet:
     )  # fmt: skip
 
 
+SURGE: dict[str, Any] = {"location": 60, "account": 50, "fleet": 40, "at_least": 8, "canary": 1, "norm": None}
+WAVES = [
+    {"tag": "Kind=hot", "nodes": None, "percent": None, "soak": 600, "max_errors": 2},
+    {"tag": None, "nodes": None, "percent": 30, "soak": 600, "max_errors": 2},
+    {"tag": None, "nodes": None, "percent": 100, "soak": 0, "max_errors": 0},
+]
+BUDGET = {"max_failures": "3", "within": 86400}
+
+
 @cache
-def second() -> PolicySet:
+def guarded() -> PolicySet:
+    """The set of an organisation that looks for surges, rolls out in waves and stops at an error budget."""
+    return _set(
+        _policy("guarded", [_tag("Kind", "guarded")], band="guardrail", action="ticket"),
+        _policy("legacy", [_tag("Kind", "legacy")], error_budget=BUDGET),
+        _policy("sleeping", [_tag("Kind", "sleeping")], stopped="start",
+                error_budget={**BUDGET, "max_failures": "50%"}),
+        _policy("plain", [_equals(["finding", "control"], "patch")], priority=-1, waves=WAVES),
+        _policy("repair", [_equals(["finding", "control"], "association")], priority=-1,
+                document={"name": REPAIR, "version": "1", "parameters": {}}, error_budget=BUDGET),
+        surge=SURGE,
+    )  # fmt: skip
+
+
+@cache
+def second(*, surge: bool = False) -> PolicySet:
     """The set that an organisation might publish while the first one is at work."""
     return _set(
         _policy("guarded", [_tag("Kind", "guarded")]),
@@ -66,6 +90,7 @@ def second() -> PolicySet:
         _policy("sleeping", [_tag("Kind", "sleeping")], **_EXEMPT),
         _policy("plain", [_equals(["finding", "control"], "patch")], attempts=3, priority=-1),
         _policy("repair", [_equals(["finding", "control"], "association")], action="ticket", priority=-1),
+        surge=SURGE if surge else None,
     )
 
 
@@ -80,14 +105,15 @@ def _tag(name: str, value: str) -> dict[str, Any]:
 
 def _policy(id: str, when: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
     then = {name: given.pop(name) for name in list(given) if name in _THEN}
+    limits = {**_LIMITS, "error_budget": given.pop("error_budget", None)}
     return {
         "id": id, "title": f"the policy {id}", "owner": "secops@example.com", "band": "standard", "mode": "enforce",
         "priority": 0, "expires": None, "rollout": None, "origin": f"{id}.yaml:1", **given,
-        "when": {"all": when, "any": [], "none": []}, "then": {**_THEN, **then, "limits": dict(_LIMITS)},
+        "when": {"all": when, "any": [], "none": []}, "then": {**_THEN, **then, "limits": limits},
     }  # fmt: skip
 
 
-def _set(*policies: dict[str, Any]) -> PolicySet:
+def _set(*policies: dict[str, Any], surge: dict[str, Any] | None = None) -> PolicySet:
     scope = {
         "accounts": sorted({each.account for each in LOCATIONS}),
         "regions": sorted({each.region for each in LOCATIONS}),
@@ -95,6 +121,6 @@ def _set(*policies: dict[str, Any]) -> PolicySet:
     document: dict[str, Any] = {
         "version": VERSION, "policies": list(policies), "schedules": [],
         "settings": {"linger": 300, "verify_within": 3600, "executions_per_location": 20, "freezes": [],
-                     "documents": [REPAIR], "immutable": IMMUTABLE, "scope": scope, "windows": {}},
+                     "documents": [REPAIR], "immutable": IMMUTABLE, "scope": scope, "windows": {}, "surge": surge},
     }  # fmt: skip
     return PolicySet.load({**document, "digest": digest_of(document)})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Any
 
-from chalicelib import wiring
+from chalicelib import guard, wave, wiring
 from chalicelib.core.errors import Denied, PatchwardenError, Temporary
+from chalicelib.core.journal import Kind
+from chalicelib.core.moments import parse_moment
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
@@ -21,7 +23,7 @@ from chalicelib.ports import Ledger, Ports
 from chalicelib.sweep import sweep
 from patchwarden.simulate.faults import HOUR, PROFILES, RAISED_AFTER, RAISED_BEFORE, Fault, Killed, Profile, Weather
 from patchwarden.simulate.history import Past, Watch
-from patchwarden.simulate.rules import first, second
+from patchwarden.simulate.rules import first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.world import World, WorldAutomations, WorldInventory, WorldTickets, moment
 
@@ -117,10 +119,12 @@ class Simulated:
         self.automations: Any = WorldAutomations(self.world)
         self.tickets: Any = WorldTickets()
         self.sweeps = True
-        self.policies: PolicySet = first()
+        # drawn apart, so that a seed without guards is what it was before there were any
+        self.guarded = Random(f"{seed}/guards").random() < chosen.guarded
+        self.policies: PolicySet = guarded() if self.guarded else first()
         self._bundle = bundle
         self.past = Past(self.scheduler)
-        self.watch = Watch(self.world, self.ledger, self.past)
+        self.watch = Watch(self.world, self.ledger, self.past, guarded=self.guarded)
         self.calls = 0
         self.met: Counter[str] = Counter()
         self.named: list[str] = []
@@ -144,7 +148,8 @@ class Simulated:
             self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
         self.weather.calm, self.weather.scan_lag = True, 0.0
-        end = self.scheduler.now + CALM
+        # what a guard holds is let go by a person, an hour later, and again where it fails again
+        end = self.scheduler.now + CALM * (3 if self.guarded else 1)
         while self.scheduler.now < end and not (self._settled() and self.scheduler.now > self.weather.chaos + grace):
             self.scheduler.run_until(self.scheduler.now + SWEEP)
         self.watch.judge(self.tickets)
@@ -171,11 +176,28 @@ class Simulated:
             all(case.held == "stopped" for case in self.ledger.work(moving))
             and not self.ledger.open_batches()
             and not self.ledger.errands(moment(self.scheduler.now + 100 * HOUR))
+            and not (self.guarded and guard.owed(self._stops()))
         )
 
     def _switch(self) -> None:
-        self.policies = second()
+        self.policies = second(surge=self.guarded)
         self._tell("organisation", "publishes another policy set")
+
+    def _stops(self) -> list[Any]:
+        return [line for kind in guard.KINDS for line in self.ledger.subjects(kind)]
+
+    def _operator(self) -> None:
+        """Somebody reads the tickets of the guards when all is calm, and lets go what has held for an hour."""
+        ports = replace(self._ports(Visit("operator", 0.0, float("inf"))), ledger=self.ledger)
+        for line in self._stops():
+            since = parse_moment(line.value["since"]) if guard.tripped(line) else None
+            if since is None or since > moment(self.scheduler.now - HOUR):
+                continue
+            self._tell("operator", f"releases {line.name}")
+            if line.kind is Kind.ROLLOUT:
+                wave.resume(ports, line, "looked at", "operator@example.com")
+            else:
+                guard.release(ports, line, "looked at", actor="operator@example.com")
 
     def _dispatch_tick(self) -> None:
         self.scheduler.at(self.scheduler.now + (5 * MINUTE if self.weather.calm else MINUTE), self._dispatch_tick)
@@ -185,6 +207,8 @@ class Simulated:
 
     def _sweep_tick(self) -> None:
         self.scheduler.at(self.scheduler.now + SWEEP, self._sweep_tick)
+        if self.guarded and self.weather.calm:
+            self._operator()
         if self.sweeps:
             self._scheduled("sweep", sweep)
 

@@ -24,6 +24,9 @@ KINDS = (
     "tickets",
     "owed",
     "chain",
+    "surged",
+    "waves",
+    "overspent",
 )
 """By which word a broken promise begins; what begins otherwise is a verb that died."""
 

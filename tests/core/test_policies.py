@@ -163,11 +163,11 @@ def widen(inside: Any, key: Any) -> None:
 
 
 FREE = ("operand", "parameters", "accounts", "regions", "windows", "documents", "policies", "freezes", "all", "steps",
-        "schedules", "exclude", "units", "values")  # fmt: skip
+        "schedules", "exclude", "units", "values", "waves")  # fmt: skip
 """Maps and lists whose keys are the author's: one entry less or more is another set, not a malformed one."""
 
 
-LATER = {"schedule_offset", "hooks", "output"}
+LATER = {"schedule_offset", "hooks", "output", "waves", "error_budget", "surge"}
 """What a set of an earlier release does not have."""
 
 
@@ -177,6 +177,15 @@ def test_a_document_with_a_right_digest_but_a_missing_part_is_refused(shipped: d
             continue
         with pytest.raises(PolicyError):
             PolicySet.load(sealed(changed(shipped, steps, drop)))
+
+
+def test_a_set_that_was_compiled_before_there_were_guards_still_loads(shipped: dict[str, Any]) -> None:
+    older = shipped
+    for steps in [one for one in places(shipped) if one[-1] in LATER - {"schedule_offset"}]:
+        older = changed(older, steps, drop)
+    policies = PolicySet.load(sealed(older))
+    assert policies.settings.surge is None
+    assert {(policy.then.waves, policy.then.limits.error_budget) for policy in policies.policies} == {((), None)}
 
 
 def test_a_document_with_a_right_digest_but_a_part_of_another_type_is_refused(shipped: dict[str, Any]) -> None:
@@ -286,6 +295,7 @@ SETTINGS = {
     "executions_per_location": 20,
     "freezes": [],
     "documents": [],
+    "surge": None,
     "scope": {"accounts": ["111122223333"], "regions": ["eu-west-1"]},
     "windows": {},
 }

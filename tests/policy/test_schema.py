@@ -36,7 +36,7 @@ def test_the_committed_schema_is_the_one_that_is_made() -> None:
 def test_the_schema_is_small_and_valid_draft_07() -> None:
     Draft7Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == "http://json-schema.org/draft-07/schema#"
-    assert len(schema_text().encode()) < 50_000
+    assert len(schema_text().encode()) < 60_000
 
 
 @pytest.mark.parametrize("file", POLICIES, ids=lambda path: path.stem)

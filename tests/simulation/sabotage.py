@@ -11,6 +11,7 @@ from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch
 from chalicelib.ports import Change, Ports
+from patchwarden.simulate.rules import guarded
 from patchwarden.simulate.run import Simulated, Visit
 
 
@@ -87,12 +88,19 @@ def _never_scanned(location: Location, ids: Sequence[str]) -> dict[str, PatchSta
     return {}
 
 
+def without_surge_guard(run: Simulated) -> None:
+    """The policies look for no surge."""
+    run.policies = replace(guarded(), settings=replace(guarded().settings, surge=None))
+    run.watch.guard()
+
+
 SABOTAGE: Mapping[str, tuple[Callable[[Simulated], None], set[str]]] = {
     "token": (without_token, {"doubled"}),
     "append condition": (without_condition, {"chain"}),
     "sweep": (without_sweep, {"stuck", "lost", "owed"}),
     "tag look-up": (without_look_up, {"doubled"}),
     "node lease": (without_lease, {"doubled"}),
+    "surge guard": (without_surge_guard, {"surged"}),
     "re-read before the start": (without_reading_again, {"blind"}),
 }
 """Each safeguard: how it is taken out, and which promises must then be seen to break."""

@@ -124,7 +124,7 @@ class TestWithoutAnySet:
         assert told["policies"] is None
         assert told["policy_trouble"] == "no policy set loads: the compiled policy set is no JSON"
         assert health(world.ports) == {"ledger": "ok", "paused": None, "pauses": [], "degraded": [],
-                                       "policies": world.policies.digest,
+                                       "policies": world.policies.digest, "guards": [],
                                        "policy_trouble": None}  # fmt: skip
 
 

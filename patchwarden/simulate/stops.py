@@ -1,0 +1,141 @@
+"""Stops: what surges, waves and error budgets must hold, checked at every step against what really happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chalicelib import guard
+from chalicelib.core.journal import Entry, Kind, fault
+from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
+from chalicelib.core.surges import covers
+from chalicelib.core.waves import Progress
+from chalicelib.ports import Change, Ledger
+from patchwarden.simulate.rules import SURGE, guarded
+from patchwarden.simulate.world import Run, World, WorldTickets
+
+IN_FLIGHT = 60.0
+"""A round of dispatch that began before a guard tripped may go on for so many seconds."""
+
+
+class Stops:
+    """The promises of the guards; `say` takes a broken one in one sentence."""
+
+    def __init__(self, world: World, ledger: Ledger, say: Callable[[str], None]) -> None:
+        self._world, self._ledger, self._say = world, ledger, say
+        self._held: dict[str, float] = {}
+        self._canaries: dict[str, int] = {}
+        self._started: dict[str, set[str]] = {}
+        self._waves: dict[str, list[tuple[float, Progress]]] = {}
+        self._crossed: float | None = None
+        self._surged = False
+
+    @property
+    def _now(self) -> float:
+        return self._world.now
+
+    def after(self, call: str, given: Change | Entry) -> None:
+        """A line of a trail, or an entry of the journal, has just been written."""
+        if isinstance(given, Entry):
+            self._entered(given)
+        elif given.line.cause is Cause.QUEUED:
+            self._queued()
+        elif given.line.cause is Cause.INTENDED:
+            self._intended(given.head)
+
+    def _entered(self, line: Entry) -> None:
+        if line.kind is Kind.ROLLOUT:
+            self._moved(line)
+        if line.what == "tripped":
+            self._held[line.subject] = self._now
+            self._canaries[line.subject] = max(len(line.value.get("canaries", ())), SURGE["canary"])
+            self._started[line.subject] = set()
+            self._surged = self._surged or "/surge/" in line.subject
+        elif not line.value.get("tripped"):
+            self._held.pop(line.subject, None)
+
+    def _queued(self) -> None:
+        """Whether so much waits or runs now that a surge must be seen by the next round of dispatch."""
+        if self._crossed is None and not self._surged:
+            nodes = {case.node for case in self._ledger.work([State.QUEUED, *ACTIVE])}
+            if len(nodes) >= SURGE["at_least"] and len(nodes) * 100 > SURGE["fleet"] * len(self._world.machines):
+                self._crossed = self._now
+
+    def _intended(self, case: Remediation) -> None:
+        accounts = (case.decision.get("budget") or {}).get("accounts", ())
+        for subject in (f"guard/budget/{account}" for account in accounts):
+            if self._now - self._held.get(subject, self._now) > IN_FLIGHT:
+                self._say(f"overspent: {case.id} is about to start, but {subject} tripped long before")
+        policy = guarded().policy(str(case.decision.get("policy")))
+        moves = self._waves.get(f"rollout/{policy.id}/{policy.digest[:12]}", []) if policy else []
+        if policy and policy.then.waves and case.decision.get("policy_digest") == policy.digest:
+            recent = [progress for at, progress in moves[:-1] if self._now - at < IN_FLIGHT]
+            stood = recent + [progress for _, progress in moves[-2:]]
+            if not any(not one.mine(case) or one.of(case, policy.then.waves) <= one.wave for one in stood):
+                self._say(f"waves: {case.id} is about to start before its wave is open")
+
+    def _moved(self, line: Entry) -> None:
+        """A wave is only opened when one node of the one before is verified, or none of it was ever started."""
+        if "wave" not in line.value:
+            return
+        progress = Progress.from_json(line.value)
+        before = self._waves.setdefault(line.subject, [])
+        last = before[-1][1] if before else None
+        before.append((self._now, progress))
+        if last is None or last.number != progress.number or last.wave >= progress.wave or last.stopped:
+            return
+        policy = guarded().policy(progress.policy)
+        assert policy is not None, f"{line.subject} is of no policy"
+        began = min(at for at, one in before if one.number == progress.number)
+        members = [
+            case for case in self._ledger.all_heads()
+            if case.decision.get("policy") == policy.id and last.mine(case)
+            and last.of(case, policy.then.waves) == last.wave
+        ]  # fmt: skip
+        fates = [self._fate(case, began) for case in members]
+        resumed = any(one.what == "resumed" for one in self._ledger.entries(line.subject))
+        if "started" in fates and "verified" not in fates and not resumed:
+            self._say(f"waves: {line.subject} opens wave {progress.wave + 1}, and nobody of the one before is verified")
+
+    def _fate(self, case: Remediation, began: float) -> str:
+        """Whether an execution of the case began since then, and whether a scan proved it."""
+        fate = "idle"
+        for run in self._world.runs.values():
+            if run.began >= began and any(member.remediation == case.id for member in run.batch.members):
+                fate = "started"
+        lines = self._ledger.trail(case.id)
+        proved = any(line.cause is Cause.RESOLVED for line in lines)
+        return "verified" if fate == "started" and proved else fate
+
+    def begins(self, run: Run, remediation: str, said: float) -> None:
+        """A member of an execution starts in Systems Manager's own truth; its intent was written at `said`."""
+        if self._crossed is not None and not self._surged and said - self._crossed > IN_FLIGHT:
+            self._say(f"surged: {remediation} starts at {self._now:.1f} s, and no guard has seen the surge")
+        for subject, since in self._held.items():
+            scope = subject.removeprefix("guard/surge/")
+            if scope == subject or said - since <= IN_FLIGHT or not covers(scope, str(run.batch.location)):
+                continue
+            started = self._started[subject]
+            started.add(remediation)
+            there = [id for id in started if not self._gone(id)]
+            if len(there) > self._canaries[subject]:
+                self._say(f"surged: {len(there)} nodes start while {subject} holds, {self._canaries[subject]} may")
+
+    def _gone(self, remediation: str) -> bool:
+        head = self._ledger.head(remediation)
+        return head is None or self._world.machines[head.node].state == "terminated"
+
+    def judge(self, tickets: WorldTickets) -> None:
+        """At the end: every journal is whole, and each incident that holds something has one open ticket."""
+        holds: dict[str, bool] = {}
+        for line in (one for kind in guard.KINDS for one in self._ledger.subjects(kind)):
+            wrong = fault(line, self._ledger.entries(line.subject))
+            if wrong:
+                self._say(f"chain: {wrong}")
+            if "incident" in line.value:
+                key = guard.key_of(line)
+                holds[key] = holds.get(key, False) or guard.tripped(line)
+        for key in {slip.key for slip in tickets.kept.values() if "/incident/" in slip.key} | set(holds):
+            opened = sum(slip.open for slip in tickets.kept.values() if slip.key == key)
+            wanted = int(holds.get(key, False))
+            if opened != wanted:
+                self._say(f"tickets: {key} has {opened} open tickets at the end, and should have {wanted}")
