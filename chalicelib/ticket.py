@@ -11,14 +11,22 @@ from chalicelib.core.tickets import Deed, Errand, errand, key_of, shared
 from chalicelib.ports import Change, Ports
 
 TRIES = 3
+
+CONFIRM = timedelta(minutes=4)
+"""When a node that joined its group's ticket asks for it once more: whoever closed it in the same moment may not have
+seen this node yet, because the index that names the group's nodes runs behind."""
+
 _NOT_TICKETED = (State.RESOLVED, State.GONE, State.EXEMPT)
 
 
 def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
     """The case after the errand; a ticket system that does not answer leaves the errand for the next sweep."""
     word = _WORDS[owed.deed]
+    joins, confirms = _joining(owed)
     try:
-        if owed.deed is Deed.OPEN:
+        if confirms and case.state is not State.TICKETED:
+            word = "not asked for again"
+        elif owed.deed is Deed.OPEN:
             owed = replace(owed, ticket=ports.tickets.open(owed))
         elif owed.deed is Deed.UPDATE:
             ports.tickets.update(owed)
@@ -28,7 +36,13 @@ def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
             ports.tickets.resolve(owed)
     except (Temporary, Denied) as error:
         return _later(ports, owed, case, str(error))
-    return _done(ports, owed, case, word)
+    return _done(ports, owed, case, word, again=joins)
+
+
+def _joining(owed: Errand) -> tuple[bool, bool]:
+    """Whether the errand joins the ticket of a group now, and whether it only makes sure that it still has it."""
+    opens = owed.deed is Deed.OPEN and shared(owed.key)
+    return opens and owed.ticket is None, opens and owed.ticket is not None
 
 
 def _others(ports: Ports, owed: Errand) -> bool:
@@ -48,14 +62,20 @@ def _later(ports: Ports, owed: Errand, case: Remediation, why: str) -> Remediati
     return case
 
 
-def _done(ports: Ports, owed: Errand, case: Remediation, word: str) -> Remediation:
-    """Note it; a ticket that came too late for its case or its episode is resolved in the next breath."""
+def _done(ports: Ports, owed: Errand, case: Remediation, word: str, *, again: bool = False) -> Remediation:
+    """Note it; a ticket that came too late for its case or its episode is resolved in the next breath.
+
+    `again`: the errand stays, and is run once more a while later.
+    """
     for _ in range(TRIES):
         past = not shared(owed.key) and not owed.key.endswith(f"/{case.episode}")
         late = owed.deed is Deed.OPEN and (case.state in _NOT_TICKETED or past)
+        kept = again and not late
         head, change = _noted(ports, owed, case, word, closes=late)
         try:
-            ports.ledger.append(replace(change, done=owed.id))
+            ports.ledger.append(change if kept else replace(change, done=owed.id))
+            if kept:
+                ports.ledger.postpone(replace(owed, due=ports.clock.now() + CONFIRM))
         except Stale:
             newer = ports.ledger.head(case.id)
             if newer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from chalicelib.core.nodes import Node
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State
+from chalicelib.sweep import sweep
 from tests.sets import NODE, machine, policy, policy_set
 from tests.verbs.conftest import World
 
@@ -53,6 +55,29 @@ def test_the_ticket_is_closed_when_the_last_node_is_replaced_or_compliant(world:
     world.scanned(MATE)
     world.say(MATE, compliant=True)
     assert world.case(MATE).state is State.RESOLVED and opened(world) == []
+    world.pass_minutes(5)
+    sweep(world.ports)
+    assert world.ledger.errands(world.clock.now() + timedelta(days=9)) == []
+
+
+def test_a_ticket_that_was_closed_while_a_node_joined_it_is_opened_anew(world: World) -> None:
+    group(world)
+    world.tickets.kept = {id: replace(one, resolved=True) for id, one in world.tickets.kept.items()}
+    world.pass_minutes(5)
+    sweep(world.ports)
+    assert len(opened(world)) == 1
+    assert {world.case(node).ticket for node in (NODE, MATE)} == {"oi-000000000002"}
+    assert world.ledger.errands(world.clock.now() + timedelta(days=9)) == []
+
+
+def test_a_node_that_needs_no_image_any_more_opens_no_ticket_when_it_looks_again(world: World) -> None:
+    group(world, "web", NODE)
+    world.pass_minutes(1)
+    world.scanned()
+    world.say(compliant=True)
+    world.pass_minutes(5)
+    sweep(world.ports)
+    assert opened(world) == [] and len(world.tickets.kept) == 1
     assert world.ledger.errands(world.clock.now() + timedelta(days=9)) == []
 
 
