@@ -9,6 +9,7 @@ unchecked because the date of a file in a zip says nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,10 @@ import click
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT)]  # run as a file, Python would look for modules beside it
+
+from deploy.template import merging  # noqa: E402
+
 TASK = "/var/task"  # where Lambda unpacks the zip; tracebacks name the files there
 UNDECLARED = ("aws-xray-sdk", "wrapt")  # requirements.txt says why they are not listed there
 NOT_PYTHON = {".c", ".pyc", ".pyd", ".pyi", ".so"}  # wrapt does without its extension: one zip for every architecture
@@ -45,7 +50,9 @@ def package(stage: str, out: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="patchwarden-") as temporary:
         project = Path(temporary, "project")
         lay_out(project)
-        run_chalice(project, stage, out.resolve())
+        merge = Path(temporary, "merge.json")
+        merge.write_text(json.dumps(merging(stage)))
+        run_chalice(project, stage, merge, out.resolve())
         archive = out.resolve() / "deployment.zip"
         contents = Path(temporary, "contents")
         with zipfile.ZipFile(archive) as made:
@@ -94,12 +101,12 @@ def shipped_files(source: Distribution) -> Iterator[str]:
             yield str(path)
 
 
-def run_chalice(project: Path, stage: str, out: Path) -> None:
+def run_chalice(project: Path, stage: str, merge: Path, out: Path) -> None:
+    """Chalice writes YAML if it merges YAML; JSON comes out in one order."""
     environment = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ, **FRESH}
-    merge = ["--merge-template", str(ROOT / "deploy" / "resources.yaml")]
     command = [sys.executable, "-c", "from chalice.cli import main; main()", "package", "--stage", stage]
-    extra = merge if Path(merge[1]).exists() else []
-    subprocess.run([*command, *extra, str(out)], cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
+    extra = ["--merge-template", str(merge), str(out)]
+    subprocess.run([*command, *extra], cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def compile_all(contents: Path) -> None:

@@ -1,0 +1,322 @@
+"""Put the packaged service into an account, and take it out again: by change set, shown before anything is done.
+
+The zip and the template go to a bucket under their own digests; the stack is made or changed by a change set, which
+is listed and asked about, as `aws cloudformation deploy` would do it. Endpoint and credentials are boto3's own
+(`AWS_PROFILE`, `AWS_ENDPOINT_URL`), so an emulator is deployed to in the same way.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateChangeSet.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import click
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+ROOT = Path(__file__).resolve().parent.parent
+CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+_NOTHING = ("didn't contain changes", "No updates are to be performed")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it goes: the account that the credentials are of, and the Region; `pause` seconds between two looks."""
+
+    session: Any
+    account: str
+    region: str
+    pause: float = 5
+
+    @classmethod
+    def here(cls, pause: float = 5) -> Place:
+        """That of boto3's own configuration; ends with a sentence if there is none."""
+        session = boto3.Session()
+        if not session.region_name:
+            raise click.UsageError("no Region: set AWS_REGION, such as AWS_REGION=eu-west-1")
+        account = session.client("sts").get_caller_identity()["Account"]
+        return cls(session, account, session.region_name, pause)
+
+    def client(self, service: str) -> Any:
+        return self.session.client(service)
+
+    @property
+    def waiting(self) -> dict[str, Any]:
+        return {"WaiterConfig": {"Delay": self.pause, "MaxAttempts": int(3600 / self.pause)}}
+
+
+@click.group()
+def main() -> None:
+    """Deploy Patchwarden's hub, or remove it."""
+
+
+@main.command()
+@click.option("--stage", default="dev", show_default=True, help="A stage of .chalice/config.json.")
+@click.option("--package", "folder", type=click.Path(path_type=Path), default=ROOT / "build" / "package",
+              show_default=False, help="What `make package` wrote; build/package.")  # fmt: skip
+@click.option("--bucket", help="Where zip and template are put; made if missing. Default: one named after the account.")
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A parameter of the template; repeatable.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def up(stage: str, folder: Path, bucket: str | None, given: Sequence[str], yes: bool) -> None:
+    """Make or change the stack patchwarden-STAGE from what was packaged."""
+    with _told():
+        place = Place.here()
+        changes = prepare(place, stage, folder, _pairs(given), bucket=bucket)
+        if changes is None:
+            click.echo(f"patchwarden-{stage} in {place.account}/{place.region}: nothing to change", err=True)
+        else:
+            click.echo(f"patchwarden-{stage} in {place.account}/{place.region}:", err=True)
+            for line in listed(changes):
+                click.echo(f"  {line}", err=True)
+            if not yes and not click.confirm("Do it?", err=True):
+                discard(place, stage, changes)
+                raise SystemExit(1)
+            execute(place, stage, changes)
+        for name, value in outputs(place, stage).items():
+            click.echo(f"{name}\t{value}")
+
+
+@main.command()
+@click.option("--stage", required=True, help="A stage of .chalice/config.json.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def down(stage: str, yes: bool) -> None:
+    """Delete the stack patchwarden-STAGE; ledger, buckets and keys stay, and are listed."""
+    with _told():
+        place = Place.here()
+        found = stack(place, stage)
+        if found is None:
+            raise click.ClickException(f"no stack patchwarden-{stage} in {place.account}/{place.region}")
+        kept = retained(place, stage)
+        click.echo(f"patchwarden-{stage} in {place.account}/{place.region} is deleted. What is evidence stays:", err=True)
+        for line in kept:
+            click.echo(f"  {line}", err=True)
+        if not yes and not click.confirm("Delete the rest?", err=True):
+            raise SystemExit(1)
+        remove(place, stage)
+        for line in kept:
+            click.echo(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A change set that waits: its id, whether it makes the stack, and what it does as (action, type, name, replaced)."""
+
+    id: str
+    creates: bool
+    listed: tuple[tuple[str, str, str, str], ...]
+
+
+def prepare(
+    place: Place, stage: str, folder: Path, given: dict[str, str], *, bucket: str | None = None
+) -> Changes | None:
+    """Upload and make a change set; None if it would change nothing. Parameters not given keep what they are."""
+    template = json.loads(_read(folder / "sam.json"))
+    packaged = template["Parameters"]["Stage"]["Default"]
+    if packaged != stage:
+        raise click.ClickException(f"{folder} holds stage {packaged}, not {stage}: run make package STAGE={stage}")
+    before = stack(place, stage)
+    if before and before["StackStatus"] == "REVIEW_IN_PROGRESS":  # a change set was made and refused: no stack yet
+        before = None
+    parameters = _parameters(template, before, given)
+    store = bucket or artifacts(place)
+    code = {"Bucket": store, "Key": upload(place, store, folder / "deployment.zip")}
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = code
+    text = json.dumps(template, sort_keys=True).encode()
+    key = put(place, store, text, ".json")
+    kind = "UPDATE" if before else "CREATE"
+    cloudformation = place.client("cloudformation")
+    made = cloudformation.create_change_set(
+        StackName=name(stage), ChangeSetName=f"deploy-{hashlib.sha256(text + repr(parameters).encode()).hexdigest()[:16]}",
+        ChangeSetType=kind, Capabilities=CAPABILITIES, Parameters=parameters,
+        TemplateURL=url(place, store, key), Tags=[{"Key": "Service", "Value": "patchwarden"}],
+    )  # fmt: skip
+    try:
+        cloudformation.get_waiter("change_set_create_complete").wait(ChangeSetName=made["Id"], **place.waiting)
+    except WaiterError as error:
+        found = cloudformation.describe_change_set(ChangeSetName=made["Id"])
+        why = found.get("StatusReason", str(error))
+        cloudformation.delete_change_set(ChangeSetName=made["Id"])
+        if any(words in why for words in _NOTHING):
+            return None
+        raise click.ClickException(f"CloudFormation refuses the change set: {why}") from error
+    return Changes(made["Id"], before is None, tuple(_changes(cloudformation, made["Id"])))
+
+
+def _changes(cloudformation: Any, change_set: str) -> Iterator[tuple[str, str, str, str]]:
+    token: dict[str, str] = {}
+    while True:
+        page = cloudformation.describe_change_set(ChangeSetName=change_set, **token)
+        for change in page["Changes"]:
+            one = change["ResourceChange"]
+            yield one["Action"], one["ResourceType"], one["LogicalResourceId"], str(one.get("Replacement", ""))
+        if not page.get("NextToken"):
+            return
+        token = {"NextToken": page["NextToken"]}
+
+
+def listed(changes: Changes) -> Iterator[str]:
+    """One line for each change; a replacement is loud, because what is replaced is first made and then deleted."""
+    for action, kind, logical, replaced in sorted(changes.listed):
+        loud = "  REPLACED" if replaced == "True" else "  perhaps replaced" if replaced == "Conditional" else ""
+        yield f"{action:<7} {kind:<28} {logical}{loud}"
+
+
+def execute(place: Place, stage: str, changes: Changes) -> None:
+    """Do it and wait; ends with the first reason of a failure."""
+    cloudformation = place.client("cloudformation")
+    cloudformation.execute_change_set(ChangeSetName=changes.id)
+    waiter = "stack_create_complete" if changes.creates else "stack_update_complete"
+    try:
+        cloudformation.get_waiter(waiter).wait(StackName=name(stage), **place.waiting)
+    except WaiterError as error:
+        raise click.ClickException(f"patchwarden-{stage}: {first_failure(cloudformation, stage)}") from error
+
+
+def first_failure(cloudformation: Any, stage: str) -> str:
+    """The oldest failed event of the newest attempt: what came after it is mostly cancelled because of it."""
+    events = cloudformation.describe_stack_events(StackName=name(stage))["StackEvents"]
+    failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
+    if not failed:
+        return f"ended as {events[0]['ResourceStatus']}"
+    first = failed[-1]
+    return f"{first['LogicalResourceId']} ({first['ResourceType']}): {first.get('ResourceStatusReason', 'no reason')}"
+
+
+def discard(place: Place, stage: str, changes: Changes) -> None:
+    """Forget a change set that nobody wanted, and the empty stack that its making left."""
+    cloudformation = place.client("cloudformation")
+    cloudformation.delete_change_set(ChangeSetName=changes.id)
+    if changes.creates:
+        cloudformation.delete_stack(StackName=name(stage))
+
+
+def remove(place: Place, stage: str) -> None:
+    """Delete the stack and wait."""
+    cloudformation = place.client("cloudformation")
+    cloudformation.delete_stack(StackName=name(stage))
+    try:
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name(stage), **place.waiting)
+    except WaiterError as error:
+        raise click.ClickException(f"patchwarden-{stage}: {first_failure(cloudformation, stage)}") from error
+
+
+def retained(place: Place, stage: str) -> list[str]:
+    """What a removal leaves: type and name of every resource whose DeletionPolicy is Retain."""
+    cloudformation = place.client("cloudformation")
+    body = cloudformation.get_template(StackName=name(stage), TemplateStage="Original")["TemplateBody"]
+    template = body if isinstance(body, dict) else json.loads(body)
+    keeps = {logical for logical, found in template["Resources"].items() if found.get("DeletionPolicy") == "Retain"}
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name(stage))
+    found = [one for page in pages for one in page["StackResourceSummaries"] if one["LogicalResourceId"] in keeps]
+    return sorted(f"{one['ResourceType']}\t{one['PhysicalResourceId']}" for one in found)
+
+
+def outputs(place: Place, stage: str) -> dict[str, str]:
+    """The stack's outputs by name."""
+    found = stack(place, stage) or {}
+    return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+
+
+def stack(place: Place, stage: str) -> dict[str, Any] | None:
+    """What CloudFormation says of the stack, or None."""
+    try:
+        found: dict[str, Any] = place.client("cloudformation").describe_stacks(StackName=name(stage))["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    return found
+
+
+def name(stage: str) -> str:
+    return f"patchwarden-{stage}"
+
+
+def artifacts(place: Place) -> str:
+    """The bucket for zips and templates; made private, versioned and encrypted if it is missing."""
+    bucket, client = f"patchwarden-artifacts-{place.account}-{place.region}", place.client("s3")
+    try:
+        client.head_bucket(Bucket=bucket, ExpectedBucketOwner=place.account)
+        return bucket
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+            raise
+    where = {} if place.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": place.region}}
+    client.create_bucket(Bucket=bucket, **where)
+    blocked = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(blocked, True))
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return bucket
+
+
+def upload(place: Place, bucket: str, file: Path) -> str:
+    """Put a file under its digest; its key."""
+    return put(place, bucket, _read(file), file.suffix)
+
+
+def put(place: Place, bucket: str, content: bytes, suffix: str) -> str:
+    key = f"{hashlib.sha256(content).hexdigest()}{suffix}"
+    place.client("s3").put_object(Bucket=bucket, Key=key, Body=content, ExpectedBucketOwner=place.account,
+                                  ChecksumAlgorithm="SHA256")  # fmt: skip
+    return key
+
+
+def url(place: Place, bucket: str, key: str) -> str:
+    """Where CloudFormation reads an object."""
+    endpoint = str(place.client("s3").meta.endpoint_url)
+    if "amazonaws.com" in endpoint:  # https://s3.eu-west-1.amazonaws.com, and .cn in China
+        return f"https://{bucket}.{endpoint.removeprefix('https://')}/{key}"
+    return f"{endpoint}/{bucket}/{key}"
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be read: {error.strerror}; run make package first") from error
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    wrong = [pair for pair in given if "=" not in pair]
+    if wrong:
+        raise click.UsageError(f"--set {wrong[0]} is not NAME=VALUE, such as --set OrganizationId=o-a1b2c3d4e5")
+    return dict(pair.split("=", 1) for pair in given)
+
+
+def _parameters(template: dict[str, Any], before: dict[str, Any] | None, given: dict[str, str]) -> list[dict[str, Any]]:
+    """What is given, else what the stack has, else the default; a usage error names what is missing or unknown."""
+    known = template["Parameters"]
+    unknown = [each for each in given if each not in known]
+    if unknown:
+        raise click.UsageError(f"the template has no parameter {unknown[0]}: it has {', '.join(sorted(known))}")
+    had = {one["ParameterKey"] for one in (before or {}).get("Parameters", [])}
+    missing = [each for each in known if each not in given and each not in had and "Default" not in known[each]]
+    if missing:
+        wanted = "; ".join(f"--set {each}=… ({known[each]['Description']})" for each in missing)
+        raise click.UsageError(f"needed the first time: {wanted}")
+    kept = [{"ParameterKey": each, "UsePreviousValue": True} for each in known if each not in given and each in had]
+    return [*({"ParameterKey": each, "ParameterValue": value} for each, value in given.items()), *kept]
+
+
+class _told:
+    """Turns what boto3 raises into one sentence and exit code 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ClientError | BotoCoreError):
+            raise click.ClickException(f"AWS does not do it: {error}") from error
+
+
+if __name__ == "__main__":
+    main(prog_name=f"python {Path(sys.argv[0]).name}")
