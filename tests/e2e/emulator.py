@@ -57,13 +57,13 @@ def emulator(folder: Path, port: int, environment: Mapping[str, str]) -> Iterato
     """Its address; `environment` is what every function finds beside its own settings."""
     given = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "AUTH": "true", "TMPDIR": str(folder),
              "HOME": str(folder), "PATH": os.defpath, "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0",
-             "LAMBDA_EXECUTOR": "local", "MINISTACK_WORKER_THREADS": "16", **environment}  # fmt: skip
+             "USE_SSL": "1", "LAMBDA_EXECUTOR": "local", "MINISTACK_WORKER_THREADS": "16", **environment}  # fmt: skip
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([sys.executable, "-c", SERVE], env=given, stdin=subprocess.PIPE, stdout=log,
                                   stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)  # fmt: skip
         try:
-            url = f"http://127.0.0.1:{port}"
-            assert _up(server, url), f"ministack did not start: {(folder / 'log').read_text()[-2000:]}"
+            url = f"https://127.0.0.1:{port}"
+            assert _up(server, url, certificate(folder)), f"ministack did not start: {(folder / 'log').read_text()[-2000:]}"
             yield url
         finally:
             assert server.stdin is not None
@@ -88,19 +88,26 @@ def session(account: str, region: str, **keys: str) -> boto3.Session:
     return boto3.Session(region_name=region, **given)
 
 
-def client(url: str, service: str, session: boto3.Session) -> Any:
+def certificate(folder: Path) -> Path:
+    """What the emulator shows: our bucket policies refuse whoever comes without TLS."""
+    return folder / "ministack-tls" / "server.crt"
+
+
+def client(url: str, service: str, session: boto3.Session, trusted: Path) -> Any:
     config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-    return session.client(service, endpoint_url=url, config=config)  # type: ignore[call-overload]
+    return session.client(service, endpoint_url=url, config=config, verify=str(trusted))  # type: ignore[call-overload]
 
 
-def _up(server: subprocess.Popen[bytes], url: str) -> bool:
-    asked = client(url, "sts", session("111122223333", "eu-west-1"))
+def _up(server: subprocess.Popen[bytes], url: str, trusted: Path) -> bool:
+    asked = client(url, "sts", session("111122223333", "eu-west-1"), trusted)
     for _ in range(_PATIENCE):
         try:
             server.wait(timeout=0.1)
             return False
         except subprocess.TimeoutExpired:
             pass
+        if not trusted.exists():
+            continue
         try:
             asked.get_caller_identity()
             return True

@@ -1,0 +1,21 @@
+"""One deployed hub for all end-to-end tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+from tests.e2e.hub import Organisation, organisation
+from tests.setup_sam_translator import TRANSLATOR
+
+
+@pytest.fixture(scope="package")
+def org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
+    if find_spec("ministack") is None:
+        pytest.skip("ministack is not installed: no AWS to deploy to")
+    if not TRANSLATOR.exists():
+        pytest.skip("no SAM translator: run python tests/setup_sam_translator.py, which `make test` does")
+    with organisation(tmp_path_factory.mktemp("e2e"), TRANSLATOR) as made:
+        yield made

@@ -1,0 +1,243 @@
+"""The packaged template, deployed with IAM enforced: real rules wake real processes of our zip, which patch a fleet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from ssl import SSLContext, create_default_context
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.nodes import Node
+from chalicelib.core.remediations import Remediation, State
+from chalicelib.lookup import verify
+from patchwarden.simulator.fleet import ACCOUNTS
+from patchwarden.simulator.machines import Machine
+from tests.e2e.emulator import certificate
+from tests.e2e.hub import EXTERNAL_ID, HUB, REGION, ROOT, Organisation, compliance_event, environment, eventually
+
+FUNCTIONS = ("OnConfigRule", "OnSsmCompliance", "OnExecution", "OnNodeState", "OnDispatch", "OnSweep", "Remediate")
+DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
+
+
+def patchable(org: Organisation) -> list[Node]:
+    """In each account a node that answers, lacks patches, and plays no odd part."""
+    quiet = [
+        machine
+        for machine in org.sim.fleet.machines.values()
+        if machine.online and not machine.hybrid and machine.parts <= {"new"} and not machine.unfixable
+        and "Environment" in machine.tags and lacks(machine)
+    ]  # fmt: skip
+    by_account = {machine.node.account: machine.node for machine in quiet}
+    assert {*by_account} == {*ACCOUNTS}, "the fleet of this seed has no such node in some account"
+    return [by_account[account] for account in ACCOUNTS]
+
+
+def lacks(machine: Machine) -> bool:
+    return any(machine.approves(patch) for patch in machine.outstanding.values())
+
+
+def case(org: Organisation, node: Node) -> Remediation | None:
+    return org.ledger.head(remediation_id(node, Control.PATCH))
+
+
+def in_state(org: Organisation, nodes: list[Node], *states: State) -> list[Remediation] | None:
+    found = [one for node in nodes if (one := case(org, node)) and one.state in states]
+    return found if len(found) == len(nodes) else None
+
+
+def shown(org: Organisation, nodes: list[Node]) -> str:
+    return "; ".join(f"{node}: {one.state} because {one.because}" if (one := case(org, node)) else f"{node}: nothing"
+                     for node in nodes) + (org.folder / "log").read_text()[-1500:]  # fmt: skip
+
+
+def test_the_story_from_the_event_to_the_proof(org: Organisation) -> None:
+    nodes = patchable(org)
+    for node in nodes:
+        org.emit(compliance_event(node))
+    eventually(lambda: in_state(org, nodes, State.QUEUED, State.RUNNING), 30, f"not queued: {shown(org, nodes)}")
+    running = eventually(lambda: in_state(org, nodes, State.RUNNING), 100, f"dispatch started nothing: {shown(org, nodes)}")
+    assert len({one.execution for one in running}) == len(nodes), "each account runs its own"
+    org.pass_time(minutes=45)
+    eventually(lambda: in_state(org, nodes, State.RESOLVED), 30, f"not proved: {shown(org, nodes)}")
+    assert verify(org.ledger, org.sim.clock.now()).faults == ()
+    assert [node for node in nodes if lacks(org.sim.fleet.machines[node])] == [], "the ledger says more than is true"
+
+
+def test_the_published_set_decided_and_not_the_packed_one(org: Organisation) -> None:
+    assert {one.decision["policy"] for one in org.ledger.all_heads()} == {"at-once"}
+
+
+def test_nothing_was_given_up(org: Organisation) -> None:
+    for queue in ("FailureQueue", "RuleFailureQueue"):
+        assert letters(org, org.outputs[queue]) == []
+
+
+def letters(org: Organisation, queue: str) -> list[dict[str, Any]]:
+    asked = org.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    return [json.loads(message["Body"]) for message in asked.get("Messages", [])]
+
+
+def test_a_request_for_a_node_comes_through_the_function(org: Organisation) -> None:
+    node = patchable_again(org)
+    asked = {"ResourceId": f"AWS::SSM::ManagedInstanceInventory/{node.id}", "AccountId": node.account,
+             "Region": node.region, "RequestedBy": "an operator"}  # fmt: skip
+    answer = org.client("lambda").invoke(FunctionName=org.resource("Remediate"), Payload=json.dumps(asked).encode())
+    told = json.loads(answer["Payload"].read())
+    assert (told.get("status"), told.get("state")) == ("decided", "queued"), told
+
+
+def patchable_again(org: Organisation) -> Node:
+    return next(machine.node for machine in org.sim.fleet.machines.values()
+                if machine.online and "Environment" in machine.tags and lacks(machine)
+                and case(org, machine.node) is None)  # fmt: skip
+
+
+def test_the_sweep_finds_what_no_event_told(org: Organisation) -> None:
+    answer = org.client("lambda").invoke(FunctionName=org.resource("OnSweep"), Payload=json.dumps(TICK).encode())
+    told = json.loads(answer["Payload"].read())
+    assert told["missed"] > 0, told
+    assert told["degraded"] == []
+
+
+TICK = {"version": "0", "account": HUB, "region": REGION, "detail": {}, "detail-type": "Scheduled Event",
+        "source": "aws.events", "time": "2026-11-25T00:00:00Z", "id": "tick", "resources": []}  # fmt: skip
+
+
+def test_what_a_function_could_not_do_lies_in_the_failure_queue(org: Organisation) -> None:
+    org.client("lambda").invoke(FunctionName=org.resource("OnDispatch"), InvocationType="Event", Payload=b'"no event"')
+    found = eventually(lambda: letters(org, org.outputs["FailureQueue"]), 60, "no letter came")
+    assert found[0]["requestPayload"] == "no event"
+
+
+# --- who may do what ------------------------------------------------------------------------------------------------
+
+
+def code_of(org: Organisation, service: str, operation: str, keys: dict[str, str], **given: Any) -> str:
+    """`ok`, or the code of the refusal."""
+    try:
+        getattr(org.client(service, **keys), operation)(**given)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "ok"
+
+
+ITEM = {"pk": {"S": "M#nobody"}, "sk": {"S": "MARK"}}
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, "APIHandler"])
+def test_a_function_is_denied_what_its_role_lacks(org: Organisation, function: str) -> None:
+    keys, table = org.lent(function), org.outputs["LedgerTable"]
+    policies, evidence = org.outputs["PolicyBucketName"], org.outputs["EvidenceBucketName"]
+    assert code_of(org, "dynamodb", "get_item", keys, TableName=table, Key=ITEM) == "ok"
+    forbidden: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "read all of the ledger at once": ("dynamodb", "scan", {"TableName": table}),
+        "delete the ledger": ("dynamodb", "delete_table", {"TableName": table}),
+        "read another table": ("dynamodb", "get_item", {"TableName": "patchwarden-other", "Key": ITEM}),
+        "publish policies": ("s3", "put_object", {"Bucket": policies, "Key": "policies/x.json", "Body": b"{}"}),
+        "list policies": ("s3", "list_objects_v2", {"Bucket": policies}),
+        "delete evidence": ("s3", "delete_object", {"Bucket": evidence, "Key": "x"}),
+        "sign": ("kms", "sign", {"KeyId": org.outputs["SigningKeyArn"], "Message": b"x",
+                                 "SigningAlgorithm": "ECDSA_SHA_256"}),
+        "use the data key itself": ("kms", "encrypt", {"KeyId": org.resource("DataKey"), "Plaintext": b"x"}),
+        "take dead letters away": ("sqs", "receive_message", {"QueueUrl": org.outputs["FailureQueue"]}),
+        "call a function": ("lambda", "invoke", {"FunctionName": org.resource("Remediate")}),
+        "forward to the hub's bus": ("events", "put_events", {"Entries": [{
+            "Source": "x", "DetailType": "x", "Detail": "{}", "EventBusName": org.outputs["HubBusArn"]}]}),
+        "become another role": ("sts", "assume_role", {"RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/somebody-else",
+                                                       "RoleSessionName": "x", "ExternalId": EXTERNAL_ID}),
+        "become the member role without the external id": ("sts", "assume_role", {
+            "RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "x"}),
+        "give itself rights": ("iam", "create_role", {"RoleName": "x", "AssumeRolePolicyDocument": "{}"}),
+    }  # fmt: skip
+    allowed = {what: code for what, (service, operation, given) in forbidden.items()
+               if (code := code_of(org, service, operation, keys, **given)) not in DENIED}  # fmt: skip
+    assert allowed == {}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_become_the_member_role(org: Organisation, function: str) -> None:
+    given = {"RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "x"}
+    assert code_of(org, "sts", "assume_role", org.lent(function), **given, ExternalId=EXTERNAL_ID) == "ok"
+
+
+def test_the_api_may_read_and_nothing_else(org: Organisation) -> None:
+    keys, table = org.lent("APIHandler"), org.outputs["LedgerTable"]
+    member = {"RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "x",
+              "ExternalId": EXTERNAL_ID}  # fmt: skip
+    assert code_of(org, "dynamodb", "put_item", keys, TableName=table, Item=ITEM) in DENIED
+    assert code_of(org, "dynamodb", "delete_item", keys, TableName=table, Key=ITEM) in DENIED
+    assert code_of(org, "sts", "assume_role", keys, **member) in DENIED
+
+
+# --- the API --------------------------------------------------------------------------------------------------------
+
+
+def trusting(org: Organisation) -> SSLContext:
+    return create_default_context(cafile=str(certificate(org.folder)))
+
+
+def ask(org: Organisation, path: str, keys: dict[str, str] | None) -> tuple[int, Any]:
+    url = f"{org.url}/restapis/{org.outputs['RestAPIId']}/dev/_user_request_{path}"
+    request = AWSRequest("GET", url)
+    if keys is not None:
+        credentials = Credentials(
+            keys["aws_access_key_id"], keys["aws_secret_access_key"], keys.get("aws_session_token")
+        )
+        SigV4Auth(credentials, "execute-api", REGION).add_auth(request)
+    try:
+        with urlopen(Request(url, headers=dict(request.headers.items())), timeout=30, context=trusting(org)) as answer:
+            return answer.status, json.loads(answer.read())
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_api_answers_whom_iam_lets_in_and_nobody_else(org: Organisation) -> None:
+    root = {"aws_access_key_id": HUB, "aws_secret_access_key": "nobody-checks-the-root"}
+    status, told = ask(org, "/health", root)
+    assert (status, told["ledger"], told["paused"], told["policy_trouble"]) == (200, "ok", None, None)
+    assert ask(org, "/health", org.lent("OnSweep"))[0] == 403
+    assert ask(org, "/health", None)[0] == 403
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(org: Organisation, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "deploy" / "deploy.py"), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=dict(environment(org)), capture_output=True, text=True, check=False)
+
+
+def test_the_command_shows_and_asks_before_it_changes(org: Organisation) -> None:
+    again = run(org, "up", "--stage", "dev", "--package", str(org.folder / "package"))
+    assert (again.returncode, "nothing to change" in again.stderr) == (0, True), again.stderr
+    assert f"LedgerTable\t{org.outputs['LedgerTable']}" in again.stdout
+    refused = run(org, "up", "--stage", "dev", "--package", str(org.folder / "package"), "--set", "LogRetentionDays=7")
+    assert refused.returncode == 1
+    assert "OnSweepLog" in refused.stderr
+    wrong = run(org, "up", "--stage", "dev", "--package", str(org.folder / "package"), "--set", "LogRetention=7")
+    assert (wrong.returncode, "no parameter LogRetention" in wrong.stderr) == (2, True)
+    other = run(org, "up", "--stage", "prod", "--package", str(org.folder / "package"))
+    assert (other.returncode, "make package STAGE=prod" in other.stderr) == (1, True)
+
+
+def test_a_removal_says_what_it_leaves_and_leaves_it(org: Organisation) -> None:
+    asked = run(org, "down", "--stage", "dev")
+    assert asked.returncode == 1
+    assert org.outputs["EvidenceBucketName"] in asked.stderr
+    done = run(org, "down", "--stage", "dev", "--yes")
+    assert done.returncode == 0, done.stderr
+    kinds = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert kinds == ["AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::Bucket"]
+    assert len(list(org.ledger.all_heads())) > 0
+    assert org.client("s3").get_object_lock_configuration(Bucket=org.outputs["EvidenceBucketName"])
+    assert org.client("lambda").list_functions()["Functions"] == []
