@@ -277,7 +277,8 @@ def each(
             isolate.refuse(ports, item.location, str(error))
         except (Temporary, Denied) as error:
             degraded.append(str(item.location))
-            ports.notices.say("degraded", place=str(item.location), because=str(error))
+            ports.notices.say("degraded", place=str(item.location), because=str(error),
+                              refused=isinstance(error, Denied))  # fmt: skip
     return made
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chalicelib import budget, guard, isolate, surge, ticket, wave
-from chalicelib.core.decisions import overdue, unruled
+from chalicelib.core.decisions import lateness, overdue, unruled
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
 from chalicelib.core.findings import Control, Finding
@@ -87,6 +87,7 @@ def sweep(ports: Ports) -> Swept:
         if isinstance(policies, PolicySet):
             _remind(ports, policies)
             _guards(ports, policies, count)
+        _say_lag(ports)
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
         ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
                           errands=errands, degraded=list(swept.degraded))  # fmt: skip
@@ -219,6 +220,19 @@ def _errands(ports: Ports) -> int:
     return len(owed)
 
 
+def _say_lag(ports: Ports) -> None:
+    """Say, in seconds, how long the oldest waits for its proof, and how late the latest is that nobody works on."""
+    now = ports.clock.now()
+    verifying = (now - (case.since or now) for case in ports.ledger.work([State.VERIFYING]))
+    late = (lateness(case, now) for case in ports.ledger.work(_UNOWNED))
+    ports.notices.say("lag", verifying=max(verifying, default=timedelta(0)).total_seconds(),
+                      past_deadline=max(late, default=timedelta(0)).total_seconds())  # fmt: skip
+
+
+_UNOWNED = (State.OPEN, State.WAITING, State.QUEUED, State.REBOOT_PENDING)
+"""States in which neither an execution nor a person nor an exemption answers for the node."""
+
+
 def _remind(ports: Ports, policies: PolicySet) -> None:
     """Say once that an exemption ends in 30 days, and once that it ends in 7."""
     for reminder in reminders(policies, ports.clock.now()):
@@ -292,7 +306,8 @@ def _compare(ports: Ports, page: list[Finding], tally: Tally | None) -> int:
             elif case and (case.state in _ASKED or unruled(case)) and case.decision.get("set_digest") != digest:
                 again(ports, case)
         except (Temporary, Denied) as error:
-            ports.notices.say("degraded", place=str(finding.node), because=str(error))
+            ports.notices.say("degraded", place=str(finding.node), because=str(error),
+                              refused=isinstance(error, Denied))  # fmt: skip
     return missed
 
 

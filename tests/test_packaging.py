@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from chalicelib.wiring import Settings
+from tests.templates import resolved
 
 ROOT = Path(__file__).resolve().parent.parent
 FUNCTIONS = {
@@ -66,9 +67,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def resources(made: Path) -> Template:
-    template: Template = json.loads((made / "sam.json").read_text())
-    found: Template = template["Resources"]
-    return found
+    """As they come to be in one account, with every reference filled in."""
+    return resolved(json.loads((made / "sam.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +94,17 @@ def test_every_way_in_is_a_function(functions: Template) -> None:
 
 
 def test_every_function_has_its_own_role(functions: Template, resources: Template) -> None:
-    roles = [found["Role"]["Fn::GetAtt"][0] for found in functions.values()]
+    roles = [role_of(found) for found in functions.values()]
     assert len({*roles}) == len(functions)
     assert all(resources[role]["Type"] == "AWS::IAM::Role" for role in roles)
 
 
+def role_of(function: Template) -> str:
+    return str(function["Role"]).rpartition("/")[2]
+
+
 def statements(resources: Template, function: str) -> list[Template]:
-    role = resources[resources[function]["Properties"]["Role"]["Fn::GetAtt"][0]]
+    role = resources[role_of(resources[function]["Properties"])]
     policies = role["Properties"]["Policies"]
     assert "ManagedPolicyArns" not in role["Properties"]
     return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
@@ -137,7 +141,7 @@ def test_a_function_reads_published_policies_and_writes_none(resources: Template
     found = [one for one in statements(resources, function) if any(act.startswith("s3:") for act in one["Action"])]
     others = [one for one in found if "evidence" not in one["Resource"][0]]
     assert [(one["Action"], one["Resource"]) for one in others] == [
-        (["s3:GetObject"], ["arn:aws:s3:::patchwarden-*/policies/*"])
+        (["s3:GetObject"], ["arn:aws:s3:::patchwarden-prod-policies-111122223333-eu-west-1/policies/*"])
     ]
     assert len(found) == 1 or function in {*EVIDENCE, "APIHandler"}
 
@@ -181,37 +185,44 @@ def test_a_function_is_told_only_what_wiring_reads(functions: Template, function
     assert {*told} <= {f"PATCHWARDEN_{name.upper()}" for name in Settings.__slots__}
 
 
-def test_the_clockwork_never_runs_twice_at_once(functions: Template) -> None:
-    limits = {name: found.get("ReservedConcurrentExecutions") for name, found in functions.items()}
-    assert {name: limit for name, limit in limits.items() if limit is not None} == {
-        "OnDispatch": 1, "OnSweep": 1, "OnSchedules": 1,
-    }  # fmt: skip
+def test_the_clockwork_never_runs_twice_at_once_and_nothing_without_bounds(functions: Template) -> None:
+    limits = {name: found["ReservedConcurrentExecutions"] for name, found in functions.items()}
+    assert {name for name, limit in limits.items() if limit == 1} == {*RATES}
+    assert max(limits.values()) <= 20
+    assert sum(limits.values()) <= 100
 
 
-def only_event(functions: Template, name: str) -> Template:
-    (event,) = functions[name]["Events"].values()
-    found: Template = event
+def event_of(functions: Template, name: str, bus: str = "") -> Template:
+    found: Template = functions[name]["Events"][f"{name}{bus}Event"]
     return found
 
 
 @pytest.mark.parametrize("function", LISTENS)
-def test_a_function_hears_its_kind_of_event(functions: Template, function: str) -> None:
-    event = only_event(functions, function)
+@pytest.mark.parametrize("bus", ["", "Hub"])
+def test_a_function_hears_its_kind_of_event(functions: Template, function: str, bus: str) -> None:
+    event = event_of(functions, function, bus)
     source, kind = LISTENS[function]
-    assert event["Type"] == "CloudWatchEvent"
+    assert event["Type"] == "EventBridgeRule"
     assert event["Properties"]["Pattern"]["source"] == [source]
     assert event["Properties"]["Pattern"]["detail-type"] == [kind]
 
 
+@pytest.mark.parametrize("function", LISTENS)
+def test_what_comes_over_the_hubs_bus_is_matched_as_what_comes_at_home(functions: Template, function: str) -> None:
+    home, hub = event_of(functions, function)["Properties"], event_of(functions, function, "Hub")["Properties"]
+    assert hub["EventBusName"] == "patchwarden-prod"
+    assert {**home, "EventBusName": "patchwarden-prod"} == hub
+
+
 def test_config_rules_are_told_apart_by_resource_type_not_by_name(functions: Template) -> None:
-    detail = only_event(functions, "OnConfigRule")["Properties"]["Pattern"]["detail"]
+    detail = event_of(functions, "OnConfigRule")["Properties"]["Pattern"]["detail"]
     assert {*detail["resourceType"]} == {"AWS::SSM::PatchCompliance", "AWS::SSM::AssociationCompliance"}
     assert "configRuleName" not in detail
 
 
 @pytest.mark.parametrize("function", RATES)
 def test_the_clockwork_runs_at_its_rate(functions: Template, function: str) -> None:
-    event = only_event(functions, function)
+    event = event_of(functions, function)
     assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", RATES[function])
 
 

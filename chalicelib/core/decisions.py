@@ -267,6 +267,12 @@ def overdue(case: Remediation, now: datetime) -> str | None:
     return f"{case.decision.get('policy')}: its deadline {deadline} has passed"
 
 
+def lateness(case: Remediation, now: datetime) -> timedelta:
+    """How long the deadline of the policy that won has passed; nothing while there is time, or no deadline."""
+    deadline = case.decision.get("deadline")
+    return max(now - parse_moment(str(deadline)), timedelta(0)) if deadline else timedelta(0)
+
+
 def _closes(span: Opening, policies: PolicySet) -> str | None:
     """Until when what is queued now may start: the window's end or the next freeze, whichever comes first."""
     ends = [freeze.since for freeze in policies.settings.freezes if freeze.since > span.start]

@@ -744,3 +744,34 @@ def _ssm(world: World) -> dict[str, object]:
     from tests.verbs.conftest import ssm_event
 
     return ssm_event(NODE, False, world.clock.now())
+
+
+def test_a_place_that_refuses_is_told_apart_from_one_that_is_busy(world: World) -> None:
+    world.policies = policy_set(policy("late", tag("Environment", "dev"), window="saturday"))
+    world.node()
+    world.say()
+    world.clock.move(timedelta(days=4, hours=14))
+    for error in (Temporary("busy"), Denied("AccessDenied")):
+        dispatch(replace(world.ports, inventory=Broken(world.inventory, "nodes", error)))
+    assert [said["refused"] for said in world.notices.of("degraded")] == [False, True]
+
+
+def test_the_sweep_says_how_long_a_proof_is_awaited_and_how_late_the_latest_is(world: World) -> None:
+    sweep(world.ports)
+    assert world.notices.of("lag") == [{"verifying": 0.0, "past_deadline": 0.0}]
+    world.node()
+    world.end(world.start())
+    assert world.case().state is State.VERIFYING
+    world.pass_minutes(7)
+    sweep(world.ports)
+    assert world.notices.of("lag")[-1] == {"verifying": 420.0, "past_deadline": 0.0}
+
+
+def test_the_sweep_says_how_late_what_nothing_has_started_is(world: World) -> None:
+    world.policies = policy_set(policy("soon", deadline=3600))
+    world.node()
+    world.say()
+    assert world.case().state is State.QUEUED
+    world.clock.move(timedelta(hours=3))
+    sweep(world.ports)
+    assert [said["past_deadline"] for said in world.notices.of("lag")] == [2 * 3600.0]

@@ -1,0 +1,340 @@
+"""The template as CloudFormation gets it: each trap of Chalice's, each promise of the hub's, and two linters."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import types
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.adapters.dynamodb import TABLE
+from chalicelib.core.events import EVENT_PATTERNS
+from deploy.dashboard import GRAPHS
+from deploy.template import CLOCKWORK, load, logical, merging
+from tests.templates import resolved
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("dev", "prod")
+Template = dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chalice's template for the stage, merged; the zip does not matter here."""
+    out = tmp_path_factory.mktemp(request.param)
+    command = [sys.executable, str(ROOT / "deploy" / "package.py"), "--stage", request.param, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out / "sam.json"
+
+
+@pytest.fixture(scope="module")
+def template(packaged: Path) -> Template:
+    found: Template = json.loads(packaged.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def stage(template: Template) -> str:
+    return str(template["Parameters"]["Stage"]["Default"])
+
+
+@pytest.fixture(scope="module")
+def resources(template: Template) -> Template:
+    return resolved(template)
+
+
+def of_type(resources: Template, kind: str) -> Template:
+    return {name: found["Properties"] for name, found in resources.items() if found["Type"] == kind}
+
+
+def functions(resources: Template) -> Template:
+    return of_type(resources, "AWS::Serverless::Function")
+
+
+def handlers() -> list[str]:
+    return list(json.loads((ROOT / ".chalice" / "config.json").read_text())["lambda_functions"])
+
+
+# --- two linters ----------------------------------------------------------------------------------------------------
+
+
+def test_cfn_lint_finds_nothing(packaged: Path) -> None:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--regions", "eu-west-1", "us-east-1", "--", str(packaged)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_cfn_lint_would_find_something(packaged: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "sam.json"
+    broken.write_text(packaged.read_text().replace('"PAY_PER_REQUEST"', '"PAY_PER_WISH"'))
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--", str(broken)]
+    assert "PAY_PER_WISH" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+JUSTIFIED = {
+    # X-Ray has no resources to name: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+    ("RESOURCE_STAR", "xray:PutTraceSegments"),
+    ("RESOURCE_STAR", "xray:PutTelemetryRecords"),
+}
+
+
+@pytest.fixture(scope="module")
+def parliament() -> Any:
+    """The linter of IAM policies; it asks for a module that setuptools no longer has, for one function only."""
+    if "pkg_resources" not in sys.modules:
+        stand_in = types.ModuleType("pkg_resources")
+        vars(stand_in)["resource_filename"] = lambda package, name: str(files(package) / name)
+        sys.modules["pkg_resources"] = stand_in
+    return pytest.importorskip("parliament")
+
+
+def linted(parliament: Any, document: Template) -> set[tuple[str, str]]:
+    found = parliament.analyze_policy_string(json.dumps(document)).findings
+    return {(one.issue, str(one.detail or one.location)) for one in found}
+
+
+def test_an_iam_linter_finds_nothing_in_any_role(resources: Template, parliament: Any) -> None:
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            assert linted(parliament, policy["PolicyDocument"]) - JUSTIFIED == set(), name
+
+
+def test_the_iam_linter_would_find_something(parliament: Any) -> None:
+    for action, resource in (("s3:GetObjekt", "arn:aws:s3:::b/x"), ("s3:GetObject", "arn:aws:sqs:eu-west-1:1:x")):
+        statement = {"Effect": "Allow", "Action": [action], "Resource": [resource]}
+        assert linted(parliament, {"Version": "2012-10-17", "Statement": [statement]}) != set()
+
+
+def test_what_stands_on_all_resources_says_why_in_its_name(resources: Template) -> None:
+    for role in of_type(resources, "AWS::IAM::Role").values():
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+            assert "*" not in statement["Resource"] or statement["Sid"] == "TraceWhichKnowsNoResources"
+            assert [action for action in statement["Action"] if "*" in action] == []
+
+
+def test_no_function_of_one_stage_reaches_into_another(resources: Template, stage: str) -> None:
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]:
+            named = [arn for arn in statement["Resource"] if re.search(r"patchwarden-", arn)]
+            ours = [arn for arn in named if f"patchwarden-{stage}" in arn or ":role/patchwarden-member" in arn]
+            assert ours == named, (name, statement["Sid"])
+
+
+# --- the traps ------------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_has_dead_letters_and_retries(resources: Template, stage: str) -> None:
+    """Trap 4: Chalice's own event type knows neither."""
+    letters = f"arn:aws:sqs:eu-west-1:111122223333:patchwarden-{stage}-rule-failures"
+    events = [event for found in functions(resources).values() for event in found.get("Events", {}).values()]
+    assert len(events) == 2 * len(EVENT_PATTERNS) + len([each for each in handlers() if each in CLOCKWORK])
+    for event in events:
+        assert event["Type"] in ("EventBridgeRule", "Schedule")
+        assert event["Properties"]["DeadLetterConfig"] == {"Arn": letters}
+        assert event["Properties"]["RetryPolicy"]["MaximumRetryAttempts"] >= 3
+
+
+def test_no_event_without_a_pattern_or_a_rate(resources: Template) -> None:
+    """Trap 4: a wrong key in the merge adds a second event, which would hear everything."""
+    for name, found in functions(resources).items():
+        for key, event in found.get("Events", {}).items():
+            assert key in (f"{name}Event", f"{name}HubEvent")
+            assert event["Properties"].get("Pattern") or event["Properties"].get("Schedule"), key
+
+
+def test_no_queue_feeds_a_function_unless_it_may_return_single_items(resources: Template) -> None:
+    """Trap 5: without FunctionResponseTypes the failed items of a batch are deleted."""
+    for found in functions(resources).values():
+        for event in found.get("Events", {}).values():
+            assert event["Type"] != "SQS" or event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_no_map_holds_two_intrinsics(template: Template) -> None:
+    """Trap 6: a merge cannot replace one intrinsic by another, and leaves both."""
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            assert not (len(value) > 1 and any(key == "Ref" or key.startswith("Fn::") for key in value)), value
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            look(each)
+
+    look(template)
+
+
+def test_logs_end_and_are_ours_and_encrypted(resources: Template, stage: str) -> None:
+    """Trap 7: Chalice's own retention makes an invalid template."""
+    groups = of_type(resources, "AWS::Logs::LogGroup")
+    for handler in handlers():
+        group = groups[f"{logical(handler)}Log"]
+        assert group["LogGroupName"] == f"/aws/lambda/patchwarden-{stage}/{handler}"
+        assert group["RetentionInDays"] == 90
+        assert ":key/DataKey" in group["KmsKeyId"]
+        assert functions(resources)[logical(handler)]["LoggingConfig"] == {"LogGroup": group["LogGroupName"]}
+    assert len(groups) == len(handlers())
+
+
+def test_the_api_is_traced_too(resources: Template) -> None:
+    """Trap 8: Chalice's `xray` sets it on functions only."""
+    assert resources["RestAPI"]["Properties"]["TracingEnabled"] is True
+
+
+def test_every_function_is_sized_bounded_and_has_a_role_of_its_own(resources: Template) -> None:
+    """Traps 9 and 10: what Chalice would choose is 128 MB, 60 s, no bound, and one role that may do everything."""
+    found = functions(resources)
+    assert {*found} == {logical(handler) for handler in handlers()}
+    assert len({one["Role"] for one in found.values()}) == len(found)
+    for one in found.values():
+        assert one["MemorySize"] >= 512
+        assert one["Tracing"] == "Active"
+        assert 1 <= one["ReservedConcurrentExecutions"] <= 20
+        assert one["Timeout"] <= 900
+
+
+def test_every_handler_of_the_app_is_in_the_configuration() -> None:
+    """Trap 11: a handler that config.json does not name would share a role, and get nothing of the merge."""
+    source = (ROOT / "app.py").read_text()
+    decorated = re.findall(r"^@app\.(?:on_cw_event|schedule|lambda_function)\(.*name=\"(\w+)\"\)$", source, re.MULTILINE)
+    assert {*decorated, "api_handler"} == {*handlers()}
+    assert len(decorated) == source.count("\n@app.")
+
+
+def test_what_is_not_a_clock_or_an_event_of_aws_is_not_called_on_something() -> None:
+    assert [each for each in handlers() if each.startswith("on_") and each not in {*CLOCKWORK, *EVENT_PATTERNS}] == []
+
+
+# --- what is promised of the hub --------------------------------------------------------------------------------------
+
+
+def test_the_ledger_is_the_table_that_the_adapter_knows(resources: Template, stage: str) -> None:
+    made = resources["Ledger"]["Properties"]
+    assert made["TableName"] == f"patchwarden-{stage}"
+
+    def sorted_by_name(found: Template) -> Template:
+        return {**found, "AttributeDefinitions": sorted(found["AttributeDefinitions"], key=lambda one: one["AttributeName"])}
+
+    assert sorted_by_name({key: made[key] for key in TABLE}) == sorted_by_name(TABLE)
+    assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert made["DeletionProtectionEnabled"] is True
+    assert made["SSESpecification"]["SSEType"] == "KMS"
+
+
+def test_what_is_evidence_outlives_the_stack(template: Template) -> None:
+    kept = {name for name, found in template["Resources"].items() if found.get("DeletionPolicy") == "Retain"}
+    assert kept == {"Ledger", "PolicyBucket", "EvidenceBucket", "DataKey", "SigningKey"}
+    assert all(template["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
+
+
+@pytest.mark.parametrize("bucket", ["PolicyBucket", "EvidenceBucket"])
+def test_a_bucket_is_private_versioned_and_for_the_organisation(resources: Template, bucket: str) -> None:
+    made = resources[bucket]["Properties"]
+    assert made["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert {*made["PublicAccessBlockConfiguration"].values()} == {True}
+    denied = {one["Sid"]: one for one in resources[f"{bucket}Rules"]["Properties"]["PolicyDocument"]["Statement"]}
+    assert {one["Effect"] for one in denied.values()} == {"Deny"}
+    assert denied["EncryptedLinesOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    outside = denied["TheOrganisationOnly"]["Condition"]["StringNotEquals"]
+    assert outside == {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}
+    assert all(len(one["Resource"]) == 2 for one in denied.values())
+
+
+def test_evidence_cannot_be_deleted_before_its_time(resources: Template) -> None:
+    made = resources["EvidenceBucket"]["Properties"]
+    assert made["ObjectLockEnabled"] is True
+    assert made["ObjectLockConfiguration"]["Rule"]["DefaultRetention"] == {"Mode": "COMPLIANCE", "Days": 365}
+
+
+def test_checkpoints_are_signed_with_a_key_that_never_leaves(resources: Template) -> None:
+    made = resources["SigningKey"]["Properties"]
+    assert (made["KeySpec"], made["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
+
+
+def test_the_hubs_bus_takes_only_our_kinds_of_event_from_our_organisation(resources: Template) -> None:
+    statement = resources["HubBusRules"]["Properties"]["Statement"]
+    condition = statement["Condition"]["StringEquals"]
+    assert condition["aws:PrincipalOrgID"] == "o-a1b2c3d4e5"
+    assert {*condition["events:source"]} == {source for one in EVENT_PATTERNS.values() for source in one["source"]}
+    assert {*condition["events:detail-type"]} == {kind for one in EVENT_PATTERNS.values() for kind in one["detail-type"]}
+
+
+def test_what_lambda_gives_up_goes_to_the_failure_queue(resources: Template, stage: str) -> None:
+    queue = f"arn:aws:sqs:eu-west-1:111122223333:patchwarden-{stage}-failures"
+    for name, found in functions(resources).items():
+        if name == "APIHandler":
+            assert "EventInvokeConfig" not in found
+            continue
+        assert found["EventInvokeConfig"]["DestinationConfig"]["OnFailure"] == {"Type": "SQS", "Destination": queue}
+        role = resources[found["Role"].rpartition("/")[2]]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        assert [queue] in [one["Resource"] for one in role if one["Action"] == ["sqs:SendMessage"]]
+
+
+def test_every_alarm_tells_somebody_and_says_what_to_do(resources: Template, stage: str) -> None:
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    wanted = {"dead-letters", "rule-dead-letters", "sweep-lag", "verify-lag", "denied-accounts", "paused", "past-deadline"}
+    assert {one["AlarmName"].removeprefix(f"patchwarden-{stage}-") for one in alarms.values()} == wanted
+    for one in alarms.values():
+        assert one["AlarmActions"] == [f"arn:aws:sns:eu-west-1:111122223333:patchwarden-{stage}-alarms"]
+        assert len(one["AlarmDescription"].split(". ")) >= 2
+        assert one["TreatMissingData"] in ("breaching", "notBreaching", "ignore")
+    assert alarms["SweepLagAlarm"]["TreatMissingData"] == "breaching", "silence must not look green"
+
+
+def test_every_alarm_of_ours_counts_what_some_filter_counts(resources: Template, stage: str) -> None:
+    made = {one["MetricTransformations"][0]["MetricName"] for one in of_type(resources, "AWS::Logs::MetricFilter").values()}
+    for one in of_type(resources, "AWS::CloudWatch::Alarm").values():
+        assert one["Namespace"] == "AWS/SQS" or (one["Namespace"] == f"Patchwarden/{stage}" and one["MetricName"] in made)
+
+
+def test_what_the_filters_read_is_what_the_service_says(resources: Template) -> None:
+    """A notice that is renamed would leave its alarm silent for ever."""
+    source = "\n".join(path.read_text() for path in (ROOT / "chalicelib").rglob("*.py"))
+    for name, found in of_type(resources, "AWS::Logs::MetricFilter").items():
+        for notice in re.findall(r'\$\.what = "(\w+)"', found["FilterPattern"]):
+            said = re.search(rf'notices\.say\(\s*"{notice}",(.*?)\)  # fmt|notices\.say\("{notice}", (.*)\)', source, re.DOTALL)
+            assert said, f"{name}: nobody says {notice}"
+            read = found["FilterPattern"] + found["MetricTransformations"][0]["MetricValue"]
+            for field in re.findall(r"\$\.fields\.(\w+)", read):
+                assert f"{field}=" in said[0], f"{name}: {notice} has no {field}"
+
+
+def test_each_graph_has_its_words_beside_it(resources: Template, stage: str) -> None:
+    body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+    texts = [one for one in body["widgets"] if one["type"] == "text"]
+    graphs = [one for one in body["widgets"] if one["type"] == "metric"]
+    assert [one["y"] for one in texts] == [one["y"] for one in graphs]
+    assert len(graphs) == len(GRAPHS)
+    for one in texts:
+        assert "**What it means.**" in one["properties"]["markdown"]
+        assert "**What to do.**" in one["properties"]["markdown"]
+    named = json.dumps(body)
+    assert f"patchwarden-{stage}-failures" in named
+    assert f"Patchwarden/{stage}" in named
+    assert "${" not in named
+
+
+def test_a_graph_of_a_metric_that_nothing_makes_is_refused() -> None:
+    from deploy.dashboard import dashboard
+
+    found = load(ROOT / "deploy" / "resources.yaml")
+    del found["Resources"]["VerifyLag"]
+    with pytest.raises(AssertionError, match="no metric filter in resources.yaml makes VerifyLag"):
+        dashboard(found)
+
+
+def test_a_stage_is_packaged_for_itself_alone() -> None:
+    for each in STAGES:
+        assert merging(each)["Parameters"]["Stage"]["AllowedValues"] == [each]
+
+
+def test_every_skipped_check_says_why() -> None:
+    text = (ROOT / "deploy" / "resources.yaml").read_text()
+    skipped = [one for found in load(ROOT / "deploy" / "resources.yaml")["Resources"].values()
+               for one in found.get("Metadata", {}).get("checkov", {}).get("skip", [])]  # fmt: skip
+    assert len(skipped) == text.count("id: CKV")
+    assert all(len(one["comment"].split()) >= 5 for one in skipped)
