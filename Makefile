@@ -9,7 +9,7 @@ STAGE  ?= dev
 UV     ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs package bench lock clean venv
+.PHONY: help demo test soak check docs package deploy remove e2e scan bench lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,9 @@ demo: venv ## the whole service on a simulated organisation, on this machine (DE
 test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k windows")
 	@$(PY) tests/setup_ssm_schema.py || true
 	@$(PY) -m tests.setup_yaml_language_server || true
-	@$(PY) -m pytest -q -rs -n auto --dist worksteal $(TEST_ARGS)
+	@$(PY) tests/setup_sam_translator.py || true
+	@$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS)
+	$(if $(TEST_ARGS),,@$(PY) -m pytest -q -rs tests/e2e)
 
 check: venv ## style, types, floors, policies, pages
 	@$(PY) -m ruff check
@@ -42,6 +44,19 @@ docs: venv ## the pages that are drawn from tables
 
 package: venv ## build/package: one zip and one CloudFormation template (STAGE=prod)
 	@$(PY) deploy/package.py --stage $(STAGE) --out build/package
+
+deploy: venv ## build/package into the account of your credentials, asking first (STAGE=prod DEPLOY_ARGS="--set …")
+	@$(PY) deploy/deploy.py up --stage $(STAGE) $(DEPLOY_ARGS)
+
+remove: venv ## the stack of a stage, asking first; ledger, buckets and keys stay (STAGE=prod)
+	@$(PY) deploy/deploy.py down --stage $(STAGE) $(DEPLOY_ARGS)
+
+e2e: venv ## the packaged template on an emulated AWS, with IAM enforced (2 minutes)
+	@$(PY) tests/setup_sam_translator.py
+	@$(PY) -m pytest -q -rs tests/e2e $(TEST_ARGS)
+
+scan: venv ## what a scanner of templates says of both stages (fetches checkov into build/checkov)
+	@$(PY) deploy/scan.py
 
 soak: venv ## 50,000 seeds of faults against the whole service, on all processors (SOAK_ARGS="--seeds 0..500")
 	@$(PY) -m patchwarden simulate --seeds 0..50000 --nodes 50 --workers $$($(PY) -c 'import os; print(os.cpu_count())') \

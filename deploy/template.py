@@ -40,6 +40,13 @@ RULE_RETRIES = {"MaximumRetryAttempts": 185, "MaximumEventAgeInSeconds": 86400}
 TICK_RETRIES = {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 60}
 """A tick that is a minute old is worth nothing: the next one is there."""
 
+SKIPPED = {
+    "CKV_AWS_116": "What fails goes to the on-failure destination, which also holds the error; the API answers at once",
+    "CKV_AWS_117": "It reaches AWS's APIs and nothing inside a network; a VPC would only take its way there",
+    "CKV_AWS_173": "The variables hold names and no secret; Lambda encrypts them with a key of its own",
+}
+"""What a scanner asks of every function and does not get, and why."""
+
 FAILURES = {"Fn::GetAtt": ["Failures", "Arn"]}
 RULE_FAILURES = {"Fn::GetAtt": ["RuleFailures", "Arn"]}
 
@@ -54,9 +61,8 @@ def merging(stage: str) -> Template:
     for handler in config["lambda_functions"]:
         name = logical(handler)
         resources[f"{name}Log"] = log_group(handler, resources["Log"])
-        given: Template = {"Properties": function(handler, environment)}
-        # which role a function takes on must be there before the function is
-        resources[name] = given
+        skipped = [{"id": each, "comment": why} for each, why in SKIPPED.items()]
+        resources[name] = {"Metadata": {"checkov": {"skip": skipped}}, "Properties": function(handler, environment)}
     del resources["Log"]
     resources["Dashboard"]["Properties"]["DashboardBody"] = {"Fn::Sub": json.dumps(dashboard(template))}
     return template

@@ -12,7 +12,9 @@ from tests.setup_sam_translator import TRANSLATOR
 
 
 @pytest.fixture(scope="package")
-def org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
+def org(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Organisation]:
+    if hasattr(request.config, "workerinput"):
+        pytest.skip("one hub, one after the other: run `make e2e`, or pytest tests/e2e without -n")
     if find_spec("ministack") is None:
         pytest.skip("ministack is not installed: no AWS to deploy to")
     if not TRANSLATOR.exists():

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def free_port() -> int:
     return port
 
 
+@cache
 def session(account: str, region: str, **keys: str) -> boto3.Session:
     """As the account itself, or with lent `keys`."""
     given = keys or {"aws_access_key_id": account, "aws_secret_access_key": "nobody-checks-the-root"}
