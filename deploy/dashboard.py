@@ -104,7 +104,7 @@ GRAPHS = (
 
 
 def dashboard(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The dashboard's body; `${...}` in it are CloudFormation's. Fails for a metric that nothing in `template` fills."""
+    """The dashboard's body, with `${...}` for CloudFormation. Fails for a metric that nothing in `template` fills."""
     made = {
         found["Properties"]["MetricTransformations"][0]["MetricName"]
         for found in template["Resources"].values()

@@ -94,7 +94,7 @@ def down(stage: str, yes: bool) -> None:
         if found is None:
             raise click.ClickException(f"no stack patchwarden-{stage} in {place.account}/{place.region}")
         kept = retained(place, stage)
-        click.echo(f"patchwarden-{stage} in {place.account}/{place.region} is deleted. What is evidence stays:", err=True)
+        click.echo(f"patchwarden-{stage} in {place.account}/{place.region} goes. What is evidence stays:", err=True)
         for line in kept:
             click.echo(f"  {line}", err=True)
         if not yes and not click.confirm("Delete the rest?", err=True):
@@ -106,7 +106,7 @@ def down(stage: str, yes: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A change set that waits: its id, whether it makes the stack, and what it does as (action, type, name, replaced)."""
+    """A change set that waits: its id, whether it makes the stack, and what it does: (action, type, name, replaced)."""
 
     id: str
     creates: bool
@@ -134,8 +134,9 @@ def prepare(
     key = put(place, store, text, ".json")
     kind = "UPDATE" if before else "CREATE"
     cloudformation = place.client("cloudformation")
+    what = hashlib.sha256(text + repr(parameters).encode()).hexdigest()
     made = cloudformation.create_change_set(
-        StackName=name(stage), ChangeSetName=f"deploy-{hashlib.sha256(text + repr(parameters).encode()).hexdigest()[:16]}",
+        StackName=name(stage), ChangeSetName=f"deploy-{what[:16]}",
         ChangeSetType=kind, Capabilities=CAPABILITIES, Parameters=parameters,
         TemplateURL=url(place, store, key), Tags=[{"Key": "Service", "Value": "patchwarden"}],
     )  # fmt: skip

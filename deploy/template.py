@@ -98,7 +98,7 @@ def function(handler: str, environment: Template) -> Template:
 
 
 def events(handler: str) -> Template:
-    """Chalice's own event, which must be called as Chalice calls it, and for AWS's events the one from the hub's bus."""
+    """Chalice's own event, under Chalice's name for it, and for AWS's events a second one on the hub's bus."""
     name, letters = logical(handler), {"DeadLetterConfig": {"Arn": RULE_FAILURES}}
     if handler not in EVENT_PATTERNS:
         return {f"{name}Event": {"Properties": {**letters, "RetryPolicy": TICK_RETRIES}}}
@@ -131,5 +131,5 @@ _Loader.add_multi_constructor("!", _intrinsic)
 
 def load(path: Path) -> Template:
     """A template in YAML, its short forms written out."""
-    found: Template = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    found: Template = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     return found

@@ -11,7 +11,8 @@ GIVEN = {"OrganizationId": "o-a1b2c3d4e5", "ExternalId": "patchwarden-test", "Al
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::URLSuffix": "amazonaws.com",
           "AWS::StackName": "patchwarden-test"}  # fmt: skip
 _NAMES = {"AWS::DynamoDB::Table": "TableName", "AWS::S3::Bucket": "BucketName", "AWS::SQS::Queue": "QueueName",
-          "AWS::Events::EventBus": "Name", "AWS::SNS::Topic": "TopicName", "AWS::Logs::LogGroup": "LogGroupName"}  # fmt: skip
+          "AWS::Events::EventBus": "Name", "AWS::SNS::Topic": "TopicName",
+          "AWS::Logs::LogGroup": "LogGroupName"}  # fmt: skip
 _ARNS = {
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:{place}:table/{name}",
     "AWS::S3::Bucket": "arn:aws:s3:::{name}",
@@ -38,7 +39,8 @@ def _filled(template: Mapping[str, Any], value: Any, given: Mapping[str, str]) -
     if value.keys() == {"Ref"}:
         return _ref(template, value["Ref"], given)
     if value.keys() == {"Fn::GetAtt"}:
-        return _attribute(template, *value["Fn::GetAtt"], given)
+        logical, attribute = value["Fn::GetAtt"]
+        return _attribute(template, logical, attribute, given)
     if value.keys() == {"Fn::Sub"} and isinstance(value["Fn::Sub"], str):
         return re.sub(r"\$\{([\w:.]+)\}", lambda found: str(_named(template, found[1], given)), value["Fn::Sub"])
     return {name: _filled(template, each, given) for name, each in value.items()}

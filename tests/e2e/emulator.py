@@ -1,7 +1,7 @@
 """An AWS that runs as a process of its own: ministack, with IAM enforced, and two doors that AWS has and it has not.
 
-The first: AWS's own services emit events whose source begins with `aws.`; to the emulator everybody is a stranger and is
-refused, so here its PutEvents believes whom AWS would believe. The second: a rule may forward to a bus of another
+The first: AWS's own services emit events whose source begins with `aws.`; to the emulator everybody is a stranger and
+is refused, so here its PutEvents believes whom AWS would believe. The second: a rule may forward to a bus of another
 account and Region, and the event keeps the account and Region it came from. Nothing in the template knows of either.
 What it does not enforce: the policy of an event bus, retries and dead letters of rules.
 """
@@ -64,7 +64,7 @@ def emulator(folder: Path, port: int, environment: Mapping[str, str]) -> Iterato
                                   stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)  # fmt: skip
         try:
             url = f"https://127.0.0.1:{port}"
-            assert _up(server, url, certificate(folder)), f"ministack did not start: {(folder / 'log').read_text()[-2000:]}"
+            assert _up(server, url, certificate(folder)), f"it did not start: {(folder / 'log').read_text()[-2000:]}"
             yield url
         finally:
             assert server.stdin is not None
@@ -97,7 +97,7 @@ def certificate(folder: Path) -> Path:
 
 def client(url: str, service: str, session: boto3.Session, trusted: Path) -> Any:
     config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-    return session.client(service, endpoint_url=url, config=config, verify=str(trusted))  # type: ignore[call-overload]
+    return session.client(service, endpoint_url=url, config=config, verify=str(trusted))
 
 
 def _up(server: subprocess.Popen[bytes], url: str, trusted: Path) -> bool:

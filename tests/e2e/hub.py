@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import Event as Flag
 from threading import RLock
 from typing import Any, TypeVar
 
+from chalicelib import wiring
 from chalicelib.adapters.dynamodb import DynamoLedger
 from chalicelib.core.events import EVENT_PATTERNS
 from chalicelib.core.nodes import Node
@@ -102,21 +103,21 @@ class Organisation:
                 "aws_session_token": keys["SessionToken"]}  # fmt: skip
 
 
-def eventually(look: Callable[[], Found | None], within: float, what: str) -> Found:
+def eventually(look: Callable[[], Found | None], within: float, what: Callable[[], str]) -> Found:
     """What is looked for, as soon as it is there; fails after `within` seconds of real time."""
     for _ in range(int(within * 2)):
         found = look()
         if found:
             return found
         Flag().wait(0.5)
-    raise AssertionError(f"after {within:.0f} seconds: {what}")
+    raise AssertionError(f"after {within:.0f} seconds: {what()}")
 
 
 @contextmanager
 def organisation(folder: Path, translator: Path) -> Iterator[Organisation]:
     """Everything up, deployed and with a policy set in force; nothing of it outlives the block."""
     port, heard = free_port(), list[Event]()
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = wiring.clock().now().replace(microsecond=0)
     # an hour ago this month's patches came out, and the scan found them missing
     sim = simulate(heard.append, seed=5, nodes=24, start=now - timedelta(hours=1))
     sim.life.turn_noncompliant(within=timedelta(minutes=5))
@@ -214,8 +215,16 @@ def publish(org: Organisation) -> None:
 
 def environment(org: Organisation) -> Mapping[str, str]:
     """For a command of a person who has all rights in the hub's account."""
-    return {"AWS_ENDPOINT_URL": org.url, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": HUB,
-            "AWS_SECRET_ACCESS_KEY": "nobody-checks-the-root", "AWS_CA_BUNDLE": str(certificate(org.folder)), "PATH": os.defpath, "HOME": str(org.folder)}  # fmt: skip
+    return {
+        "AWS_ENDPOINT_URL": org.url,
+        "AWS_CA_BUNDLE": str(certificate(org.folder)),
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": HUB,
+        "AWS_SECRET_ACCESS_KEY": "nobody-checks-the-root",
+        "PATH": os.defpath,
+        "HOME": str(org.folder),
+    }
 
 
 def compliance_event(node: Node) -> Event:
