@@ -12,7 +12,7 @@ UV     ?= uv
 .PHONY: help demo test soak check docs package deploy remove e2e scan bench lock clean venv
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: venv ## the whole service on a simulated organisation, on this machine (DEMO_ARGS="--seed 7 --nodes 200")
 	@$(PY) -m patchwarden demo $(DEMO_ARGS)

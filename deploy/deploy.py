@@ -121,9 +121,7 @@ def prepare(
     packaged = template["Parameters"]["Stage"]["Default"]
     if packaged != stage:
         raise click.ClickException(f"{folder} holds stage {packaged}, not {stage}: run make package STAGE={stage}")
-    before = stack(place, stage)
-    if before and before["StackStatus"] == "REVIEW_IN_PROGRESS":  # a change set was made and refused: no stack yet
-        before = None
+    before = standing(place, stage)
     parameters = _parameters(template, before, given)
     store = bucket or artifacts(place)
     code = {"Bucket": store, "Key": upload(place, store, folder / "deployment.zip")}
@@ -134,9 +132,11 @@ def prepare(
     key = put(place, store, text, ".json")
     kind = "UPDATE" if before else "CREATE"
     cloudformation = place.client("cloudformation")
-    what = hashlib.sha256(text + repr(parameters).encode()).hexdigest()
+    label = f"deploy-{hashlib.sha256(text + repr(parameters).encode()).hexdigest()[:16]}"
+    if before:  # one that nobody answered
+        cloudformation.delete_change_set(StackName=name(stage), ChangeSetName=label)
     made = cloudformation.create_change_set(
-        StackName=name(stage), ChangeSetName=f"deploy-{what[:16]}",
+        StackName=name(stage), ChangeSetName=label,
         ChangeSetType=kind, Capabilities=CAPABILITIES, Parameters=parameters,
         TemplateURL=url(place, store, key), Tags=[{"Key": "Service", "Value": "patchwarden"}],
     )  # fmt: skip
@@ -235,6 +235,23 @@ def stack(place: Place, stage: str) -> dict[str, Any] | None:
         if "does not exist" in str(error):
             return None
         raise
+    return found
+
+
+def standing(place: Place, stage: str) -> dict[str, Any] | None:
+    """The stack that can be changed; None if one must be made. Ends with a sentence where neither can be done."""
+    found = stack(place, stage)
+    status = found["StackStatus"] if found else ""
+    if status == "REVIEW_IN_PROGRESS":  # a first change set was made and not executed: it is no stack yet
+        place.client("cloudformation").delete_stack(StackName=name(stage))
+        place.client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=name(stage), **place.waiting)
+        return None
+    if status == "ROLLBACK_COMPLETE":
+        raise click.ClickException(
+            f"patchwarden-{stage} was never made whole: run make remove STAGE={stage}, then again"
+        )
+    if status.endswith("IN_PROGRESS"):
+        raise click.ClickException(f"patchwarden-{stage} is being changed already: {status}")
     return found
 
 
