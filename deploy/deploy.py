@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Place:
     @classmethod
     def here(cls, pause: float = 5) -> Place:
         """That of boto3's own configuration; ends with a sentence if there is none."""
-        session = boto3.Session()
+        # the aws cli reads AWS_REGION, boto3 does not
+        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
         if not session.region_name:
             raise click.UsageError("no Region: set AWS_REGION, such as AWS_REGION=eu-west-1")
         account = session.client("sts").get_caller_identity()["Account"]
@@ -66,9 +68,10 @@ def main() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def up(stage: str, folder: Path, bucket: str | None, given: Sequence[str], yes: bool) -> None:
     """Make or change the stack patchwarden-STAGE from what was packaged."""
+    chosen = _pairs(given)
     with _told():
         place = Place.here()
-        changes = prepare(place, stage, folder, _pairs(given), bucket=bucket)
+        changes = prepare(place, stage, folder, chosen, bucket=bucket)
         if changes is None:
             click.echo(f"patchwarden-{stage} in {place.account}/{place.region}: nothing to change", err=True)
         else:

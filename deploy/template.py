@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 Template = dict[str, Any]
 
 CLOCKWORK = {
-    "on_dispatch": (0, 60),
+    "on_dispatch": (0, 300),
     "on_schedules": (0, 240),
     "on_sweep": (0, 840),
     "on_checkpoint": (2, 3600),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -354,3 +355,16 @@ def test_every_skipped_check_says_why() -> None:
                for one in found.get("Metadata", {}).get("checkov", {}).get("skip", [])]  # fmt: skip
     assert len(skipped) == text.count("id: CKV")
     assert all(len(one["comment"].split()) >= 5 for one in skipped)
+
+
+def test_the_command_names_what_is_missing_before_it_calls_anybody() -> None:
+    for given, arguments, code, said in (
+        ({}, ["up"], 2, "no Region: set AWS_REGION"),
+        ({"AWS_REGION": "eu-west-1"}, ["up"], 1, "Unable to locate credentials"),
+        ({"AWS_REGION": "eu-west-1"}, ["up", "--set", "x"], 2, "--set x is not NAME=VALUE"),
+        ({}, ["down"], 2, "Missing option '--stage'"),
+    ):
+        environment = {"PATH": os.defpath, "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", **given}
+        command = [sys.executable, str(ROOT / "deploy" / "deploy.py"), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
