@@ -20,7 +20,6 @@ demo: venv ## the whole service on a simulated organisation, on this machine (DE
 test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k windows")
 	@$(PY) tests/setup_ssm_schema.py || true
 	@$(PY) -m tests.setup_yaml_language_server || true
-	@$(PY) tests/setup_sam_translator.py || true
 	@$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS)
 	$(if $(TEST_ARGS),,@$(PY) -m pytest -q -rs tests/e2e)
 
@@ -52,7 +51,6 @@ remove: venv ## the stack of a stage, asking first; ledger, buckets and keys sta
 	@$(PY) deploy/deploy.py down --stage $(STAGE) $(DEPLOY_ARGS)
 
 e2e: venv ## the packaged template on an emulated AWS, with IAM enforced (2 minutes)
-	@$(PY) tests/setup_sam_translator.py
 	@$(PY) -m pytest -q -rs tests/e2e $(TEST_ARGS)
 
 scan: venv ## what a scanner of templates says of both stages (fetches checkov into build/checkov)

@@ -328,7 +328,8 @@ def settle(ports: Ports, book: Book) -> int:
     try:
         places = {str(branch.location): _branch(ports, run, branch) for branch in branches}
     except Temporary as error:
-        ports.notices.say("degraded", place=f"schedule {run.schedule}", because=str(error))
+        ports.notices.say("degraded", place=f"schedule {run.schedule}", because=str(error),
+                          refused=False)  # fmt: skip
         return 0
     status = seen.status if seen else "unknown to Systems Manager"
     counts = {**total(places), "places": places}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from chalicelib import budget, guard, isolate, surge, ticket, wave
+from chalicelib import budget, guard, isolate, pause, surge, ticket, wave
 from chalicelib.core.decisions import lateness, overdue, unruled
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
@@ -221,12 +221,18 @@ def _errands(ports: Ports) -> int:
 
 
 def _say_lag(ports: Ports) -> None:
-    """Say, in seconds, how long the oldest waits for its proof, and how late the latest is that nobody works on."""
-    now = ports.clock.now()
+    """Say how long the oldest waits for its proof and how late the latest is that nobody works on, in seconds.
+
+    And how many pauses hold and how many accounts refuse: each is told of once when it begins, and alarms need to hear
+    that it lasts.
+    """
+    now, brake = ports.clock.now(), pause.read(ports)
     verifying = (now - (case.since or now) for case in ports.ledger.work([State.VERIFYING]))
     late = (lateness(case, now) for case in ports.ledger.work(_UNOWNED))
     ports.notices.say("lag", verifying=max(verifying, default=timedelta(0)).total_seconds(),
-                      past_deadline=max(late, default=timedelta(0)).total_seconds())  # fmt: skip
+                      past_deadline=max(late, default=timedelta(0)).total_seconds(),
+                      paused=len(brake.pauses) + bool(brake.unreadable),
+                      refusing=len(isolate.degraded(ports.ledger)))  # fmt: skip
 
 
 _UNOWNED = (State.OPEN, State.WAITING, State.QUEUED, State.REBOOT_PENDING)

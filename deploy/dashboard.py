@@ -54,6 +54,14 @@ GRAPHS = (
         " `patchwarden doctor` says which.",
     ),
     Graph(
+        "Checkpoints",
+        ((OURS, "Checkpoints"),),
+        "Sum",
+        "One signature of the whole trail each hour.",
+        "None: read the log of on_checkpoint. What was written since the last one is held by the chain alone.",
+        3600,
+    ),
+    Graph(
         "Verify lag, seconds",
         ((OURS, "VerifyLag"),),
         "Maximum",
@@ -72,17 +80,16 @@ GRAPHS = (
         "Accounts that refuse us",
         ((OURS, "Refused"),),
         "Sum",
-        "Calls that a member account or Region refused. The other accounts go on.",
-        "The log of on_dispatch or on_sweep names place and error (`degraded`). Mostly the member role is missing or"
-        " its external id is another: deploy member.yaml there.",
+        "Accounts that are set aside, counted in each sweep, and single calls that were refused. The others go on.",
+        "The log of on_dispatch or on_sweep names place and error (`account_degraded`, `degraded`). Mostly the member"
+        " role is missing or its external id is another: deploy member.yaml there.",
     ),
     Graph(
         "Paused",
         ((OURS, "Paused"),),
-        "Sum",
-        "Rounds of dispatch that started nothing because somebody, or a guard, has paused the service.",
+        "Maximum",
+        "How many pauses hold, of everything or of a part, whether somebody or a guard made them.",
         "`patchwarden status` says who and why; `patchwarden resume` ends it.",
-        300,
     ),
     Graph(
         "What was not believed",

@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(ROOT)]  # run as a file, Python would look for modules beside it
 
-from deploy.template import merging  # noqa: E402
+from deploy.template import asking, merging  # noqa: E402
 
 TASK = "/var/task"  # where Lambda unpacks the zip; tracebacks name the files there
 UNDECLARED = ("aws-xray-sdk", "wrapt")  # requirements.txt says why they are not listed there
@@ -53,6 +53,8 @@ def package(stage: str, out: Path) -> Path:
         merge = Path(temporary, "merge.json")
         merge.write_text(json.dumps(merging(stage)))
         run_chalice(project, stage, merge, out.resolve())
+        template = out / "sam.json"
+        template.write_text(json.dumps(asking(json.loads(template.read_text())), indent=1))
         archive = out.resolve() / "deployment.zip"
         contents = Path(temporary, "contents")
         with zipfile.ZipFile(archive) as made:
@@ -103,7 +105,8 @@ def shipped_files(source: Distribution) -> Iterator[str]:
 
 def run_chalice(project: Path, stage: str, merge: Path, out: Path) -> None:
     """Chalice writes YAML if it merges YAML; JSON comes out in one order."""
-    environment = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ, **FRESH}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PATCHWARDEN_")}
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", **ours, **FRESH}
     command = [sys.executable, "-c", "from chalice.cli import main; main()", "package", "--stage", stage]
     extra = ["--merge-template", str(merge), str(out)]
     subprocess.run([*command, *extra], cwd=project, env=environment, check=True, stdout=subprocess.DEVNULL)

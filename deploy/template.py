@@ -68,6 +68,26 @@ def merging(stage: str) -> Template:
     return template
 
 
+def asking(packaged: Template) -> Template:
+    """Chalice's template, in which the parameter UserPoolArn decides whom the API asks; Chalice would have it fixed.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-enable-cognito-user-pool.html
+    """
+    body = packaged["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
+    for method in (method for path in body["paths"].values() for method in path.values()):
+        if method.get("security") == [{"sigv4": []}]:
+            method["security"] = {"Fn::If": ["Pooled", [{"pool": []}], method["security"]]}
+    pool = {
+        "in": "header",
+        "type": "apiKey",
+        "name": "Authorization",
+        "x-amazon-apigateway-authtype": "cognito_user_pools",
+        "x-amazon-apigateway-authorizer": {"type": "cognito_user_pools", "providerARNs": [{"Ref": "UserPoolArn"}]},
+    }
+    body["securityDefinitions"]["pool"] = {"Fn::If": ["Pooled", pool, {"Ref": "AWS::NoValue"}]}
+    return packaged
+
+
 def logical(handler: str) -> str:
     """Chalice's logical name of a handler's function."""
     return "APIHandler" if handler == "api_handler" else "".join(map(str.title, handler.split("_")))

@@ -9,7 +9,7 @@ from typing import Any
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 GIVEN = {"OrganizationId": "o-a1b2c3d4e5", "ExternalId": "patchwarden-test", "AlarmEmail": "secops@example.com"}
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::URLSuffix": "amazonaws.com",
-          "AWS::StackName": "patchwarden-test"}  # fmt: skip
+          "AWS::StackName": "patchwarden-test", "AWS::NoValue": None}  # fmt: skip
 _NAMES = {"AWS::DynamoDB::Table": "TableName", "AWS::S3::Bucket": "BucketName", "AWS::SQS::Queue": "QueueName",
           "AWS::Events::EventBus": "Name", "AWS::SNS::Topic": "TopicName",
           "AWS::Logs::LogGroup": "LogGroupName"}  # fmt: skip
@@ -36,6 +36,9 @@ def _filled(template: Mapping[str, Any], value: Any, given: Mapping[str, str]) -
         return [_filled(template, each, given) for each in value]
     if not isinstance(value, dict):
         return value
+    if value.keys() == {"Fn::If"}:
+        condition, yes, no = value["Fn::If"]
+        return _filled(template, yes if _holds(template["Conditions"][condition], template, given) else no, given)
     if value.keys() == {"Ref"}:
         return _ref(template, value["Ref"], given)
     if value.keys() == {"Fn::GetAtt"}:
@@ -44,6 +47,13 @@ def _filled(template: Mapping[str, Any], value: Any, given: Mapping[str, str]) -
     if value.keys() == {"Fn::Sub"} and isinstance(value["Fn::Sub"], str):
         return re.sub(r"\$\{([\w:.]+)\}", lambda found: str(_named(template, found[1], given)), value["Fn::Sub"])
     return {name: _filled(template, each, given) for name, each in value.items()}
+
+
+def _holds(condition: Mapping[str, Any], template: Mapping[str, Any], given: Mapping[str, str]) -> bool:
+    """The only form there is: not equal to a literal."""
+    ((equals,),) = condition.values()
+    one, other = equals["Fn::Equals"]
+    return bool(_filled(template, one, given) != other)
 
 
 def _named(template: Mapping[str, Any], name: str, given: Mapping[str, str]) -> Any:

@@ -48,6 +48,9 @@ RATES = {
 EVIDENCE = {"OnCheckpoint", "OnExport"}
 """They copy and sign what is there: they ask no node and change no trail."""
 TOP = {"app.py", "__pycache__", "chalice", "chalicelib", "aws_xray_sdk", "wrapt", "jsonpath_ng", "cronsim", "tzdata"}
+NOT_OF_A_STACK = {"sqlite", "policies", "hub_account", "evidence_lock", "evidence_days"}
+"""A file is no table, the packed set is where it is, the hub's own nodes have a member role too, and the bucket's
+default retention locks evidence."""
 LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 MEGABYTE = 1_000_000
 Template = dict[str, Any]
@@ -129,21 +132,58 @@ def test_only_what_knows_no_resources_is_allowed_on_all(resources: Template, fun
 
 
 def test_what_keeps_evidence_writes_it_and_deletes_nothing(resources: Template) -> None:
-    allowed = {function: {action for action in actions(resources, function) if action[:3] in ("s3:", "kms")}
-               for function in FUNCTIONS}  # fmt: skip
-    keeps = {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
-    assert allowed["OnExport"] == keeps and allowed["OnCheckpoint"] == {*keeps, "kms:Sign"}
-    assert allowed["APIHandler"] == {"s3:GetObject", "s3:ListBucket", "kms:Verify"}
+    bucket = "patchwarden-prod-evidence-111122223333-eu-west-1"
+    key = "arn:aws:kms:eu-west-1:111122223333:key/SigningKey"
+    allowed: dict[str, set[tuple[str, str]]] = {
+        function: {(action, arn) for one in statements(resources, function) for action in one["Action"]
+                   for arn in one["Resource"] if bucket in arn or arn == key}
+        for function in FUNCTIONS
+    }  # fmt: skip
+    lists = ("s3:ListBucket", f"arn:aws:s3:::{bucket}")
+
+    def at(action: str, *folders: str) -> set[tuple[str, str]]:
+        return {(f"s3:{action}", f"arn:aws:s3:::{bucket}/{folder}*") for folder in folders}
+
+    copied = ("trail/", "service/", "policies/")
+    assert {function: held for function, held in allowed.items() if held} == {
+        "OnCheckpoint": {lists, *at("GetObject", "checkpoints/"), *at("PutObject", "checkpoints/"), ("kms:Sign", key)},
+        "OnExport": {lists, *at("GetObject", *copied), *at("PutObject", *copied)},
+        "APIHandler": {lists, *at("GetObject", ""), ("kms:Verify", key)},
+    }
+
+
+def test_what_signs_the_trail_cannot_write_to_it(resources: Template) -> None:
+    """All that it keeps in the ledger is the last checkpoint's number, under the name that evidence.py gives it."""
+    writes = [one for one in statements(resources, "OnCheckpoint") if "dynamodb:PutItem" in one["Action"]]
+    assert [(one["Action"], one["Condition"]) for one in writes] == [
+        (["dynamodb:PutItem"], {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["K#evidence/*"]}})
+    ]
+    assert '_KEPT = "evidence/' in (ROOT / "chalicelib" / "evidence.py").read_text()
+
+
+def test_schedules_start_one_document_here_and_pass_one_role_on(resources: Template) -> None:
+    ssm = "arn:aws:ssm:eu-west-1:111122223333"
+    held = {action: one for one in statements(resources, "OnSchedules") for action in one["Action"]}
+    assert held["ssm:StartAutomationExecution"]["Resource"] == [
+        f"{ssm}:document/Patchwarden-PatchFleet",
+        f"{ssm}:automation-definition/Patchwarden-PatchFleet:*",
+        f"{ssm}:automation-execution/*",
+    ]
+    assert held["iam:PassRole"]["Resource"] == [
+        "arn:aws:iam::111122223333:role/AWS-SystemsManager-AutomationAdministrationRole"
+    ]
+    assert held["iam:PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "ssm.amazonaws.com"}}
+    others = {name for name in FUNCTIONS if actions(resources, name) & {"ssm:StartAutomationExecution", "iam:PassRole"}}
+    assert others == {"OnSchedules"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_reads_published_policies_and_writes_none(resources: Template, function: str) -> None:
     found = [one for one in statements(resources, function) if any(act.startswith("s3:") for act in one["Action"])]
     others = [one for one in found if "evidence" not in one["Resource"][0]]
-    assert [(one["Action"], one["Resource"]) for one in others] == [
-        (["s3:GetObject"], ["arn:aws:s3:::patchwarden-prod-policies-111122223333-eu-west-1/policies/*"])
-    ]
-    assert len(found) == 1 or function in {*EVIDENCE, "APIHandler"}
+    published = ["arn:aws:s3:::patchwarden-prod-policies-111122223333-eu-west-1/policies/*"]
+    decides = function != "OnCheckpoint"  # which looks at hashes alone
+    assert [(one["Action"], one["Resource"]) for one in others] == [(["s3:GetObject"], published)] * decides
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -164,7 +204,7 @@ def asked_of_dynamodb() -> set[str]:
     return {"dynamodb:" + call.title().replace("_", "") for call in calls} | {f"dynamodb:{part}Item" for part in parts}
 
 
-@pytest.mark.parametrize("function", sorted(set(FUNCTIONS) - {"OnExport"}))
+@pytest.mark.parametrize("function", sorted(set(FUNCTIONS) - EVIDENCE))
 def test_a_function_may_do_in_the_ledger_what_the_ledger_does_and_no_more(resources: Template, function: str) -> None:
     allowed = {action for action in actions(resources, function) if action.startswith("dynamodb:")}
     assert allowed == asked_of_dynamodb()
@@ -182,7 +222,8 @@ def test_a_function_is_traced_and_sized(functions: Template, function: str) -> N
 def test_a_function_is_told_only_what_wiring_reads(functions: Template, function: str) -> None:
     told = functions[function]["Environment"]["Variables"]
     assert told["PATCHWARDEN_TABLE"] == "patchwarden-prod"
-    assert {*told} <= {f"PATCHWARDEN_{name.upper()}" for name in Settings.__slots__}
+    assert told["PATCHWARDEN_SIGNING_KEY"] == "arn:aws:kms:eu-west-1:111122223333:key/SigningKey"
+    assert {*told} == {f"PATCHWARDEN_{name.upper()}" for name in {*Settings.__slots__} - NOT_OF_A_STACK}
 
 
 def test_the_clockwork_never_runs_twice_at_once_and_nothing_without_bounds(functions: Template) -> None:
@@ -232,7 +273,17 @@ def test_every_route_is_behind_iam(resources: Template) -> None:
     assert len(routes) >= 4
     assert all(route["security"] == [{"sigv4": []}] for route in routes)
     assert api["DefinitionBody"]["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    assert api["DefinitionBody"]["securityDefinitions"]["pool"] is None
     assert api["EndpointConfiguration"] == "REGIONAL"
+
+
+def test_every_route_is_behind_the_user_pool_if_one_is_named(made: Path) -> None:
+    pool = "arn:aws:cognito-idp:eu-west-1:111122223333:userpool/eu-west-1_aBcDeFgHi"
+    api = resolved(json.loads((made / "sam.json").read_text()), UserPoolArn=pool)["RestAPI"]["Properties"]
+    routes = [method for path in api["DefinitionBody"]["paths"].values() for method in path.values()]
+    assert all(route["security"] == [{"pool": []}] for route in routes)
+    asked = api["DefinitionBody"]["securityDefinitions"]["pool"]["x-amazon-apigateway-authorizer"]
+    assert asked == {"type": "cognito_user_pools", "providerARNs": [pool]}
 
 
 # --- the zip --------------------------------------------------------------------------------------------------------

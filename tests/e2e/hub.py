@@ -114,7 +114,7 @@ def eventually(look: Callable[[], Found | None], within: float, what: Callable[[
 
 
 @contextmanager
-def organisation(folder: Path, translator: Path) -> Iterator[Organisation]:
+def organisation(folder: Path) -> Iterator[Organisation]:
     """Everything up, deployed and with a policy set in force; nothing of it outlives the block."""
     port, heard = free_port(), list[Event]()
     now = wiring.clock().now().replace(microsecond=0)
@@ -126,7 +126,7 @@ def organisation(folder: Path, translator: Path) -> Iterator[Organisation]:
     asking = client(f"https://127.0.0.1:{port}", "sts", session(HUB, REGION), certificate(folder))
     with served(sim, lambda key: str(asking.get_access_key_info(AccessKeyId=key)["Account"])) as (simulated, lock):
         own = {f"AWS_ENDPOINT_URL_{name}": simulated for name in ("SSM", "EC2", "CONFIG_SERVICE")}
-        with emulator(folder, port, {**own, "PYTHONPATH": str(translator)}) as url:
+        with emulator(folder, port, own) as url:
             made = Organisation(url, folder, sim, lock, heard)
             members(made)
             made.outputs = deployed(made)

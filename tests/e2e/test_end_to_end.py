@@ -19,13 +19,15 @@ from botocore.exceptions import ClientError
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Remediation, State
-from chalicelib.lookup import verify
+from chalicelib.proof import verify
 from patchwarden.simulator.fleet import ACCOUNTS
 from patchwarden.simulator.machines import Machine
 from tests.e2e.emulator import certificate
 from tests.e2e.hub import EXTERNAL_ID, HUB, REGION, ROOT, Organisation, compliance_event, environment, eventually
 
-FUNCTIONS = ("OnConfigRule", "OnSsmCompliance", "OnExecution", "OnNodeState", "OnDispatch", "OnSweep", "Remediate")
+ASKS_NODES = ("OnConfigRule", "OnSsmCompliance", "OnExecution", "OnNodeState", "OnDispatch", "OnSweep", "OnSchedules",
+              "Remediate", "APIHandler")  # fmt: skip
+EVIDENCE = ("OnCheckpoint", "OnExport")
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 
 
@@ -103,14 +105,57 @@ def patchable_again(org: Organisation) -> Node:
 
 
 def test_the_sweep_finds_what_no_event_told(org: Organisation) -> None:
-    answer = org.client("lambda").invoke(FunctionName=org.resource("OnSweep"), Payload=json.dumps(TICK).encode())
-    told = json.loads(answer["Payload"].read())
+    told = called(org, "OnSweep")
     assert told["missed"] > 0, told
     assert told["degraded"] == []
 
 
 TICK = {"version": "0", "account": HUB, "region": REGION, "detail": {}, "detail-type": "Scheduled Event",
         "source": "aws.events", "time": "2026-11-25T00:00:00Z", "id": "tick", "resources": []}  # fmt: skip
+
+
+def called(org: Organisation, function: str) -> dict[str, Any]:
+    """What the function answers to a tick."""
+    answer = org.client("lambda").invoke(FunctionName=org.resource(function), Payload=json.dumps(TICK).encode())
+    told: dict[str, Any] = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, told
+    return told
+
+
+def kept(org: Organisation, prefix: str) -> list[str]:
+    found = org.client("s3").list_objects_v2(Bucket=org.outputs["EvidenceBucketName"], Prefix=prefix)
+    return [one["Key"] for one in found.get("Contents", [])]
+
+
+def test_what_was_published_is_copied_to_the_evidence(org: Organisation) -> None:
+    """No day of the trail is over yet: what is done to the service itself is copied at once."""
+    called(org, "OnExport")
+    (digest,) = {one.decision["set_digest"] for one in org.ledger.all_heads()}
+    assert kept(org, "policies/") == [f"policies/{digest}.json"]
+    assert "service/publications.jsonl.gz" in kept(org, "service/")
+
+
+def test_the_trail_is_signed_and_the_auditors_command_believes_it(org: Organisation) -> None:
+    made = called(org, "OnCheckpoint")
+    names = kept(org, "checkpoints/")
+    assert f"checkpoints/{made['checkpoint']:010}.json" in names
+    evidence = org.outputs["EvidenceBucketName"]
+    lock = org.client("s3").get_object_lock_configuration(Bucket=evidence)["ObjectLockConfiguration"]
+    assert lock["Rule"]["DefaultRetention"] == {"Mode": "COMPLIANCE", "Days": 2557}
+    given = {
+        **environment(org),
+        "PATCHWARDEN_TABLE": org.outputs["LedgerTable"],
+        "PATCHWARDEN_EVIDENCE_BUCKET": evidence,
+        "PATCHWARDEN_SIGNING_KEY": org.outputs["SigningKeyArn"],
+    }
+    command = [sys.executable, "-m", "patchwarden", "audit", "verify", "-o", "json"]
+    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["signed_until"], done.stdout
+
+
+def test_a_round_of_schedules_asks_only_what_its_role_may(org: Organisation) -> None:
+    assert called(org, "OnSchedules")["degraded"] == []
 
 
 def test_what_a_function_could_not_do_lies_in_the_failure_queue(org: Organisation) -> None:
@@ -134,10 +179,11 @@ def code_of(org: Organisation, service: str, operation: str, keys: dict[str, str
 ITEM = {"pk": {"S": "M#nobody"}, "sk": {"S": "MARK"}}
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS, "APIHandler"])
+@pytest.mark.parametrize("function", [*ASKS_NODES, *EVIDENCE])
 def test_a_function_is_denied_what_its_role_lacks(org: Organisation, function: str) -> None:
     keys, table = org.lent(function), org.outputs["LedgerTable"]
     policies, evidence = org.outputs["PolicyBucketName"], org.outputs["EvidenceBucketName"]
+    no_folder = "trail" if function == "OnCheckpoint" else "checkpoints"
     assert code_of(org, "dynamodb", "get_item", keys, TableName=table, Key=ITEM) == "ok"
     forbidden: dict[str, tuple[str, str, dict[str, Any]]] = {
         "read all of the ledger at once": ("dynamodb", "scan", {"TableName": table}),
@@ -145,9 +191,11 @@ def test_a_function_is_denied_what_its_role_lacks(org: Organisation, function: s
         "read another table": ("dynamodb", "get_item", {"TableName": "patchwarden-other", "Key": ITEM}),
         "publish policies": ("s3", "put_object", {"Bucket": policies, "Key": "policies/x.json", "Body": b"{}"}),
         "list policies": ("s3", "list_objects_v2", {"Bucket": policies}),
+        "put evidence": ("s3", "put_object", {"Bucket": evidence, "Key": f"{no_folder}/x", "Body": b"x"}),
         "delete evidence": ("s3", "delete_object", {"Bucket": evidence, "Key": "x"}),
         "sign": ("kms", "sign", {"KeyId": org.outputs["SigningKeyArn"], "Message": b"x",
                                  "SigningAlgorithm": "ECDSA_SHA_256"}),
+        "start a runbook": ("ssm", "start_automation_execution", {"DocumentName": "Patchwarden-PatchNode"}),
         "use the data key itself": ("kms", "encrypt", {"KeyId": org.resource("DataKey"), "Plaintext": b"x"}),
         "take dead letters away": ("sqs", "receive_message", {"QueueUrl": org.outputs["FailureQueue"]}),
         "call a function": ("lambda", "invoke", {"FunctionName": org.resource("Remediate")}),
@@ -159,24 +207,38 @@ def test_a_function_is_denied_what_its_role_lacks(org: Organisation, function: s
             "RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "a-test"}),
         "give itself rights": ("iam", "create_role", {"RoleName": "x", "AssumeRolePolicyDocument": "{}"}),
     }  # fmt: skip
+    if function == "OnCheckpoint":
+        assert code_of(org, "kms", "sign", keys, **forbidden.pop("sign")[2]) == "ok"
     allowed = {what: code for what, (service, operation, given) in forbidden.items()
                if (code := code_of(org, service, operation, keys, **given)) not in DENIED}  # fmt: skip
     assert allowed == {}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ASKS_NODES)
 def test_a_function_may_become_the_member_role(org: Organisation, function: str) -> None:
     given = {"RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "a-test"}
     assert code_of(org, "sts", "assume_role", org.lent(function), **given, ExternalId=EXTERNAL_ID) == "ok"
 
 
-def test_the_api_may_read_and_nothing_else(org: Organisation) -> None:
-    keys, table = org.lent("APIHandler"), org.outputs["LedgerTable"]
+@pytest.mark.parametrize("function", EVIDENCE)
+def test_what_keeps_evidence_asks_no_node_and_changes_no_trail(org: Organisation, function: str) -> None:
+    keys, table = org.lent(function), org.outputs["LedgerTable"]
     member = {"RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "a-test",
               "ExternalId": EXTERNAL_ID}  # fmt: skip
     assert code_of(org, "dynamodb", "put_item", keys, TableName=table, Item=ITEM) in DENIED
     assert code_of(org, "dynamodb", "delete_item", keys, TableName=table, Key=ITEM) in DENIED
     assert code_of(org, "sts", "assume_role", keys, **member) in DENIED
+
+
+def test_schedules_may_start_no_document_but_their_own(org: Organisation) -> None:
+    """The emulator has no executions to start, so what is allowed ends otherwise than with a refusal."""
+    keys = org.lent("OnSchedules")
+
+    def start(document: str) -> str:
+        return code_of(org, "ssm", "start_automation_execution", keys, DocumentName=document)
+
+    assert start("Patchwarden-PatchFleet") not in DENIED
+    assert start("AWS-StopEC2Instance") in DENIED
 
 
 # --- the API --------------------------------------------------------------------------------------------------------

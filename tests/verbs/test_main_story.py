@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import isolate, pause
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
@@ -758,13 +759,26 @@ def test_a_place_that_refuses_is_told_apart_from_one_that_is_busy(world: World) 
 
 def test_the_sweep_says_how_long_a_proof_is_awaited_and_how_late_the_latest_is(world: World) -> None:
     sweep(world.ports)
-    assert world.notices.of("lag") == [{"verifying": 0.0, "past_deadline": 0.0}]
+    quiet = {"past_deadline": 0.0, "paused": 0, "refusing": 0}
+    assert world.notices.of("lag") == [{"verifying": 0.0, **quiet}]
     world.node()
     world.end(world.start())
     assert world.case().state is State.VERIFYING
     world.pass_minutes(7)
     sweep(world.ports)
-    assert world.notices.of("lag")[-1] == {"verifying": 420.0, "past_deadline": 0.0}
+    assert world.notices.of("lag")[-1] == {"verifying": 420.0, **quiet}
+
+
+def test_each_sweep_says_that_a_pause_holds_and_an_account_refuses_as_long_as_they_do(world: World) -> None:
+    pause.begin(world.ports, "all", by="ops", reason="a bad patch")
+    isolate.refuse(world.ports, NODE.location, "AccessDenied")
+    for _ in range(2):
+        sweep(world.ports)
+        world.pass_minutes(1)
+    pause.end(world.ports, "all", by="ops", reason="mended")
+    isolate.answers(world.ports, NODE.account)
+    sweep(world.ports)
+    assert [(said["paused"], said["refusing"]) for said in world.notices.of("lag")] == [(1, 1), (1, 1), (0, 0)]
 
 
 def test_the_sweep_says_how_late_what_nothing_has_started_is(world: World) -> None:
