@@ -345,12 +345,17 @@ def test_what_the_filters_read_is_what_the_service_says(resources: Template) -> 
 
 
 def notices(path: Path) -> Iterator[tuple[str, set[str | None]]]:
-    """What a module says, and with which fields."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """What a module says, and with which fields; for `**`, which hides them, those of the module's own dataclasses."""
+    tree = ast.parse(path.read_text())
+    declared = {
+        one.target.id for one in ast.walk(tree) if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "say":
             match node.args:
                 case [ast.Constant(value=str(notice))]:
-                    yield notice, {keyword.arg for keyword in node.keywords}
+                    fields = {keyword.arg for keyword in node.keywords}
+                    yield notice, fields | declared if None in fields else fields
 
 
 def test_each_graph_has_its_words_beside_it(resources: Template, stage: str) -> None:
