@@ -406,3 +406,12 @@ def test_the_command_names_what_is_missing_before_it_calls_anybody() -> None:
         command = [sys.executable, str(ROOT / "deploy" / "deploy.py"), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_no_function_reads_a_queue_or_calls_itself(resources: Template) -> None:
+    """Lambda stops a function that feeds itself after a few rounds, and a batch from a queue fails as a whole."""
+    assert of_type(resources, "AWS::Lambda::EventSourceMapping") == {}
+    kinds = {event["Type"] for found in functions(resources).values() for event in found.get("Events", {}).values()}
+    assert kinds <= {"EventBridgeRule", "CloudWatchEvent", "Schedule", "Api"}
+    granted = json.dumps([found["Properties"] for found in resources.values() if found["Type"] == "AWS::IAM::Role"])
+    assert "lambda:Invoke" not in granted
