@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
-from chalicelib import budget, guard, isolate, pause, surge, wave
+from chalicelib import budget, emergency, guard, isolate, pause, surge, wave
 from chalicelib.core.decisions import closed
 from chalicelib.core.errors import Barred, Denied, PolicyError, Temporary
+from chalicelib.core.findings import Control
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, groups_of
 from chalicelib.core.nodes import Location
 from chalicelib.core.pauses import Brake
@@ -79,7 +80,7 @@ def dispatch(ports: Ports) -> Round:
         settings = policies.settings
         due = list(ports.ledger.work([State.QUEUED]))
         in_time = each(ports, due, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
-        queued = [case for case in in_time if case.state is State.QUEUED]
+        queued = [case for case in in_time if case.state is State.QUEUED and _known(case, policies.digest)]
         asked, active = {case.id for case in in_time}, list(ports.ledger.work(ACTIVE))
         there = _There.of(queued, [case for case in due if case.id not in asked], active, brake, degraded)
         free, kept = _guarded(ports, policies, there)
@@ -204,9 +205,13 @@ def _guarded(ports: Ports, policies: PolicySet, there: _There) -> tuple[list[Rem
     free = [case for case in let if case.id in fit]
     held += [one for one in waits if one.case.id in fit]
     if ceilings:
-        standing = surge.watch(ports, ceilings, standing, everybody, free, policies.settings.locations)
+        # an emergency is no surge: a person started it, and no baseline can have made it up
+        called = [case for case in free if case.control is Control.EMERGENCY]
+        found = [case for case in everybody if case.control is not Control.EMERGENCY]
+        free = [case for case in free if case.control is not Control.EMERGENCY]
+        standing = surge.watch(ports, ceilings, standing, found, free, policies.settings.locations)
         free, kept = surge.hold(ports, ceilings, standing, free, there.stuck)
-        held += kept
+        free, held = [*free, *called], held + kept
     guard.settle(ports)
     return free, held
 
@@ -289,4 +294,11 @@ def _names(degraded: Iterable[str]) -> tuple[str, ...]:
 def _in_time(ports: Ports, case: Remediation, now: datetime, digest: str) -> Remediation:
     """A queued case is decided again if its window closed, a freeze began, or the policies or we have changed."""
     stands = case.decision.get("set_digest") == digest and Plan.knows(case.plan) and not closed(case, now)
-    return case if stands else again(ports, case)
+    if stands and emergency.over(ports, case) is None:
+        return case
+    return again(ports, case)
+
+
+def _known(case: Remediation, digest: str) -> bool:
+    """Whether this process has the set that an emergency's case was decided by; if not yet, it waits for it."""
+    return case.control is not Control.EMERGENCY or case.decision.get("set_digest") == digest

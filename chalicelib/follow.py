@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib import budget
+from chalicelib import budget, emergency
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.facts import PatchState, patch_block
@@ -106,8 +106,9 @@ def verify(ports: Ports, location: Location, cases: list[Remediation], within: t
         scan = newer(scans.get(case.node.id), snapshot=snapshot_id(str(case.batch)), since=since)
         if scan is None and ports.clock.now() - case.since < within:
             continue
+        named, _ = emergency.proof(ports, case, scan)
         late = (Cause.FAILED, f"no scan newer than the execution came within {within}: not proven, so not fixed")
-        _write(ports, case, (of_scan(scan) if scan else late,), scan)
+        _write(ports, case, (named or of_scan(scan) if scan else late,), scan)
         answered += 1
     return answered
 
@@ -155,9 +156,11 @@ def _settle_one(
     installs: dict[str, Invocation] | None, scans: dict[str, PatchState],
 ) -> None:  # fmt: skip
     said = installs.get(case.node.id) if installs else None
-    scan = scans.get(case.node.id) if case.control is Control.PATCH else None
+    scan = scans.get(case.node.id) if case.control is not Control.ASSOCIATION else None
     if scan and scan.snapshot == batch.snapshot and scan.noncompliant:
         scan = _named(ports, case, scan)
+    ours = scan if scan and scan.snapshot == batch.snapshot and scan.operation == "Scan" else None
+    named, has = emergency.proof(ports, case, ours)
     verdicts = of_run(
         install=(said.status, said.detail) if said else None,
         installs=installs is not None or batch.document.startswith("Patchwarden-"),
@@ -166,6 +169,8 @@ def _settle_one(
         scan=scan,
         snapshot=batch.snapshot,
         stopped=case.held == HELD,
+        named=named,
+        has=has,
     )
     if case.state is State.RUNNING:
         ended = (execution.ended_at if execution else None) or ports.clock.now()

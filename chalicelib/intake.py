@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from chalicelib import emergency
 from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
@@ -20,7 +21,7 @@ from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.core.replies import reply
 from chalicelib.measure import measured
 from chalicelib.ports import Ports
-from chalicelib.record import record
+from chalicelib.record import quietly, record
 
 TRIES = 3
 
@@ -108,7 +109,10 @@ def _stands(ports: Ports, remediation: object) -> Receipt:
 
 def again(ports: Ports, case: Remediation) -> Remediation:
     """Decide once more what waits: a window opened, a cool-down or an exemption ended, the policies changed."""
-    finding = Finding(case.node, case.control, False, case.observed_at or ports.clock.now(), Source.AGAIN)
+    at = case.observed_at or ports.clock.now()
+    finding = Finding(case.node, case.control, False, at, Source.AGAIN, rule=case.emergency)
+    if case.control is Control.EMERGENCY and (kept := _emergency(ports, case)):
+        return kept
     for _ in range(TRIES):
         found = consider(ports, finding, case)
         try:
@@ -121,6 +125,23 @@ def again(ports: Ports, case: Remediation) -> Remediation:
     return case
 
 
+def _emergency(ports: Ports, case: Remediation) -> Remediation | None:
+    """The case of an emergency that is over, or of one that the set in force does not know yet; None: decide it.
+
+    Its journal is newer than the set that this process may still have: a case is not decided without its policy.
+    """
+    over = emergency.over(ports, case)
+    if over is None:
+        policies = in_force(ports)
+        told = isinstance(policies, PolicyError) or any(one.id == case.emergency for one in policies.policies)
+        return None if told else case
+    if case.state in (State.WAITING, State.QUEUED):
+        sets = {"decision": {**case.decision, "action": "observe"}, "due": None, "held": None}
+        quietly(ports, case, Cause.OBSERVED, f"only observed from now on: {over}", sets)
+        return ports.ledger.head(case.id) or case
+    return case
+
+
 def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate: Any = None) -> Receipt:
     """Decide one finding and write its line; an exact redelivery writes none.
 
@@ -128,6 +149,8 @@ def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate
     """
     for _ in range(TRIES):
         case = ports.ledger.head(finding.remediation) or Remediation(finding.node, finding.control)
+        if finding.control is Control.EMERGENCY and finding.rule is None:
+            finding = replace(finding, rule=case.emergency)
         if not finding.compliant and _redelivered(ports, case, finding):
             return _duplicate(case)
         found = consider(ports, finding, case)
@@ -206,7 +229,8 @@ def _fetch(
     if ("node" in blocks or "patch.ours" in blocks) and not finding.compliant:
         node = ports.inventory.nodes(here.location, [here.id]).get(here.id)
     proof = (finding.compliant and case.state is not State.RESOLVED) or case.state is State.REBOOT_PENDING
-    if finding.control is Control.PATCH and (proof or "patch" in blocks or "patch.ours" in blocks):
+    counted = finding.control is not Control.ASSOCIATION
+    if counted and (proof or "patch" in blocks or "patch.ours" in blocks):
         patch = ports.inventory.patch_states(here.location, [here.id]).get(here.id)
     if patch and "patch.missing" in blocks and not finding.compliant:
         patch = ports.inventory.patches(here, patch) if patch.noncompliant else replace(patch, patches=())

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chalicelib import isolate
+from chalicelib import emergency, isolate
 from chalicelib.core.baselines import Verdict
 from chalicelib.core.decisions import overdue
+from chalicelib.core.emergencies import HALTED
 from chalicelib.core.errors import Barred, Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Control
@@ -16,6 +17,7 @@ from chalicelib.core.guards import Admitted, Held, Room, cool_down
 from chalicelib.core.moments import format_moment
 from chalicelib.core.outcomes import proves
 from chalicelib.core.plans import (
+    OVERRIDE,
     PATCH_NODES,
     PATCH_STOPPED_NODE,
     Batch,
@@ -156,6 +158,12 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
         record(ports, case, Cause.RESOLVED, f"read again before the start: the scan of {at} counts nothing missing",
                sets={"due": None, "held": None, "observed_at": at})  # fmt: skip
         return True
+    already = emergency.has_already(ports, case, scan)
+    if scan and already:
+        at = format_moment(scan.ended_at)
+        record(ports, case, Cause.RESOLVED, f"read again before the start: by the scan of {at} {already}",
+               sets={"due": None, "held": None, "observed_at": at})  # fmt: skip
+        return True
     if node is not None and node.between:
         _wait_for(ports, case, node.state, f"the node is {node.state}: asked again when it has settled", SETTLES)
         return True
@@ -214,7 +222,8 @@ def _intend(ports: Ports, admitted: Admitted, document: str, cases: Sequence[Rem
     if not members:
         return None
     nodes = [member.node for member in members]
-    given = parameters(admitted.plan, identity, nodes, document=document)
+    override = emergency.address(ports, admitted.plan.to_json())
+    given = parameters(admitted.plan, identity, nodes, document=document, override=override)
     now = ports.clock.now()
     batch = Batch(identity, admitted.location, document, admitted.plan.version, given, tuple(members), now)
     try:
@@ -232,6 +241,9 @@ def start(ports: Ports, batch: Batch) -> Batch:
     paused = read(ports).on(batch)
     if paused:
         return withdraw(ports, batch, paused, held=HELD)
+    changed = _other_list(ports, batch)
+    if changed:
+        return changed
     with ports.tracing.verb("start") as annotate:
         first = batch.members[0]
         annotate(account=batch.location.account, region=batch.location.region, node=first.node, policy=first.policy,
@@ -247,6 +259,31 @@ def start(ports: Ports, batch: Batch) -> Batch:
         except Denied as error:
             return _refused(ports, batch, str(error))
         return started(ports, batch, execution, "started")
+
+
+def _other_list(ports: Ports, batch: Batch) -> Batch | None:
+    """The batch as it was withdrawn because its override list is not the recorded one; None: it may start.
+
+    One that was changed halts the emergency and is one person's turn; one that cannot be read is held.
+    """
+    plans = [case.plan for case in members(ports, batch)] if OVERRIDE in batch.parameters else []
+    for plan in plans:
+        try:
+            changed = emergency.tampered(ports, plan)
+        except (Temporary, Denied) as error:
+            return withdraw(ports, batch, f"the override list cannot be read: {error}", held=emergency.HELD)
+        if changed:
+            return _halted(ports, batch, changed)
+    return None
+
+
+def _halted(ports: Ports, batch: Batch, changed: str) -> Batch:
+    first = members(ports, batch)[0]
+    ended = emergency.end(ports, str(first.emergency), HALTED, by="patchwarden", because=changed)
+    if ended:
+        quietly(ports, first, Cause.TICKETED, f"{first.emergency} is halted, nothing of it starts: {changed}",
+                {"batch": None, "due": None, "decision": {**first.decision, "action": "ticket", "severity": 1}})  # fmt: skip
+    return withdraw(ports, batch, changed, held=emergency.HELD)
 
 
 def started(ports: Ports, batch: Batch, execution: str, how: str) -> Batch:

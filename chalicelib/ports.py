@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from chalicelib.core.baselines import Baseline, Seen
 from chalicelib.core.courses import Course
 from chalicelib.core.errors import Denied
-from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Finding
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.nodes import Location, Node
@@ -234,6 +234,9 @@ class Inventory(Protocol):
     def patches(self, node: Node, state: PatchState) -> PatchState:
         """The same state with the patches that are not installed."""
 
+    def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
+        """Those of the patches that the node's last operation speaks of, in whatever state."""
+
     def compliance(self, location: Location) -> Iterator[Finding]:
         """What SSM counts for every node of a location, as findings of the sweep."""
 
@@ -421,6 +424,27 @@ class Shelf(Protocol):
         """The document as it lies there, not yet checked; PolicyError if there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """An override list as it lies there now: the sha256 of its text, and its version."""
+
+    digest: str
+    version_id: str
+
+
+class Lists(Protocol):
+    """Where override lists lie, each under its digest and written once."""
+
+    def put(self, digest: str, text: bytes) -> str:
+        """The version id of the list that lies there now; Denied if another text does, or versions are not kept."""
+
+    def look(self, digest: str) -> Lying | None:
+        """What lies there now, or None."""
+
+    def address(self, digest: str) -> str:
+        """Where a node reads it: an s3 URL, which follows from the digest alone."""
+
+
 class Notices(Protocol):
     def say(self, what: str, /, **fields: Any) -> None:
         """One structured line for operators; `what` is a stable name such as `transition` or `rejected`."""
@@ -453,3 +477,4 @@ class Ports:
     clock: Clock
     fleets: Fleets = field(default_factory=Unwired)
     exceptions: Exceptions | None = None
+    lists: Lists = field(default_factory=Unwired)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from chalicelib import budget, guard, isolate, pause, surge, ticket, wave
+from chalicelib import budget, emergency, guard, isolate, pause, seek, surge, ticket, wave
 from chalicelib.core.decisions import lateness, overdue, unruled
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
@@ -81,6 +81,7 @@ def sweep(ports: Ports) -> Swept:
             each(ports, places, lambda at: _answering(ports, at.location, count.of(at.location), aside), degraded)
         )
         isolate.settle_tickets(ports, settings.locations if settings else ())
+        _emergencies(ports, settings.locations if settings else (), degraded)
         each(
             ports, map(_Place, settings.locations if settings else ()), lambda at: release(ports, at.location), degraded
         )
@@ -100,6 +101,22 @@ class _Place:
 
     location: Location
     cases: list[Remediation] = field(default_factory=list)
+
+
+def _emergencies(ports: Ports, locations: Sequence[Location], degraded: list[str]) -> None:
+    """Look for the nodes that lack what an emergency in force names, and close the cases of those that have it."""
+    known = emergency.known(ports.ledger)
+    if not known:
+        return
+    now = ports.clock.now()
+    wanted = [one for one in known.values() if one.in_force(now)]
+    each(ports, map(_Place, locations), lambda at: [seek.find(ports, at.location, one) for one in wanted], degraded)
+    undecided: dict[Location, list[Remediation]] = defaultdict(list)
+    for case in ports.ledger.work(seek.UNDECIDED):
+        if case.control is Control.EMERGENCY:
+            undecided[case.location].append(case)
+    places = [_Place(location, cases) for location, cases in undecided.items()]
+    each(ports, places, lambda at: seek.settle(ports, at.location, at.cases), degraded)
 
 
 def _resume(ports: Ports, batch: Batch) -> int:

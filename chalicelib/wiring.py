@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.policies import PolicySet
-from chalicelib.ports import Baselines, Clock, Ledger, Notices, Past, PolicyStore, Ports, Shelf, Signer, Vault
+from chalicelib.ports import Baselines, Clock, Ledger, Lists, Notices, Past, PolicyStore, Ports, Shelf, Signer, Unwired, Vault
 
 if TYPE_CHECKING:
     from chalicelib.adapters.accounts import Accounts
@@ -113,6 +113,7 @@ def local(sqlite: str | None) -> Ports:
         notices=silent,
         tracing=Untraced(),
         clock=clock,
+        lists=lists(settings) or Unwired(),
     )
 
 
@@ -157,6 +158,7 @@ def build(
         clock=clock,
         fleets=AwsFleets(accounts, hub, settings.execution_role, settings.administration_role),
         exceptions=ConfigExceptions(accounts, rules) if rules else None,
+        lists=lists(settings) or Unwired(),
     )
 
 
@@ -206,6 +208,15 @@ def shelf(settings: Settings) -> Shelf | None:
     if settings.sqlite:
         return Folder(Path(settings.sqlite).with_suffix(".policies"))
     return Bucket(settings.policy_bucket) if settings.policy_bucket else None
+
+
+def lists(settings: Settings) -> Lists | None:
+    """Where override lists lie: with the published sets; None: there can be no emergency here."""
+    from chalicelib.adapters.lists import BucketLists, FolderLists
+
+    if settings.sqlite:
+        return FolderLists(Path(settings.sqlite).with_suffix(".policies"))
+    return BucketLists(settings.policy_bucket, settings.hub_account) if settings.policy_bucket else None
 
 
 def policies(settings: Settings, kept: Ledger, clock: Clock, notices: Notices) -> PolicyStore:

@@ -20,6 +20,7 @@ _THEN = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
     "until": None, "reason": None, "approved": None, "approval": None, "waves": [],
+    "patches": [], "through": [],
 }  # fmt: skip
 _LIMITS = {"concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "per_group": None, "error_budget": None}
 

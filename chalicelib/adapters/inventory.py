@@ -29,6 +29,16 @@ _NOT_INSTALLED = {
 https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-compliance-states.html
 """
 _STATES = {word.upper(): state for word, state in _NOT_INSTALLED.items()}
+_ANY_STATE = {
+    state.replace("_", ""): state
+    for state in (*_NOT_INSTALLED.values(), "INSTALLED", "INSTALLED_OTHER", "NOT_APPLICABLE",
+                  "AVAILABLE_SECURITY_UPDATE")
+}  # fmt: skip
+_MOST_VALUES = 20
+"""What one filter of DescribeInstancePatches takes.
+
+https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PatchOrchestratorFilter.html
+"""
 
 
 class AwsInventory:
@@ -120,6 +130,19 @@ class AwsInventory:
         patches = tuple(patch for page in pages for found in page["Patches"] if (patch := _patch(found)))
         return replace(state, patches=patches if len(patches) >= state.noncompliant else None)
 
+    def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
+        """Asked by id, so that a node with a thousand packages answers in one page.
+
+        https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstancePatches.html
+        """
+        found: list[Patch] = []
+        for start in range(0, len(ids), _MOST_VALUES):
+            filters = [{"Key": "KBId", "Values": list(ids[start : start + _MOST_VALUES])}]
+            asked = {"InstanceId": node.id, "Filters": filters, "MaxResults": 100}
+            pages = self._accounts.pages(node.location, "ssm", "describe_instance_patches", **asked)
+            found += [_told(patch, _spelled(patch["State"])) for page in pages for patch in page["Patches"]]
+        return found
+
     def compliance(self, location: Location) -> Iterator[Finding]:
         """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListResourceComplianceSummaries.html"""
         for page in self._accounts.pages(location, "ssm", "list_resource_compliance_summaries", MaxResults=50):
@@ -184,7 +207,26 @@ def _patch_state(state: Mapping[str, Any]) -> PatchState:
 
 def _patch(found: Mapping[str, Any]) -> Patch | None:
     state = _STATES.get(found["State"].upper().replace("_", ""))
-    return Patch(found["KBId"], found["Title"], found["Classification"], found["Severity"], state) if state else None
+    return _told(found, state) if state else None
+
+
+def _told(found: Mapping[str, Any], state: str) -> Patch:
+    return Patch(
+        found["KBId"],
+        found["Title"],
+        found["Classification"],
+        found["Severity"],
+        state,
+        found.get("CVEIds") or "",
+    )
+
+
+def _spelled(state: str) -> str:
+    """As the model spells it: `InstalledOther` and `INSTALLED_OTHER` are one state.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PatchComplianceData.html
+    """
+    return _ANY_STATE.get(state.upper().replace("_", ""), state)
 
 
 def _finding(location: Location, item: Mapping[str, Any]) -> Finding | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.errors import Denied
-from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
@@ -18,6 +18,9 @@ from chalicelib.ports import Execution, Invocation, RemediationException
 
 _Known = TypeVar("_Known")
 _NAMESPACE = uuid.UUID("5b5a9f0e-6a55-5c59-9d3c-3f7f2f1c2a10")
+
+
+_NOT_INSTALLED = ("MISSING", "FAILED", "INSTALLED_PENDING_REBOOT", "INSTALLED_REJECTED")
 
 
 class MemoryInventory:
@@ -50,8 +53,13 @@ class MemoryInventory:
         return {id: replace(state, patches=None) for id, state in found.items()}
 
     def patches(self, node: Node, state: PatchState) -> PatchState:
-        patches = self._scans[node].patches or ()
+        known = self._scans[node].patches or ()
+        patches = tuple(patch for patch in known if patch.state in _NOT_INSTALLED)
         return replace(state, patches=patches if len(patches) >= state.noncompliant else None)
+
+    def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
+        state = self._scans.get(node)
+        return [patch for patch in (state.patches or () if state else ()) if patch.id in ids]
 
     def compliance(self, location: Location) -> Iterator[Finding]:
         for node, state in list(self._scans.items()):

@@ -33,6 +33,10 @@ class RecordedInventory:
     def patches(self, node: Node, state: PatchState) -> PatchState:
         return state
 
+    def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
+        state = self.patch_states(node.location, [node.id]).get(node.id)
+        return [patch for patch in (state.patches or () if state else ()) if patch.id in ids]
+
     def compliance(self, location: Location) -> Iterator[Finding]:
         return iter(())
 
@@ -56,7 +60,8 @@ class Nothing:
 def _state(identity: str, block: Mapping[str, Any]) -> PatchState:
     listed = block.get("missing")
     patches = None if listed is None else tuple(
-        Patch(item["id"], item["title"], item["class"], item["severity"], item["state"]) for item in listed
+        Patch(item["id"], item["title"], item["class"], item["severity"], item["state"], item.get("cves", ""))
+        for item in listed
     )  # fmt: skip
     return PatchState(id=identity, baseline=block["baseline"], operation=block["operation"],
                       ended_at=parse_moment(block["operation_end"]), snapshot=block.get("snapshot"),

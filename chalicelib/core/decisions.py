@@ -12,9 +12,11 @@ from chalicelib.core.errors import PolicyError
 from chalicelib.core.evaluation import Verdict, judge
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.overrides import list_for, system_of
 from chalicelib.core.plans import Plan, snapshot_id
 from chalicelib.core.policies import Policy, PolicySet
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State
+from chalicelib.core.settings import Freeze
 from chalicelib.core.waves import wave_of
 from chalicelib.core.windows import Opening, opening
 
@@ -109,7 +111,8 @@ def _by_policy(
     exposed = None if verdict.against is None or asked else verdict.against
     if winner and winner.then.action == "exempt" and not verdict.unknown and not exposed:
         return _exempted(winner, made)
-    if case.state is State.TICKETED and not asked and not unruled(case) and not _answered(case, winner, now):
+    owned = case.state is State.TICKETED and not asked and finding.source is not Source.EMERGENCY
+    if owned and not unruled(case) and not _answered(case, winner, now):
         return _owned(case)
     if verdict.unknown:
         doubt = verdict.unknown[0]
@@ -151,6 +154,9 @@ def _by_action(
         made = {**made, "approvals": given}
     if finding.control is Control.ASSOCIATION and winner.then.document is None:
         return _ticket(f"{winner.id}: names no document that repairs an association", made)
+    wrong = _unserved(winner, finding, facts)
+    if wrong:
+        return _ticket(f"{winner.id}: {wrong}", made)
     limits = winner.then.limits.per_group
     if limits and facts.get("node", {}).get("tags") is None:
         return _ticket(
@@ -231,7 +237,7 @@ def _when(
 ) -> Decision:
     earliest = max(now, case.cools_until) if case.cools_until and case.state not in _CLOSED else now
     span, waits = _next_chance(policy, policies, earliest)
-    plan = _plan(policy, policies).to_json()
+    plan = _plan(policy, policies, facts).to_json()
     if span is None:
         return _ticket(f"{policy.id}: {waits}", made)
     deadline = _deadline(policy, facts)
@@ -245,7 +251,7 @@ def _when(
             return _ticket(late, made)
         waits = f"{late}, so it does not wait" if span.start <= now else f"{late}, but a freeze or a cool-down holds it"
         made = {**made, "window": None, "urgent": True}
-    made = {**made, "closes": _closes(span, policies), "deadline": format_moment(deadline) if deadline else None}
+    made = {**made, "closes": _closes(span, policy, policies), "deadline": format_moment(deadline) if deadline else None}
     sets = {"decision": made, "plan": plan, "due": format_moment(span.start), "held": None}
     if span.start > now:
         return Decision(Cause.DEFERRED, f"{policy.id}: {waits or 'the cool-down after the failed attempt'}, "
@@ -273,9 +279,14 @@ def lateness(case: Remediation, now: datetime) -> timedelta:
     return max(now - parse_moment(str(deadline)), timedelta(0)) if deadline else timedelta(0)
 
 
-def _closes(span: Opening, policies: PolicySet) -> str | None:
+def _freezes(policy: Policy, policies: PolicySet) -> list[Freeze]:
+    """Those that hold the policy: all but the ones that it names."""
+    return [freeze for freeze in policies.settings.freezes if freeze.name not in policy.then.through]
+
+
+def _closes(span: Opening, policy: Policy, policies: PolicySet) -> str | None:
     """Until when what is queued now may start: the window's end or the next freeze, whichever comes first."""
-    ends = [freeze.since for freeze in policies.settings.freezes if freeze.since > span.start]
+    ends = [freeze.since for freeze in _freezes(policy, policies) if freeze.since > span.start]
     ends += [span.end] if span.end > span.start else []
     return format_moment(min(ends)) if ends else None
 
@@ -296,15 +307,29 @@ def _next_chance(
             waits = waits or (
                 f"in window {window.name}" if span.start <= earliest else f"waits for window {window.name}"
             )
-        freeze = next((item for item in policies.settings.freezes if item.since <= span.start < item.until), None)
+        freeze = next((item for item in _freezes(policy, policies) if item.since <= span.start < item.until), None)
         if freeze is None:
             return span, waits
         moment, waits = freeze.until, f"freeze {freeze.name} ({freeze.reason})"
     return None, "windows and freezes leave no moment"
 
 
-def _plan(policy: Policy, policies: PolicySet) -> Plan:
+def _unserved(policy: Policy, finding: Finding, facts: Mapping[str, Any]) -> str | None:
+    """Why the policy's patches cannot be installed on this node, or are not what its finding is about."""
+    named, emergency = policy.then.patches, finding.control is Control.EMERGENCY
+    if not named and not emergency:
+        return None
+    if not named or not emergency:
+        return "only an emergency's own finding is remediated with named patches, and only with these"
+    node = facts.get("node", {})
+    if list_for(named, node) is None:
+        return f"names no patches for {system_of(node) or node.get('platform') or 'an unknown operating system'}"
+    return None
+
+
+def _plan(policy: Policy, policies: PolicySet, facts: Mapping[str, Any]) -> Plan:
     then = policy.then
+    patches = list_for(then.patches, facts.get("node", {}))
     return Plan(
         document=then.document.name if then.document else None,
         version=then.document.version if then.document else None,
@@ -316,6 +341,7 @@ def _plan(policy: Policy, policies: PolicySet) -> Plan:
         parameters=dict(then.document.parameters) if then.document else {},
         hooks=dict(then.hooks),
         output={} if then.document else dict(policies.settings.output),
+        patches=patches.to_json() if patches else {},
     )
 
 
@@ -368,6 +394,8 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
         return _note("compliant, as it already was")
     if finding.control is Control.ASSOCIATION:
         return _resolved("its associations are compliant again", facts)
+    if finding.control is Control.EMERGENCY:
+        return _proved(finding, case)
     if "patch" not in facts:
         return _note(f"{finding.source} says compliant, but no scan on record proves it")
     if _counted(facts) == 0 and not _clean(facts):
@@ -381,9 +409,21 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
     return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
 
 
+def _proved(finding: Finding, case: Remediation) -> Decision:
+    """Named patches were looked for on the node itself: what its baseline counts plays no part in it."""
+    scanned = str(finding.detail.get("scan", ""))
+    if case.attempted_at and scanned < format_moment(case.attempted_at):
+        return _note(f"the scan of {scanned} is older than the last execution")
+    at = format_moment(finding.observed_at)
+    sets = {"observed_at": at, "due": None, "cools_until": None, "held": None}
+    return Decision(Cause.RESOLVED, str(finding.detail["because"]), sets)
+
+
 def _news(finding: Finding, case: Remediation) -> dict[str, Any]:
     """A compliant finding that proves nothing hides nothing: a Config rule dates old news with its own time."""
-    first = {} if case.number else {"first_seen": format_moment(finding.observed_at)}
+    first: dict[str, Any] = {} if case.number else {"first_seen": format_moment(finding.observed_at)}
+    if finding.control is Control.EMERGENCY and not case.active:
+        first |= {"emergency": finding.rule}
     if finding.compliant:
         return first
     newest = max(finding.observed_at, case.observed_at) if case.observed_at else finding.observed_at

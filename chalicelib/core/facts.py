@@ -54,13 +54,16 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One patch that the last operation did not find installed; `state` is SSM's, such as `MISSING`."""
+    """One patch that the last operation saw; `state` is SSM's, such as `MISSING`. `cves` has commas between them, as
+    Systems Manager tells them of patches that are missing or failed, and may be empty there too.
+    """
 
     id: str
     title: str
     classification: str
     severity: str
     state: str
+    cves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ def patch_block(patch: PatchState) -> dict[str, Any]:
     if patch.patches is not None:
         block["missing"] = [
             {"id": item.id, "title": item.title, "class": item.classification, "severity": item.severity,
-             "state": item.state}
+             "state": item.state, **({"cves": item.cves} if item.cves else {})}
             for item in patch.patches
         ]  # fmt: skip
     return block

@@ -16,20 +16,24 @@ from chalicelib.core.nodes import Node
 class Control(StrEnum):
     PATCH = "patch"
     ASSOCIATION = "association"
+    EMERGENCY = "emergency"
 
 
 class Source(StrEnum):
-    """Who says so. `AGAIN` is ourselves asking a waiting remediation once more."""
+    """Who says so. `AGAIN` is ourselves asking a waiting remediation once more, `EMERGENCY` a look for named patches."""
 
     CONFIG = "config"
     SSM = "ssm"
     SWEEP = "sweep"
     REQUEST = "request"
     AGAIN = "again"
+    EMERGENCY = "emergency"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """`rule` is the name of the Config rule that says so, or of the emergency."""
+
     node: Node
     control: Control
     compliant: bool

@@ -17,18 +17,20 @@ Verdicts = tuple[tuple[Cause, str], ...]
 
 def of_run(
     *, install: tuple[str, str] | None, installs: bool, succeeded: bool, failure: str | None, scan: PatchState | None,
-    snapshot: str, stopped: bool = False,
+    snapshot: str, stopped: bool = False, named: tuple[Cause, str] | None = None, has: bool = True,
 ) -> Verdicts:  # fmt: skip
     """What an ended execution means for one node.
 
     `install` is status and detail of its run command, None if it never reached the node; `installs` whether the
     document has such a step at all; `scan` the last patch state, whatever it is from; `stopped` that an operator
-    stopped the execution: what it never reached has not failed.
+    stopped the execution: what it never reached has not failed; `named` is what the scan proves of the patches that an
+    emergency names, since the baseline's count says nothing of them, and `has` that it says the node has them.
     https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html
     """
     proof = scan if scan and scan.snapshot == snapshot and scan.operation == "Scan" else None
-    if proof and proof.noncompliant == 0:
-        return (_SUCCEEDED, of_scan(proof))
+    proved = (named or of_scan(proof)) if proof else None
+    if proved and proved[0] is Cause.RESOLVED and has:
+        return (_SUCCEEDED, proved)
     if installs and install is None and stopped:
         return ((Cause.WITHDRAWN, "the execution was stopped before it reached the node"),)
     if installs and install is None:
@@ -41,7 +43,7 @@ def of_run(
         return ((Cause.FAILED, f"the install ended {install[0]}{f': {install[1]}' if install[1] else ''}"),)
     if not installs and not succeeded:
         return ((Cause.FAILED, f"the execution failed{f': {failure}' if failure else ''}"),)
-    return (_SUCCEEDED, of_scan(proof)) if proof else (_SUCCEEDED,)
+    return (_SUCCEEDED, proved) if proved else (_SUCCEEDED,)
 
 
 def of_scan(scan: PatchState) -> tuple[Cause, str]:

@@ -37,12 +37,17 @@ HOOKS = {"pre_install": "PreInstallHook", "post_install": "PostInstallHook", "on
 """A hook in the policy language, and the parameter of our runbooks that names its document."""
 
 
+OVERRIDE = "InstallOverrideList"
+"""The parameter of our runbook that takes an override list; AWS-RunPatchBaselineWithHooks has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is done to a node. `concurrency` and `max_errors` are SSM's text, such as `10` or `10%`.
 
     `document` None is our own runbook: which of the two is known only when the node is read again. `hooks` are names
-    of documents by the moment at which they run; `output` says where commands write (bucket, prefix, log_group).
+    of documents by the moment at which they run; `output` says where commands write (bucket, prefix, log_group);
+    `patches` is the override list of an emergency, as `PatchList` tells it.
     """
 
     document: str | None = None
@@ -55,9 +60,10 @@ class Plan:
     parameters: Mapping[str, list[str]] = field(default_factory=dict, hash=False)
     hooks: Mapping[str, str] = field(default_factory=dict, hash=False)
     output: Mapping[str, str] = field(default_factory=dict, hash=False)
+    patches: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        maps = ("parameters", "hooks", "output")
+        maps = ("parameters", "hooks", "output", "patches")
         return {**asdict(self), **{name: dict(getattr(self, name)) for name in maps}}
 
     @classmethod
@@ -175,8 +181,10 @@ def _ready(case: Remediation, linger: timedelta) -> datetime:
     return case.due if case.decision.get("urgent") or case.decision.get("window") else case.due + linger
 
 
-def parameters(plan: Plan, batch: str, nodes: Sequence[str], *, document: str) -> dict[str, list[str]]:
-    """The parameters of StartAutomationExecution: lists of 1 to 50 non-empty strings.
+def parameters(
+    plan: Plan, batch: str, nodes: Sequence[str], *, document: str, override: str | None = None
+) -> dict[str, list[str]]:
+    """The parameters of StartAutomationExecution: lists of 1 to 50 non-empty strings. `override` is a list's address.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_StartAutomationExecution.html
     """
@@ -188,7 +196,8 @@ def parameters(plan: Plan, batch: str, nodes: Sequence[str], *, document: str) -
     if document == PATCH_STOPPED_NODE:
         return {**shared, "NodeId": list(nodes)}
     shared |= {"MaxConcurrency": [plan.concurrency], "MaxErrors": [plan.max_errors]}
-    return {**shared, "NodeIds": list(nodes), **extras(plan.hooks, plan.output)}
+    given = extras(plan.hooks, plan.output)
+    return {**shared, "NodeIds": list(nodes), **given, **({OVERRIDE: [override]} if override else {})}
 
 
 def extras(hooks: Mapping[str, str], output: Mapping[str, str]) -> dict[str, list[str]]:

@@ -27,6 +27,7 @@ from chalicelib.core.conditions import MATCH, OPERATORS, Condition
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.index import Index
 from chalicelib.core.moments import parse_moment
+from chalicelib.core.overrides import PatchList
 from chalicelib.core.paths import Path, parse, walked
 from chalicelib.core.plans import HOOKS
 from chalicelib.core.readings import Clause, When
@@ -170,7 +171,8 @@ class Approved:
 class Then:
     """What a policy wants. `window` names one of the settings; `severity` is its tickets', 1 (worst) to 4.
 
-    An `approval` belongs to the action approve, and that to it; `approved` to an exemption.
+    An `approval` belongs to the action approve, and that to it; `approved` to an exemption. `patches` are installed
+    instead of the baseline's; `through` names the freezes that do not hold them.
     """
 
     action: Action
@@ -191,10 +193,12 @@ class Then:
     approval: Approval | None
     hooks: Mapping[str, str] = field(default_factory=dict, hash=False)
     waves: tuple[Wave, ...] = ()
+    patches: tuple[PatchList, ...] = ()
+    through: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: object) -> Then:
-        known = exactly(with_defaults(value, {"hooks": {}, "waves": []}), "then", _THEN)
+        known = exactly(with_defaults(value, _LATER), "then", _THEN)
         return cls(
             **{
                 **known,
@@ -208,6 +212,8 @@ class Then:
                 "approval": Approval.from_json(known["approval"]) if known["approval"] else None,
                 "hooks": texts_by(known["hooks"], frozenset(HOOKS), "the hooks"),
                 "waves": tuple(map(Wave.from_json, known["waves"])),
+                "patches": _patches(known),
+                "through": tuple(known["through"]),
             }
         )
 
@@ -231,7 +237,19 @@ _THEN: Shape = {
     "approval": (dict, NONE),
     "hooks": dict,
     "waves": list,
+    "patches": list,
+    "through": list,
 }
+_LATER: dict[str, Any] = {"hooks": {}, "waves": [], "patches": [], "through": []}
+"""What a set that was compiled before there was such a field means by leaving it out."""
+
+
+def _patches(then: Mapping[str, Any]) -> tuple[PatchList, ...]:
+    """The override lists, which go with our own runbook for running nodes and with nothing else."""
+    for name, nothing in (("hooks", {}), ("document", None), ("stopped", "wait")):
+        if then["patches"] and then[name] != nothing:
+            raise PolicyError(f"the policy set is malformed: patches do not go with {name}")
+    return tuple(map(PatchList.from_json, then["patches"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +431,8 @@ def _blocks(policies: list[Policy], settings: Settings) -> frozenset[str]:
     touched = (clause.condition.path.base.block for policy in policies for clause in policy.when.clauses())
     found = {block for block in touched if block is not None}
     grouped = settings.immutable is not None or any(
-        policy.then.limits.per_group or any(wave.tag for wave in policy.then.waves) for policy in policies
+        policy.then.limits.per_group or policy.then.patches or any(wave.tag for wave in policy.then.waves)
+        for policy in policies
     )
     return frozenset(found | ({"patch"} if "patch.missing" in found else set()) | ({"node"} if grouped else set()))
 

@@ -154,7 +154,7 @@ class Remediation:
 
     `observed_at` is the newest claim, `attempted_at` the end of the last execution: no scan from before it proves
     anything. `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed
-    attempt; `held` the guard or condition that keeps it from starting.
+    attempt; `held` the guard or condition that keeps it from starting; `emergency` the one that opened it.
     """
 
     node: Node
@@ -179,6 +179,7 @@ class Remediation:
     ticket: str | None = None
     held: str | None = None
     last_outcome: str | None = None
+    emergency: str | None = None
 
     @property
     def id(self) -> str:

@@ -95,7 +95,7 @@ _ALWAYS = (
     Field(("finding", "node"), Type.STRING, 2, "Id of the node, i-… or mi-…", _EVENT),
     Field(("finding", "control"), Type.STRING, 2, "What is not met", _EVENT, values=tuple(Control)),
     Field(("finding", "source"), Type.STRING, 2, "Who says so", _EVENT, values=tuple(Source)),
-    Field(("finding", "rule"), Type.STRING, 1, "Name of the Config rule, where a rule says so", _CONFIG),
+    Field(("finding", "rule"), Type.STRING, 1, "Name of the Config rule or emergency, where one says so", _EVENT),
     Field(("history", "attempts"), Type.NUMBER, 2, "Failed attempts of this episode", _LEDGER),
     Field(("history", "first_seen"), Type.MOMENT, 2, "First finding of this episode: the SLA clock", _LEDGER),
     Field(("history", "last_outcome"), Type.STRING, 1, "How the last attempt ended", _LEDGER),
@@ -154,6 +154,8 @@ _PATCH = (
     Field(("patch", "missing", EVERY, "class"), Type.STRING, 4, "Such as Security", _PATCHES, "patch.missing"),
     Field(("patch", "missing", EVERY, "severity"), Type.STRING, 4, "Such as Critical", _PATCHES, "patch.missing"),
     Field(("patch", "missing", EVERY, "state"), Type.STRING, 4, "Such as MISSING", _PATCHES, "patch.missing"),
+    Field(("patch", "missing", EVERY, "cves"), Type.STRING, 3, "CVEs that it fixes, with commas", _PATCHES,
+          "patch.missing"),
 )
 
 FIELDS: dict[Steps, Field] = {field.steps: field for field in (*_ALWAYS, *_DETAIL, *_NODE, *_PATCH)}

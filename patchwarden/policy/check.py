@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import ACCOUNT, REGION
+from chalicelib.core.overrides import Named, digest_of_list
 from chalicelib.core.plans import MOST_NODES
 from chalicelib.core.windows import Window, opening
 from patchwarden.policy import shapes
@@ -21,7 +22,7 @@ GROUPS = ("all", "any", "none")
 
 _ACTING = frozenset({
     "action", "severity", "window", "deadline", "on_deadline", "reboot", "attempts", "cooldown", "stopped", "snapshot",
-    "limits", "document", "hooks",
+    "limits", "document", "hooks", "patches", "through",
 })  # fmt: skip
 EFFECTIVE: dict[str, frozenset[str]] = {
     "remediate": _ACTING,
@@ -45,6 +46,7 @@ def check_policy(source: Source, rules: shapes.SetFile | None, now: datetime | N
     _check_exemption(source, raw, rules)
     _check_approval(source, raw, now)
     _check_association(source, raw)
+    _check_patches(source, raw, rules)
     _check_ended(source, now)
     _check_rollout(source, rules)
     then = piece(shapes.Then, raw)
@@ -287,6 +289,43 @@ def _check_hooked(source: Source, then: shapes.Then) -> None:
     if then.stopped == "start":
         hint = "write stopped: wait, or remove the hooks"
         source.add_at_key("PW415", ("then", "hooks"), "hooks do not run on a node that is started for it", hint)
+
+
+def _check_patches(source: Source, then: Mapping[str, Any], rules: shapes.SetFile | None) -> None:
+    """An override list decides what root installs: only an emergency has one, only in our own bucket, by its digest."""
+    if "patches" not in then:
+        if "through" in then:
+            hint = "remove it: a freeze holds every policy but an emergency with named patches"
+            source.add_at_key("PW417", ("then", "through"), "through is only for named patches", hint)
+        return
+    if source.data.get("band") != "emergency":
+        hint = "write band: emergency, with expires:"
+        source.add_at_key("PW417", ("then", "patches"), "only an emergency installs named patches", hint)
+    for name in ("hooks", "document", "window"):
+        if name in then:
+            what = f"{name} does not go with named patches"
+            source.add_at_key("PW417", ("then", name), what, _NOT_WITH_PATCHES[name])
+    if then.get("stopped") == "start":
+        hint = "write stopped: wait: a node is patched when it runs"
+        source.add_at_key("PW417", ("then", "stopped"), "named patches do not go onto a node that is started", hint)
+    found = piece(shapes.Then, then)
+    for number, one in enumerate(found.patches or () if found else ()):
+        named = tuple(Named(patch.id, patch.version) for patch in one.named)
+        if digest_of_list(named) != one.list:
+            hint = "do not edit it: `patchwarden emergency start` writes list and policy together"
+            source.add("PW417", ("then", "patches", number, "list"), "the digest is not that of the patches named", hint)
+    for number, name in enumerate(found.through or () if found else ()):
+        freezes = [freeze.name for freeze in rules.freezes] if rules else []
+        if rules and name not in freezes:
+            hint = near_or_all(name, freezes) if freezes else "_set.yaml has no freezes: remove it"
+            source.add("PW417", ("then", "through", number), f"there is no freeze {name!r}", hint)
+
+
+_NOT_WITH_PATCHES = {
+    "hooks": "remove the hooks: AWS-RunPatchBaselineWithHooks takes no override list",
+    "document": "remove the document: only our own runbook takes an override list",
+    "window": "remove the window: an emergency does not wait for one",
+}
 
 
 def check_set(source: Source, now: datetime | None) -> None:

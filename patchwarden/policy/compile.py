@@ -205,7 +205,15 @@ def _then(then: shapes.Then, rules: shapes.SetFile) -> dict[str, Any]:
         "approved": then.approved.model_dump(mode="json") if then.approved else None,
         "approval": _approval(then.approval or shapes.Approval()) if then.action == "approve" else None,
         "hooks": then.hooks.model_dump(exclude_none=True) if then.hooks else {},
+        **_named(then),
     }
+
+
+def _named(then: shapes.Then) -> dict[str, Any]:
+    """Only where a policy has them, so that the digest of every other policy stays what it was."""
+    if not then.patches:
+        return {}
+    return {"patches": [one.model_dump() for one in then.patches], "through": then.through or []}
 
 
 def _approval(approval: shapes.Approval) -> dict[str, Any]:

@@ -248,6 +248,7 @@ EXAMPLES: dict[str, Example] = {
         "rollout: {waves: [{nodes: 1}, {percent: 10}]}\nthen: {action: remediate}\n",
         "rollout: {waves: [{nodes: 1}, {percent: 100}]}\nthen: {action: remediate}\n",
     ),
+    "PW417": _then("action: remediate, through: [year-end]", "action: remediate"),
     "PW501": _set(_WINDOW, ("0 2 * * 6",), ("0 2 ? * SAT *",)),
     "PW502": _set(_WINDOW, ("0 2 ? * SAT 2020",), ("0 2 ? * SAT *",)),
     "PW503": _set(

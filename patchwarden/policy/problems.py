@@ -59,6 +59,7 @@ CODES: dict[str, str] = {
     "PW414": "A rollout that changes nothing, or names an account outside the scope.",
     "PW415": "Hooks beside something with which they do not run.",
     "PW416": "Waves that do not lead to all nodes, one after the other.",
+    "PW417": "Named patches where none may be, or not as `patchwarden emergency start` wrote them.",
     "PW501": "A window, or the calendar of a schedule, that cannot be read.",
     "PW502": "A window that does not open, or a schedule that does not run, within 400 days.",
     "PW503": "A freeze that ends before it begins.",

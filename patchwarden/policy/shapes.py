@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -305,6 +306,25 @@ class Approval(Shape):
     ] = "ticket"
 
 
+class NamedPatch(Shape):
+    """One patch of an override list: a KB, or a package from a version on."""
+
+    id: Annotated[Text, Field(description="KB5035849, openssl-libs or openssl-libs.x86_64")]
+    version: Annotated[Text, Field(description="The first version that is fixed; none for a KB")] | None = None
+
+
+class PatchList(Shape):
+    """An override list in our own bucket, as `patchwarden emergency start` wrote it: under its digest, never at a URL."""
+
+    platform: Annotated[Literal["Windows", "Linux"], Field(description="The nodes that it is for")]
+    system: Annotated[Text, Field(description="Only this system, such as Amazon Linux 2023")] | None = None
+    list: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="The sha256 of the list")]
+    version_id: Annotated[Text, Field(description="The version of the object in the bucket")]
+    named: Annotated[
+        builtins.list[NamedPatch], Field(min_length=1, max_length=100, description="The patches that it names")
+    ]
+
+
 class Hooks(Shape):
     """Documents that run on the node around an installation; each must be allowed in _set.yaml."""
 
@@ -360,6 +380,17 @@ class Then(Shape):
     limits: Annotated[Limits, Field(description="How much at once")] = Field(default_factory=Limits)
     document: Annotated[Document, Field(description="Another runbook than ours")] | None = None
     hooks: Annotated[Hooks, Field(description="Documents that run around the installation")] | None = None
+    patches: (
+        Annotated[
+            list[PatchList],
+            Field(min_length=1, description="What an emergency installs instead of what the baseline approves"),
+        ]
+        | None
+    ) = None
+    through: (
+        Annotated[list[Text], Field(min_length=1, description="Freezes that do not hold the emergency's patches")]
+        | None
+    ) = None
     until: Annotated[Moment | None, Field(description="End of an exemption")] = None
     reason: Annotated[Text, Field(description="Why a node may stay as it is")] | None = None
     approved: Annotated[Approved, Field(description="Who approved the exemption")] | None = None
@@ -510,6 +541,7 @@ class FixtureMissing(Shape):
     class_: str = Field(alias="class")
     severity: str
     state: str = "MISSING"
+    cves: str = ""
 
 
 class FixturePatch(Shape):
@@ -545,9 +577,9 @@ class FixtureFinding(Shape):
     account: Annotated[str, Field(description="Account of the node, 12 digits in quotes")]
     region: Annotated[str, Field(description="Region of the node")]
     node: Annotated[str, Field(description="Id of the node, i-… or mi-…")]
-    control: Literal["patch", "association"] = "patch"
-    source: Literal["config", "ssm", "sweep", "request", "again"] = "sweep"
-    rule: Annotated[str, Field(description="Name of the Config rule")] | None = None
+    control: Literal["patch", "association", "emergency"] = "patch"
+    source: Literal["config", "ssm", "sweep", "request", "again", "emergency"] = "sweep"
+    rule: Annotated[str, Field(description="Name of the Config rule, or of the emergency")] | None = None
     observed_at: Moment
     detail: Annotated[dict[str, Any], Field(description="What is kept of an event's detail")] = Field(
         default_factory=dict
