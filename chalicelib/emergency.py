@@ -65,9 +65,7 @@ def stands(ports: Ports, node: Node, patches: PatchList) -> Said:
     return said(patches.named, ports.inventory.named(node, asked_for(patches.named)))
 
 
-def proof(
-    ports: Ports, case: Remediation, scan: PatchState | None
-) -> tuple[tuple[Cause, str] | None, bool]:
+def proof(ports: Ports, case: Remediation, scan: PatchState | None) -> tuple[tuple[Cause, str] | None, bool]:
     """What a scan after the execution proves of the patches, and whether it says that the node has them.
 
     None for a case of another control, or without a scan.
@@ -120,4 +118,3 @@ def over(ports: Ports, case: Remediation) -> str | None:
     if one is None:
         return f"the journal knows no emergency {case.emergency}"
     return None if one.in_force(now) else one.why_not(now)
-

@@ -281,8 +281,8 @@ def _halted(ports: Ports, batch: Batch, changed: str) -> Batch:
     first = members(ports, batch)[0]
     ended = emergency.end(ports, str(first.emergency), HALTED, by="patchwarden", because=changed)
     if ended:
-        quietly(ports, first, Cause.TICKETED, f"{first.emergency} is halted, nothing of it starts: {changed}",
-                {"batch": None, "due": None, "decision": {**first.decision, "action": "ticket", "severity": 1}})  # fmt: skip
+        sets = {"batch": None, "due": None, "decision": {**first.decision, "action": "ticket", "severity": 1}}
+        quietly(ports, first, Cause.TICKETED, f"{first.emergency} is halted, nothing of it starts: {changed}", sets)
     return withdraw(ports, batch, changed, held=emergency.HELD)
 
 

@@ -116,4 +116,3 @@ def settle(ports: Ports, location: Location, cases: list[Remediation]) -> int:
 def _has(ports: Ports, case: Remediation, at: datetime, detail: dict[str, str]) -> int:
     finding = Finding(case.node, Control.EMERGENCY, True, at, Source.EMERGENCY, rule=case.emergency, detail=detail)
     return take(ports, finding).status == "decided"
-

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.policies import PolicySet
-from chalicelib.ports import Baselines, Clock, Ledger, Lists, Notices, Past, PolicyStore, Ports, Shelf, Signer, Unwired, Vault
+from chalicelib.ports import (
+    Baselines,
+    Clock,
+    Ledger,
+    Lists,
+    Notices,
+    Past,
+    PolicyStore,
+    Ports,
+    Shelf,
+    Signer,
+    Unwired,
+    Vault,
+)
 
 if TYPE_CHECKING:
     from chalicelib.adapters.accounts import Accounts

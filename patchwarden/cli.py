@@ -22,6 +22,7 @@ from patchwarden.approving import approvals, approve, reject
 from patchwarden.auditing import audit
 from patchwarden.baseline_commands import baseline
 from patchwarden.doctor.commands import doctor
+from patchwarden.emergencies.commands import emergency
 from patchwarden.exceptions import config
 from patchwarden.guarding import guard, rollout
 from patchwarden.pausing import pause, resume
@@ -205,6 +206,7 @@ for _command in (
     audit,
     config,
     doctor,
+    emergency,
     guard,
     rollout,
     policy,

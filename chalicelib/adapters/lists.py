@@ -50,7 +50,7 @@ class BucketLists:
             text: bytes = answer["Body"].read()
         version = answer.get("VersionId")
         if version in (None, "null"):
-            raise Denied(f"the bucket {self._bucket} keeps no versions: switch versioning on, an override list needs it")
+            raise Denied(f"the bucket {self._bucket} keeps no versions: switch versioning on")
         return Lying(hashlib.sha256(text).hexdigest(), str(version))
 
     def address(self, digest: str) -> str:

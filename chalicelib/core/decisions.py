@@ -251,7 +251,11 @@ def _when(
             return _ticket(late, made)
         waits = f"{late}, so it does not wait" if span.start <= now else f"{late}, but a freeze or a cool-down holds it"
         made = {**made, "window": None, "urgent": True}
-    made = {**made, "closes": _closes(span, policy, policies), "deadline": format_moment(deadline) if deadline else None}
+    made = {
+        **made,
+        "closes": _closes(span, policy, policies),
+        "deadline": format_moment(deadline) if deadline else None,
+    }
     sets = {"decision": made, "plan": plan, "due": format_moment(span.start), "held": None}
     if span.start > now:
         return Decision(Cause.DEFERRED, f"{policy.id}: {waits or 'the cool-down after the failed attempt'}, "

@@ -20,7 +20,7 @@ class Control(StrEnum):
 
 
 class Source(StrEnum):
-    """Who says so. `AGAIN` is ourselves asking a waiting remediation once more, `EMERGENCY` a look for named patches."""
+    """Who says so. `AGAIN` is ourselves asking once more, `EMERGENCY` a look for named patches."""
 
     CONFIG = "config"
     SSM = "ssm"

@@ -313,7 +313,9 @@ def _check_patches(source: Source, then: Mapping[str, Any], rules: shapes.SetFil
         named = tuple(Named(patch.id, patch.version) for patch in one.named)
         if digest_of_list(named) != one.list:
             hint = "do not edit it: `patchwarden emergency start` writes list and policy together"
-            source.add("PW417", ("then", "patches", number, "list"), "the digest is not that of the patches named", hint)
+            source.add(
+                "PW417", ("then", "patches", number, "list"), "the digest is not that of the patches named", hint
+            )
     for number, name in enumerate(found.through or () if found else ()):
         freezes = [freeze.name for freeze in rules.freezes] if rules else []
         if rules and name not in freezes:

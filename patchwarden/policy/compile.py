@@ -125,6 +125,19 @@ def compiled(directory: Directory) -> dict[str, Any]:
     return document
 
 
+def with_policy(directory: Directory, path: Path, now: datetime) -> tuple[PolicySet, list[Problem]]:
+    """The set of a sound directory with one more policy file, whose tests are not looked at, and its problems."""
+    document, source = compiled(directory), read(path)
+    policy = fit(source, shapes.PolicyFile) if source.data is not None else None
+    assert directory.rules is not None, "a sound directory has rules"
+    if policy is not None:
+        check_policy(source, directory.rules, now)
+        kept = [one for one in document["policies"] if one["id"] != policy.id]
+        document["policies"] = sorted([*kept, _policy(source, policy, directory.rules)], key=lambda one: one["id"])
+        document["digest"] = digest_of(document)
+    return PolicySet.load(document), source.problems
+
+
 def _policy(source: Source, policy: shapes.PolicyFile, rules: shapes.SetFile) -> dict[str, Any]:
     ends = [moment for moment in (policy.expires, policy.then.until) if moment is not None]
     return {

@@ -136,7 +136,9 @@ def _patch(finding: Finding, shape: shapes.Fixture) -> PatchState | None:
     patch = shape.patch
     if patch is None:
         return None
-    missing = [Patch(item.id, item.title, item.class_, item.severity, item.state, item.cves) for item in patch.missing or ()]
+    missing = [
+        Patch(item.id, item.title, item.class_, item.severity, item.state, item.cves) for item in patch.missing or ()
+    ]
     return PatchState(
         id=finding.node.id,
         baseline=patch.baseline,

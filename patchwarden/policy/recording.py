@@ -14,6 +14,7 @@ import yaml
 from chalicelib.core.conditions import Condition, Truth
 from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import PolicySet
+from chalicelib.core.remediations import Remediation
 from patchwarden.policy.past import PastDecision
 
 Made = dict[str, Any]
@@ -22,7 +23,11 @@ Made = dict[str, Any]
 
 def fixture_of(past: PastDecision) -> Made:
     """The fixture from which the very facts of a past decision are gathered again."""
-    facts, case = past.facts, past.case
+    return fixture_from(past.case, past.facts)
+
+
+def fixture_from(case: Remediation, facts: Mapping[str, Any]) -> Made:
+    """The same from a remediation and the facts that were gathered about its node."""
     finding = {**_there(facts["finding"]), "node": case.node.id, "account": facts["account"], "region": facts["region"],
                "observed_at": facts["time"], "detail": facts["detail"]}  # fmt: skip
     cools = format_moment(case.cools_until) if case.cools_until else None

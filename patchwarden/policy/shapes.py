@@ -314,7 +314,7 @@ class NamedPatch(Shape):
 
 
 class PatchList(Shape):
-    """An override list in our own bucket, as `patchwarden emergency start` wrote it: under its digest, never at a URL."""
+    """An override list in our own bucket, as `patchwarden emergency start` wrote it: under its digest."""
 
     platform: Annotated[Literal["Windows", "Linux"], Field(description="The nodes that it is for")]
     system: Annotated[Text, Field(description="Only this system, such as Amazon Linux 2023")] | None = None

@@ -1,0 +1,1 @@
+"""Emergencies from the command line: what is wanted, whom it meets, and how it goes."""

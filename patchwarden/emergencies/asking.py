@@ -1,0 +1,122 @@
+"""Asking: what a person wants installed where, in which order and until when, out of the options of the command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from chalicelib.core.emergencies import Scope, id_of
+from chalicelib.core.errors import PolicyError
+from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.overrides import Named, cve, kb, package
+from chalicelib.core.windows import parse_duration
+from patchwarden.policy.shapes import is_id
+
+LONGEST = timedelta(days=30)
+"""An emergency that is longer is none: the baseline should approve the patch by then."""
+
+CANARY_FIRST = ("1 15m", "10% 15m", "100%")
+_WAVE = re.compile(r"(?P<who>tag:[^ ]+=[^ ]+|[A-Za-z][^ =]*=[^ ]+|\d+%|\d+)(?P<rest>( +\S+)*)\Z")
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for, each part read; `waves` as a policy writes them, none: all nodes at once."""
+
+    id: str
+    cves: tuple[str, ...]
+    kbs: tuple[Named, ...]
+    packages: tuple[Named, ...]
+    scope: Scope
+    expires: datetime
+    reboot: str
+    waves: tuple[dict[str, Any], ...]
+    through: tuple[str, ...]
+    severity: int
+    only_lacking: bool
+    owner: str
+    by: str
+    because: str
+
+
+def wanted(
+    *, cves: Sequence[str], kbs: Sequence[str], packages: Sequence[str], scope: Sequence[str], waves: Sequence[str],
+    expires: str, name: str | None, now: datetime, **given: Any,
+) -> Wanted:  # fmt: skip
+    """The options read; BadParameter names the one that cannot be, and the remedy."""
+    if not (cves or kbs or packages):
+        raise click.UsageError("say what to install: --cve CVE-2026-12345, --kb KB5035849 or --package name=version")
+    called = tuple(dict.fromkeys(_read("--cve", cve, text) for text in cves))
+    fixed = tuple(dict.fromkeys(_read("--kb", kb, text) for text in kbs))
+    built = tuple(dict.fromkeys(_read("--package", package, text) for text in packages))
+    twice = [one.id for one in built if sum(other.id == one.id for other in built) > 1]
+    if twice:
+        raise click.BadParameter(
+            f"{twice[0]} has two versions: no scan could tell which one a node needs; start one emergency for each "
+            "--scope that needs its own", param_hint="--package"
+        )  # fmt: skip
+    id = name or id_of(called, [str(one) for one in (*fixed, *built)])
+    if not is_id(id) or not id.startswith("emergency-"):
+        raise click.BadParameter(
+            f"{id!r} cannot be its name: write emergency- and then letters, digits and hyphens", param_hint="--id"
+        )
+    if not str(given["because"]).strip():
+        raise click.BadParameter("say why: everybody who meets it reads it", param_hint="--because")
+    return Wanted(
+        id=id, cves=called, kbs=fixed, packages=built, scope=_read("--scope", Scope.parse, scope),
+        expires=_read("--expires", lambda text: _ends(text, now), expires), waves=_waves(waves), **given,
+    )  # fmt: skip
+
+
+def _read(option: str, read: Callable[[Any], Made], value: Any) -> Made:
+    try:
+        return read(value)
+    except (ValueError, PolicyError) as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
+
+
+def _ends(text: str, now: datetime) -> datetime:
+    """A later moment, or a span from now; the end of a second, as a policy writes it."""
+    ends = now + parse_duration(text) if "T" not in text else parse_moment(text)
+    if not now < ends <= now + LONGEST:
+        raise ValueError(f"{format_moment(ends)} is not within the next {LONGEST.days} days: an emergency must end")
+    return ends.replace(microsecond=0)
+
+
+def _waves(texts: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """One wave each: who, then how long it soaks and how many may fail, such as `PatchRing=canary 30m 1`."""
+    listed = [text.strip() for given in texts for text in given.split(",")] or list(CANARY_FIRST)
+    if listed == ["none"]:
+        return ()
+    waves = tuple(_wave(text) for text in listed)
+    if len(waves) < 2:
+        raise click.BadParameter(
+            "one wave is no order: write two or more, such as '1 15m, 100%', or none", param_hint="--waves"
+        )
+    return waves
+
+
+def _wave(text: str) -> dict[str, Any]:
+    found = _WAVE.match(text)
+    words = found["rest"].split() if found else []
+    spans = [word for word in words if not word.isdigit()]
+    errors = [word for word in words if word.isdigit()]
+    if found is None or len(spans) > 1 or len(errors) > 1:
+        remedy = "write who, how long it soaks and how many may fail, such as PatchRing=canary 30m 1, or 10% 15m, or 1"
+        raise click.BadParameter(f"{text!r:.60} is no wave: {remedy}", param_hint="--waves")
+    who = found["who"]
+    if "=" in who:
+        wave: dict[str, Any] = {"tag": who.removeprefix("tag:")}
+    else:
+        wave = {"percent": int(who[:-1])} if who.endswith("%") else {"nodes": int(who)}
+    if spans:
+        _read("--waves", parse_duration, spans[0])
+        wave["soak"] = spans[0]
+    return {**wave, "max_errors": int(errors[0])} if errors else wave
