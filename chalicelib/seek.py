@@ -62,7 +62,7 @@ def find(ports: Ports, location: Location, one: Emergency) -> int:
     since = parse_moment(kept.value["until"]) - LAG if kept and same else None
     count = 0
     for seen in look(ports, location, one, since):
-        if seen.patches is None or seen.said is None or one.wants(seen.said):
+        if seen.said and one.wants(seen.said):
             count += _open(ports, one, seen)
     try:
         value = {"until": format_moment(now), "began": format_moment(one.since)}

@@ -18,7 +18,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class BucketLists:
-    """The port `Lists` in a versioned S3 bucket, under `lists/`; the client is made when it is first used.
+    """The port `Lists` in a versioned S3 bucket, under `policies/lists/`; the client is made when it is first used.
 
     `owner`: the account that the bucket must belong to.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
@@ -54,13 +54,13 @@ class BucketLists:
         return Lying(hashlib.sha256(text).hexdigest(), str(version))
 
     def address(self, digest: str) -> str:
-        return f"s3://{self._bucket}/{_key(digest)}"
+        return f"s3://{self._bucket}/policies/{_key(digest)}"
 
     def _ask(self, operation: str, digest: str, **parameters: Any) -> dict[str, Any]:
         owner = {"ExpectedBucketOwner": self._owner} if self._owner else {}
         with translating(f"bucket {self._bucket} s3:{operation}"):
             self._connected = self._connected or self._connect()
-            asked = {"Bucket": self._bucket, "Key": _key(digest), **owner, **parameters}
+            asked = {"Bucket": self._bucket, "Key": f"policies/{_key(digest)}", **owner, **parameters}
             answer: dict[str, Any] = getattr(self._connected, operation)(**asked)
         return answer
 

@@ -153,7 +153,9 @@ def _details(made: Draft) -> None:
     radius = made.radius
     for part in made.emergency.lists:
         system = part.system or f"{part.platform}, any version"
-        output.note(f"For {system}, list {part.list[:12]}:\n{text_of(part.named).decode().rstrip()}")
+        output.note(f"For {system}, list {part.list[:12]}:")
+        for line in text_of(part.named).decode().splitlines():
+            output.note(f"  {line}")
     turns = [row.to_json() for row in radius.met if row.outcome not in ("starts", "waits")]
     if turns:
         output.table(turns[:20], ("node", "outcome", "because"), "Not started: a person's turn")
@@ -166,21 +168,27 @@ def _details(made: Draft) -> None:
 def sentences(radius: Radius) -> list[str]:
     """Windows and freezes, who cannot be reached, exempt nodes, and the waves, one line each."""
     told, totals = radius.to_json(), radius.to_json()["totals"]
-    lines = [f"{totals['starts']} of {totals['nodes']} nodes start, {totals['has']} have the patches already"]
+    lines = [f"{totals['starts']} of {_nodes(totals['nodes'])} start, on {totals['has']} the patches are already"]
     if totals["unsaid"]:
         lines.append(
-            f"{totals['unsaid']} nodes' scans say nothing of the patches: they are installed where they apply; "
-            "--only-lacking leaves these nodes alone"
+            f"the scans of {_nodes(totals['unsaid'])} say nothing of the patches: they are installed where they apply; "
+            "--only-lacking leaves these alone"
         )
-    lines += [f"window {name} is overridden for {count} nodes" for name, count in sorted(told["windows"].items())]
+    lines += [f"window {name} is overridden for {_nodes(count)}" for name, count in sorted(told["windows"].items())]
     for name, how in told["freezes"].items():
         lines.append(f"freeze {name} {how}" + ("" if how.startswith("overridden") else f" (--through {name})"))
     if totals["exempt"]:
-        lines.append(f"{totals['exempt']} exempt nodes are exposed: each is a ticket, and stays as it is")
+        lines.append(f"exempt and exposed: {_nodes(totals['exempt'])}; each is a ticket, and stays as it is")
     if totals["stopped"] or totals["silent"]:
-        lines.append(f"{totals['stopped']} are stopped and wait until they run, {totals['silent']} do not answer")
-    lines += [f"wave {one['wave']} ({one['who']}): {one['nodes']} nodes" for one in told["waves"]]
+        lines.append(
+            f"stopped, so that they wait until they run: {totals['stopped']}; without an answer: {totals['silent']}"
+        )
+    lines += [f"wave {one['wave']} ({one['who']}): {_nodes(one['nodes'])}" for one in told["waves"]]
     return lines
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node" if count == 1 else f"{count} nodes"
 
 
 @emergency.command("status")

@@ -199,14 +199,14 @@ def _row(ports: Ports, seen: Seen, one: Emergency, before: PolicySet, after: Pol
     if scan and "patch.missing" in before.blocks | after.blocks:
         scan = ports.inventory.patches(node, scan) if scan.noncompliant else replace(scan, patches=())
     standing = seen.said.standing.value if seen.said else "unnamed"
-    meets = seen.said is None or one.wants(seen.said)
+    meets = seen.said is not None and one.wants(seen.said)
     finding = Finding(node, Control.EMERGENCY, False, now, Source.EMERGENCY, rule=one.id)
     case = Remediation(node, Control.EMERGENCY)
     facts = gather(finding, case, seen.state, scan)
     decision = decide(finding, case, facts, after, now) if meets else None
     made = decision.sets.get("decision", {}) if decision else {}
     cluster = str((seen.state.tags or {}).get("Cluster") or seen.state.group or "")
-    window = _window(seen, scan, before, now) if meets and seen.said else None
+    window = _window(seen, scan, before, now) if meets else None
     return Row(seen, cluster, standing, meets, decision, facts, window, made.get("wave"))
 
 

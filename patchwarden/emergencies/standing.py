@@ -50,9 +50,17 @@ class Progress:
         return [
             {"node": str(case.node), "state": case.state.value,
              "since": format_moment(case.since) if case.since else "",
-             "due": format_moment(case.due) if case.due else "", "ticket": case.ticket or "", "because": case.because}
+             "due": format_moment(case.due) if case.due else "", "ticket": case.ticket or "",
+             "because": self._why(case)}
             for case in self.cases if case.state in _STUCK or (case.state is State.QUEUED and case.held)
         ]  # fmt: skip
+
+    def _why(self, case: Remediation) -> str:
+        """The sentence of its last move, or what holds it in the queue."""
+        if case.state is not State.QUEUED:
+            return case.because
+        wave = self.rollout.get("stopped") or self.rollout.get("because") if case.held == "wave" else None
+        return f"held by {case.held}: {wave or case.because}"
 
     def to_json(self, now: datetime) -> dict[str, Any]:
         one = self.emergency

@@ -69,7 +69,7 @@ def text_of(made: Mapping[str, Any]) -> str:
 
 def tests_of(one: Emergency, radius: Radius, after: PolicySet, least: int, now: datetime) -> dict[str, Any]:
     """Fixtures by name and the tests that use them: what is decided about nodes that it meets, and without it."""
-    first = sorted(radius.met, key=lambda row: (row.outcome != "starts", not row.seen.said))
+    first = sorted(radius.met, key=lambda row: row.outcome != "starts")
     chosen = first[: max(1, least - 1)]
     fixtures = {f"{one.id}-{number}": _fixture(row) for number, row in enumerate(chosen, 1)}
     tests = [_test(name, row, after, now) for name, row in zip(fixtures, chosen, strict=True)]
@@ -85,9 +85,7 @@ def _test(name: str, row: Row, after: PolicySet, now: datetime) -> dict[str, Any
     assert row.decision is not None, "only a node that is acted on is a fixture"
     made = row.decision.sets["decision"]
     expect = {"action": action_of(row.decision), "policy": made["policy"] or "none"}
-    said = row.seen.said
-    told = f"{row.seen.node.id} {said}" if said else f"{row.seen.node.id} has an operating system that no list is for"
-    return {"name": told[:200], "event": name, "now": format_moment(now), "expect": expect}
+    return {"name": f"{row.seen.node.id} {row.seen.said}"[:200], "event": name, "now": format_moment(now), "expect": expect}
 
 
 def _other(name: str, row: Row, after: PolicySet, now: datetime) -> dict[str, Any]:

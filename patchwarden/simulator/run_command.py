@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.nodes import Location
+from chalicelib.core.overrides import names
 from patchwarden.simulator.clock import VirtualClock
 from patchwarden.simulator.commands import (
     DELIVERY_TIMED_OUT,
@@ -35,7 +36,8 @@ LOOK_AGAIN = 30
 
 
 class RunCommand:
-    """Run Command in every account and Region. `overrides` says what an InstallOverrideList under a URL holds.
+    """Run Command in every account and Region. `overrides` says what an InstallOverrideList under a URL holds, and
+    `read_list` what text lies under one that is not among them.
 
     `hooks` says which hook documents there are and what each prints when it fails, None: it succeeds. `hooked` lists
     what ran, as node and document.
@@ -46,6 +48,7 @@ class RunCommand:
         emit: Callable[[Event, datetime], None],
     ) -> None:  # fmt: skip
         self.overrides: dict[str, frozenset[str]] = {}
+        self.read_list: Callable[[str], bytes | None] = lambda url: None
         self.hooks: dict[str, str | None] = {NOOP: None}
         self.hooked: list[tuple[str, str]] = []
         self._clock = clock
@@ -206,7 +209,7 @@ class RunCommand:
         self._report(command, invocation, machine, 0)
 
     def _installed(self, command: Command, invocation: Invocation, machine: Machine) -> None:
-        wanted = self.overrides.get(command.override) if command.override else None
+        wanted = self._wanted(command.override, machine) if command.override else None
         if command.override and wanted is None:
             self._end(command, invocation, "Failed", "Failed", code=160, output=f"Unable to read {command.override}")
             return
@@ -215,6 +218,14 @@ class RunCommand:
             self._power.reboot(machine, lambda: self._upload_install(command, invocation, machine, failed))
         else:
             self._upload_install(command, invocation, machine, failed)
+
+    def _wanted(self, url: str, machine: Machine) -> frozenset[str] | None:
+        """What a list holds, or which outstanding patches the text that lies there names; None: it is not there."""
+        text = None if url in self.overrides else self.read_list(url)
+        if text is None:
+            return self.overrides.get(url)
+        listed = text.decode()
+        return frozenset(one.title for one in machine.outstanding.values() if names(listed, one.id, one.title))
 
     def _upload_install(self, command: Command, invocation: Invocation, machine: Machine, failed: list[Patch]) -> None:
         assert invocation.started_at is not None, "an installation that never began"
