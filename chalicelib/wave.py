@@ -168,7 +168,9 @@ def _step(
         if now < progress.done + wave.soak:
             return None
         return _opened(ports, view, progress.opens(now), f"{told} is verified and has soaked: the next one opens")
-    picked = progress.pick(cases, waves, count.passed, stuck)
+    # whoever has the wave's tag and has started is no longer among the cases: nobody needs to stand in for it
+    tagged = wave.tag is not None and bool(count.open or count.verified or count.failed)
+    picked = progress if tagged else progress.pick(cases, waves, count.passed, stuck)
     if picked != progress:
         return _written(ports, view, picked, "picked", f"{told}: its nodes are chosen")
     if count.open or any(progress.of(case, waves) <= progress.wave for case in cases):

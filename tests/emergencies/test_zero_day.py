@@ -116,8 +116,6 @@ def test_a_cve_is_resolved_by_what_the_nodes_lack_and_waves_stop_at_a_failing_ca
     assert again.exit_code == 4 and "runs since" in again.output
     world.run(minutes=20)
     assert "started" in world.causes(machines[0].node)
-    for m in machines:
-        for l in world.ports.ledger.trail(world.case(m.node).id): print(m.node.id, l.at, l.cause, l.because)
     assert all("started" not in world.causes(machine.node) for machine in machines[1:])
     view = world.json("emergency", "status")
     assert view["rollout"]["wave"] == 1 and view["rollout"]["stopped"]
