@@ -94,6 +94,10 @@ def request(ports: Ports, payload: object) -> Receipt:
             return _ignored(
                 ports, f"no node {node.id} in {node.location}: check id, account and Region", "unknown-node"
             )
+        if control is Control.EMERGENCY and ports.ledger.head(remediation_id(node, control)) is None:
+            return _ignored(
+                ports, f"no emergency has found {node.id}: `patchwarden emergency status`", "no-remediation"
+            )
         finding = Finding(node, control, False, ports.clock.now(), source)
         return take(ports, finding, actor=by, annotate=annotate)
 

@@ -85,7 +85,12 @@ def _test(name: str, row: Row, after: PolicySet, now: datetime) -> dict[str, Any
     assert row.decision is not None, "only a node that is acted on is a fixture"
     made = row.decision.sets["decision"]
     expect = {"action": action_of(row.decision), "policy": made["policy"] or "none"}
-    return {"name": f"{row.seen.node.id} {row.seen.said}"[:200], "event": name, "now": format_moment(now), "expect": expect}
+    return {
+        "name": f"{row.seen.node.id} {row.seen.said}"[:200],
+        "event": name,
+        "now": format_moment(now),
+        "expect": expect,
+    }
 
 
 def _other(name: str, row: Row, after: PolicySet, now: datetime) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from chalicelib.core.findings import Control, Source
 from chalicelib.core.nodes import Location
 from chalicelib.ports import Inventory
 from patchwarden.simulator.machines import Machine, Report
+from patchwarden.simulator.patches import Patch as Released
 from tests.adapters.simulated import World
 
 UNKNOWN = "i-00000000000000bad"
@@ -40,6 +41,11 @@ def node_state(machine: Machine) -> NodeState:
     )
 
 
+def cves(patch: Released, state: str) -> str:
+    """Only what is missing or failed names its CVEs."""
+    return ",".join(patch.cves) if state in ("MISSING", "FAILED") else ""
+
+
 def patch_state(machine: Machine, report: Report, *, whole: bool = False) -> PatchState:
     lacking = [(entry.patch, entry.state) for entry in report.noncompliant]
     worst: dict[str, Any] = {"critical": 0, "security": 0, "other": 0}
@@ -58,7 +64,8 @@ def patch_state(machine: Machine, report: Report, *, whole: bool = False) -> Pat
         pending_reboot=report.count("INSTALLED_PENDING_REBOOT"),
         **worst,
         patches=tuple(
-            Patch(patch.id, patch.title, patch.classification, patch.severity, state) for patch, state in lacking
+            Patch(patch.id, patch.title, patch.classification, patch.severity, state, cves(patch, state))
+            for patch, state in lacking
         )
         if whole
         else None,
@@ -307,3 +314,17 @@ def test_a_node_that_terminates_is_gone_in_both_twins() -> None:
     twin.node(machine.node, node_state(machine))
     twin.node(machine.node, None)
     assert twin.nodes(machine.node.location, [machine.node.id])[machine.node.id].gone
+
+
+def test_named_patches_are_told_in_whatever_state(world: World) -> None:
+    machine = world.noncompliant().the("new")
+    inventory = AwsInventory(world.accounts())
+    assert machine.report is not None
+    wanted = [entry.patch.id for entry in machine.report.entries][:3]
+    many = [f"not-there-{number}.x86_64" for number in range(45)]
+    found = inventory.named(machine.node, [*many, *wanted])
+    assert {patch.id for patch in found} == set(wanted)
+    told = {(one.patch.title, one.state, cves(one.patch, one.state)) for one in machine.report.entries}
+    assert {(patch.title, patch.state, patch.cves) for patch in found} <= told
+    assert any(patch.cves for patch in found)
+    assert world.calls.count("DescribeInstancePatches") == 3, "twenty ids fit into one filter"
