@@ -127,6 +127,13 @@ def _override_list(value: object) -> str:
     raise _wrong("PW203", f"{value!r} is no list of patches in a bucket", "write s3://bucket/key, at most 512 long")
 
 
+def _digest(value: object) -> str:
+    if isinstance(value, str) and re.match(r"[0-9a-f]{64}\Z", value):
+        return value
+    remedy = "a list is named by its sha256 alone, never by a URL: `patchwarden emergency start` writes it"
+    raise _wrong("PW203", f"{value!r} is no digest of an override list", remedy)
+
+
 def _parameter(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 512
 
@@ -157,6 +164,7 @@ DocumentName = Annotated[str, BeforeValidator(_document), _text_schema("^[a-zA-Z
 OverrideList = Annotated[
     str, BeforeValidator(_override_list), _text_schema("^s3://[^/]+/.+$", "s3://example-patch-lists/2026-11.yaml")
 ]
+Digest = Annotated[str, BeforeValidator(_digest), _text_schema("^[0-9a-f]{64}$", 64 * "0")]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Most = Annotated[
     int | str,
@@ -318,7 +326,7 @@ class PatchList(Shape):
 
     platform: Annotated[Literal["Windows", "Linux"], Field(description="The nodes that it is for")]
     system: Annotated[Text, Field(description="Only this system, such as Amazon Linux 2023")] | None = None
-    list: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="The sha256 of the list")]
+    list: Annotated[Digest, Field(description="The sha256 of the list")]
     version_id: Annotated[Text, Field(description="The version of the object in the bucket")]
     named: Annotated[
         builtins.list[NamedPatch], Field(min_length=1, max_length=100, description="The patches that it names")
