@@ -28,6 +28,9 @@ TRIES = 3
 MOST_PATCHES = 500
 """How many single patches a line of the trail keeps."""
 
+MOST_CVES, CVES_CUT = 100_000, 200
+"""How many letters of CVEs a line keeps whole, and how many of each patch if there are more."""
+
 SKEW = timedelta(hours=1)
 """How far the clock of a sender may run before ours."""
 
@@ -206,9 +209,14 @@ def _write(ports: Ports, found: Considered, actor: str) -> Remediation:
 def _kept(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The facts as the trail keeps them: a line must fit into one item of the ledger, 400 KB."""
     patch = facts.get("patch", {})
-    if len(patch.get("missing", ())) <= MOST_PATCHES:
+    missing = patch.get("missing", ())
+    if sum(len(one.get("cves", "")) for one in missing) > MOST_CVES:
+        missing = [{**one, "cves": one["cves"][:CVES_CUT]} for one in missing]
+        facts = {**facts, "patch": {**patch, "missing": missing, "cves_cut_at": CVES_CUT}}
+        patch = facts["patch"]
+    if len(missing) <= MOST_PATCHES:
         return facts
-    return {**facts, "patch": {**patch, "missing": patch["missing"][:MOST_PATCHES], "cut_at": MOST_PATCHES}}
+    return {**facts, "patch": {**patch, "missing": missing[:MOST_PATCHES], "cut_at": MOST_PATCHES}}
 
 
 def _told(finding: Finding) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def patch_block(patch: PatchState) -> dict[str, Any]:
     if patch.patches is not None:
         block["missing"] = [
             {"id": item.id, "title": item.title, "class": item.classification, "severity": item.severity,
-             "state": item.state, **({"cves": item.cves} if item.cves else {})}
+             "state": item.state, "cves": item.cves}
             for item in patch.patches
         ]  # fmt: skip
     return block

@@ -66,7 +66,8 @@ def _title(case: Remediation) -> str:
     if image:
         account, region, group = str(image).split("/", 2)
         return f"Auto Scaling group {group} in {account}/{region}: a new image is due, a person's turn"
-    return f"{case.node.id} in {case.location}: {case.control} non-compliant, a person's turn"
+    what = case.emergency or f"{case.control} non-compliant"
+    return f"{case.node.id} in {case.location}: {what}, a person's turn"
 
 
 def errand(case: Remediation, deed: Deed, *, number: int, because: str, now: datetime) -> Errand:

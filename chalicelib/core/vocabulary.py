@@ -154,14 +154,7 @@ _PATCH = (
     Field(("patch", "missing", EVERY, "class"), Type.STRING, 4, "Such as Security", _PATCHES, "patch.missing"),
     Field(("patch", "missing", EVERY, "severity"), Type.STRING, 4, "Such as Critical", _PATCHES, "patch.missing"),
     Field(("patch", "missing", EVERY, "state"), Type.STRING, 4, "Such as MISSING", _PATCHES, "patch.missing"),
-    Field(
-        ("patch", "missing", EVERY, "cves"),
-        Type.STRING,
-        3,
-        "CVEs that it fixes, with commas",
-        _PATCHES,
-        "patch.missing",
-    ),
+    Field(("patch", "missing", EVERY, "cves"), Type.STRING, 4, "CVEs, with commas", _PATCHES, "patch.missing"),
 )
 
 FIELDS: dict[Steps, Field] = {field.steps: field for field in (*_ALWAYS, *_DETAIL, *_NODE, *_PATCH)}

@@ -73,7 +73,8 @@ def tests_of(one: Emergency, radius: Radius, after: PolicySet, least: int, now: 
     chosen = first[: max(1, least - 1)]
     fixtures = {f"{one.id}-{number}": _fixture(row) for number, row in enumerate(chosen, 1)}
     tests = [_test(name, row, after, now) for name, row in zip(fixtures, chosen, strict=True)]
-    tests.append(_other(next(iter(fixtures)), chosen[0], after, now))
+    others = range(1, max(1, least - len(tests)) + 1)
+    tests += [_other(next(iter(fixtures)), chosen[0], f"emergency-other-{one}", after, now) for one in others]
     return {"fixtures": fixtures, "tests": tests}
 
 
@@ -93,15 +94,14 @@ def _test(name: str, row: Row, after: PolicySet, now: datetime) -> dict[str, Any
     }
 
 
-def _other(name: str, row: Row, after: PolicySet, now: datetime) -> dict[str, Any]:
+def _other(name: str, row: Row, other: str, after: PolicySet, now: datetime) -> dict[str, Any]:
     """The same node found by another emergency, about which this policy says nothing."""
-    other = "emergency-other"
     facts = {**row.facts, "finding": {**row.facts["finding"], "rule": other}}
     finding = Finding(row.seen.node, Control.EMERGENCY, False, now, Source.EMERGENCY, rule=other)
     decision = decide(finding, Remediation(row.seen.node, Control.EMERGENCY), facts, after, now)
     made = decision.sets.get("decision", {})
     expect = {"action": action_of(decision), "policy": made.get("policy") or "none"}
-    return {"name": "of another emergency it says nothing", "event": name, "now": format_moment(now),
+    return {"name": f"of {other} it says nothing", "event": name, "now": format_moment(now),
             "set": {"$.finding.rule": other}, "expect": expect}  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def fixture_from(case: Remediation, facts: Mapping[str, Any]) -> Made:
     if "patch" in facts:
         patch = facts["patch"]
         made["patch"] = _there(
-            {name: value for name, value in patch.items() if name not in ("pending_reboot", "cut_at")}
+            {name: value for name, value in patch.items() if name not in ("pending_reboot", "cut_at", "cves_cut_at")}
         )
     return made
 

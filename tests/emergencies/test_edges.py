@@ -54,7 +54,7 @@ class Zone(World):
 
     @property
     def ports(self) -> Ports:
-        return replace(World.ports.fget(self), fleets=self.fleets, lists=self.lists)  # type: ignore[attr-defined]
+        return replace(World.ports.fget(self), fleets=self.fleets, lists=self.lists)  # type: ignore[attr-defined, no-any-return]
 
     def managed(self, *patches: Patch, node: Node = NODE, **state: Any) -> Node:
         """A node that its baseline finds compliant, with these patches in its scan."""
@@ -295,3 +295,17 @@ def test_an_ordinary_finding_is_never_remediated_with_an_emergencys_list(zone: Z
     zone.policies = policy_set(loose)
     zone.say()
     assert zone.case().state is State.TICKETED and "only an emergency's own finding" in zone.case().because
+
+
+def test_a_line_keeps_what_fits_of_the_cves_and_says_so(zone: Zone) -> None:
+    """A kernel names hundreds of CVEs, and one item of the ledger holds 400 KB."""
+    cves = ",".join(f"CVE-2026-{number:05}" for number in range(400))
+    lacking = tuple(Patch(f"kernel-{number}", "", "Security", "Critical", "MISSING", cves) for number in range(60))
+    zone.node(patch=scan(NOW - timedelta(hours=1), missing=60, patches=lacking))
+    wants = {"path": "$.patch.missing[*].cves", "steps": None, "operator": "glob", "operand": "*CVE-2026-00399*",
+             "match": "any", "if_missing": False, "line": None}  # fmt: skip
+    zone.policies = policy_set(policy("named", wants))
+    zone.say()
+    assert zone.case().decision["policy"] == "named", "the decision sees all of it"
+    kept = zone.ledger.trail(zone.case().id)[0].evidence["facts"]["patch"]
+    assert kept["cves_cut_at"] == 200 and {len(one["cves"]) for one in kept["missing"]} == {200}

@@ -97,6 +97,12 @@ def test_a_zero_day_is_started_followed_and_proved_by_name(night: tuple[ZeroDay,
     assert world.json("emergency", "list")[0]["state"] == "stopped"
     assert verify(world.ports.ledger, world.sim.clock.now()).faults == ()
 
+    # the files are what is in force, so that it can begin anew
+    assert world.start(*ASKED, "--waves", "none").exit_code == 0
+    world.fresh()
+    world.run(minutes=20)
+    assert world.case(machines[FAILS].node).state is State.RESOLVED  # type: ignore[union-attr]
+
 
 def test_a_cve_is_resolved_by_what_the_nodes_lack_and_waves_stop_at_a_failing_canary(tmp_path: Path) -> None:
     world = ZeroDay(tmp_path)
