@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 
 from chalicelib import emergency
 from chalicelib.core.emergencies import Emergency
-from chalicelib.core.errors import Stale
+from chalicelib.core.errors import PolicyError, Stale
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.overrides import PatchList, Said, Standing, said
 from chalicelib.core.remediations import Remediation, State
-from chalicelib.intake import take
+from chalicelib.intake import in_force, take
 from chalicelib.ports import Ports
 
 LAG = timedelta(minutes=10)
@@ -54,8 +54,12 @@ def look(ports: Ports, location: Location, one: Emergency, since: datetime | Non
 def find(ports: Ports, location: Location, one: Emergency) -> int:
     """Open a case for every node of the place that lacks the patches; how many were opened or asked again.
 
-    What was scanned before the last look was read then, and is passed over.
+    What was scanned before the last look was read then, and is passed over. Without its policy in the set in force
+    nothing is opened: a service learns of the journal before it learns of the set.
     """
+    policies = in_force(ports)
+    if isinstance(policies, PolicyError) or not any(policy.id == one.id for policy in policies.enforced.policies):
+        return 0
     name, now = f"emergency/{one.id}/{location}", ports.clock.now()
     kept = ports.ledger.kept(name)
     same = kept and kept.value.get("began") == format_moment(one.since)

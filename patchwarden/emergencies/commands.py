@@ -206,6 +206,9 @@ def emergency_status(scope: Scope, id: str | None, form: str) -> None:
     output.rows(view.places(), _PLACES, form=form, whole=told)
     if form == "table":
         _told(view, told)
+    if one.in_force(now) and not any(policy.id == one.id for policy in ports.policies.active().enforced.policies):
+        output.note(f"Error: {one.id} is not in the policy set in force, so nothing of it starts: somebody published "
+                    f"without its file; commit {one.id}.yaml with its fixtures and publish")  # fmt: skip
     left = len(view.cases) - view.verified - view.states().get("gone", 0)
     sys.exit(FINDINGS if left else 0)
 

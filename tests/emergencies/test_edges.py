@@ -309,3 +309,28 @@ def test_a_line_keeps_what_fits_of_the_cves_and_says_so(zone: Zone) -> None:
     assert zone.case().decision["policy"] == "named", "the decision sees all of it"
     kept = zone.ledger.trail(zone.case().id)[0].evidence["facts"]["patch"]
     assert kept["cves_cut_at"] == 200 and {len(one["cves"]) for one in kept["missing"]} == {200}
+
+
+@pytest.mark.parametrize(("found", "state"), [((OLD,), State.WAITING), ((NEW,), State.RESOLVED)])
+def test_a_scan_that_comes_late_is_held_against_the_names_too(
+    zone: Zone, found: tuple[Patch, ...], state: State
+) -> None:
+    zone.managed(OLD)
+    zone.begin()
+    zone.round()
+    zone.end(str(zone.emergency().execution), "Success")
+    assert zone.emergency().state is State.VERIFYING
+    zone.pass_minutes(20)
+    zone.inventory.scan(NODE, scan(zone.clock.now(), missing=0, patches=found))
+    sweep(zone.ports)
+    assert zone.emergency().state is state
+
+
+def test_a_sweep_that_knows_the_journal_but_not_the_set_opens_nothing_and_forgets_nothing(zone: Zone) -> None:
+    zone.managed(OLD)
+    one = Emergency(ID, (), (listed(),), Scope(), NOW, NOW + timedelta(days=3), "night", "now")
+    emergency.begin(zone.ports, one)
+    assert seek.find(zone.ports, HERE, one) == 0
+    assert zone.ledger.head(remediation_id(NODE, Control.EMERGENCY)) is None
+    zone.policies = policy_set(urgent())
+    assert seek.find(zone.ports, HERE, one) == 1

@@ -123,6 +123,11 @@ def test_a_cve_is_resolved_by_what_the_nodes_lack_and_waves_stop_at_a_failing_ca
     world.run(minutes=20)
     assert "started" in world.causes(machines[0].node)
     assert all("started" not in world.causes(machine.node) for machine in machines[1:])
+    unpublished = world.cli("policy", "rollback", world.json("policy", "history")[0]["digest"][:12], "--reason", "oops",
+                            "--yes")  # fmt: skip
+    assert unpublished.exit_code == 0
+    world.fresh()
+    assert "is not in the policy set in force" in world.cli("emergency", "status").output
     view = world.json("emergency", "status")
     assert view["rollout"]["wave"] == 1 and view["rollout"]["stopped"]
 
