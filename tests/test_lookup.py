@@ -15,7 +15,7 @@ from tests.verbs.conftest import World
 
 
 def written(world: World) -> None:
-    for control in Control:
+    for control in (Control.PATCH, Control.ASSOCIATION):
         case = Remediation(NODE, control)
         for cause in (Cause.TICKETED, Cause.NOTED):
             line = advance(case, cause, because="why", now=NOW)
