@@ -233,12 +233,30 @@ def test_a_bucket_is_private_versioned_and_for_the_organisation(resources: Templ
     made = resources[bucket]["Properties"]
     assert made["VersioningConfiguration"] == {"Status": "Enabled"}
     assert {*made["PublicAccessBlockConfiguration"].values()} == {True}
-    denied = {one["Sid"]: one for one in resources[f"{bucket}Rules"]["Properties"]["PolicyDocument"]["Statement"]}
+    rules = resources[f"{bucket}Rules"]["Properties"]["PolicyDocument"]["Statement"]
+    denied = {one["Sid"]: one for one in rules if "OverrideLists" not in one["Sid"]}
     assert {one["Effect"] for one in denied.values()} == {"Deny"}
     assert denied["EncryptedLinesOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     outside = denied["TheOrganisationOnly"]["Condition"]["StringNotEquals"]
     assert outside == {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}
     assert all(len(one["Resource"]) == 2 for one in denied.values())
+
+
+def test_a_node_reads_an_override_list_and_nobody_writes_over_one(resources: Template) -> None:
+    rules = resources["PolicyBucketRules"]["Properties"]["PolicyDocument"]["Statement"]
+    keys = resources["DataKey"]["Properties"]["KeyPolicy"]["Statement"]
+    lists = {one["Sid"]: one for one in rules if "OverrideLists" in one["Sid"]}
+    read, once = lists["NodesReadOverrideLists"], lists["OverrideListsAreWrittenOnce"]
+    assert (read["Effect"], read["Action"]) == ("Allow", "s3:GetObject")
+    assert read["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}}
+    assert (once["Effect"], once["Action"]) == ("Deny", "s3:PutObject")
+    assert once["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    assert all(str(one["Resource"]).endswith("/policies/lists/*") for one in lists.values())
+    (opens,) = (one for one in keys if one["Sid"] == "NodesReadOverrideLists")
+    assert opens["Action"] == "kms:Decrypt", "the lists are encrypted, and a node may not use the key for anything else"
+    assert opens["Condition"]["StringEquals"].keys() == {
+        "aws:PrincipalOrgID", "kms:ViaService", "kms:EncryptionContext:aws:s3:arn"
+    }  # fmt: skip
 
 
 def test_evidence_cannot_be_deleted_before_its_time(resources: Template) -> None:
