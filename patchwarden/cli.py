@@ -40,6 +40,7 @@ from patchwarden.report_commands import report
 from patchwarden.scope import DEMO_LEDGER, FAILURE, REFUSED, Scope, form_option, known_nodes, one_node
 from patchwarden.simulate.commands import simulate
 from patchwarden.watching import again_and_again, completion, every_option, executions, tail, top
+from patchwarden.web import web
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -223,6 +224,7 @@ for _command in (
     approve,
     reject,
     completion,
+    web,
 ):
     cli.add_command(_command)
 

@@ -1,0 +1,116 @@
+"""Charts: small SVG drawings without script or style attributes, coloured by the classes of the style sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+WIDTH, HEIGHT = 720, 220
+LEFT, BOTTOM, TOP, RIGHT = 52, 26, 10, 8
+
+
+def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[float]]], *, title: str) -> str:
+    """Bars one beside the other, each stacked from the series `(name, class, values)` in their order."""
+    totals = [sum(values[place] for _, _, values in series) for place in range(len(labels))]
+    most = _ceiling(max([*totals, 1]))
+    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
+    parts = [*_grid(most), *_labels(labels, step)]
+    for place, label in enumerate(labels):
+        base = float(HEIGHT - BOTTOM)
+        for name, kind, values in series:
+            height = (HEIGHT - TOP - BOTTOM) * values[place] / most
+            base -= height
+            if height:
+                told = escape(f"{label}: {values[place]:g} {name}")
+                x, wide = LEFT + place * step + step * 0.1, step * 0.8
+                parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{base:.1f}" width="{wide:.1f}" '
+                             f'height="{height:.1f}"><title>{told}</title></rect>')  # fmt: skip
+    return _svg(parts, title) + legend([(name, kind) for name, kind, _ in series])
+
+
+def funnel(stages: Sequence[tuple[str, float]], *, title: str) -> str:
+    """Horizontal bars from the same side, each with its number and its share of the first."""
+    most = max([value for _, value in stages] + [1])
+    high, parts = 34, []
+    for place, (name, value) in enumerate(stages):
+        y, wide = place * high + 4, (WIDTH - 170) * value / most
+        share = f" ({100 * value / stages[0][1]:.0f} %)" if stages[0][1] else ""
+        parts.append(f'<text class="label" x="0" y="{y + 18}">{escape(name)}</text>')
+        parts.append(f'<rect class="bar" x="110" y="{y}" width="{max(wide, 1):.1f}" height="{high - 8}"/>')
+        inside = wide > 140
+        x, kind, anchor = (110 + wide - 6, "inside", "end") if inside else (116 + wide, "label", "start")
+        parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y + 18}" text-anchor="{anchor}">{value:g}{share}</text>')
+    return _svg(parts, title, height=high * len(stages))
+
+
+def bars(items: Sequence[tuple[str, float, str]], *, title: str, line: float | None = None, unit: str = "") -> str:
+    """Horizontal bars `(name, value, class)`; `line` draws a limit across them."""
+    most = max([value for _, value, _ in items] + [line or 0, 1e-9])
+    high, parts, scale = 28, [], WIDTH - 270
+    for place, (name, value, kind) in enumerate(items):
+        y, wide = place * high + 3, scale * value / most
+        parts.append(f'<text class="label" x="0" y="{y + 16}">{escape(_short(name, 26))}</text>')
+        parts.append(f'<rect class="{kind}" x="180" y="{y}" width="{max(wide, 1):.1f}" height="{high - 8}"/>')
+        parts.append(f'<text class="label" x="{186 + wide:.1f}" y="{y + 16}">{value:g}{escape(unit)}</text>')
+    height = high * max(len(items), 1)
+    if line is not None:
+        x = 180 + scale * line / most
+        parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>')
+    return _svg(parts, title, height=height)
+
+
+def lines(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[float | None]]], *, title: str) -> str:
+    """Lines `(name, class, values)` over the labels; None leaves a gap, which is not a nought."""
+    most = _ceiling(max([value for _, _, values in series for value in values if value is not None] + [1e-9]))
+    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
+    parts = [*_grid(most), *_labels(labels, step)]
+    for name, kind, values in series:
+        run: list[str] = []
+        for place, value in enumerate([*values, None]):
+            if value is None:
+                if len(run) > 1:
+                    parts.append(f'<polyline class="{kind} line" points="{" ".join(run)}"/>')
+                run = []
+                continue
+            x, y = LEFT + (place + 0.5) * step, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / most
+            run.append(f"{x:.1f},{y:.1f}")
+            told = escape(f"{labels[place]}: {value:g} {name}")
+            parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{told}</title></circle>')
+    return _svg(parts, title) + legend([(name, kind) for name, kind, _ in series])
+
+
+def legend(names: Sequence[tuple[str, str]]) -> str:
+    """Which class stands for what, in words beside a patch of its colour."""
+    items = "".join(f'<li><svg class="key" viewBox="0 0 12 12" aria-hidden="true"><rect class="{kind}" width="12" '
+                    f'height="12"/></svg>{escape(name)}</li>' for name, kind in names)  # fmt: skip
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _svg(parts: Sequence[str], title: str, *, height: float = HEIGHT) -> str:
+    return (f'<svg role="img" aria-label="{escape(title, quote=True)}" viewBox="0 0 {WIDTH} {height:g}" '
+            f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>')  # fmt: skip
+
+
+def _grid(most: float) -> list[str]:
+    parts = []
+    for part in range(5):
+        y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part / 4
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="label" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{most * part / 4:g}</text>')
+    return parts
+
+
+def _labels(labels: Sequence[str], step: float) -> list[str]:
+    every = max(1, round(64 / step)) if step else 1
+    return [f'<text class="label" x="{LEFT + (place + 0.5) * step:.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
+            f"{escape(label)}</text>" for place, label in enumerate(labels) if place % every == 0]  # fmt: skip
+
+
+def _ceiling(value: float) -> float:
+    """The next figure that people count by."""
+    size = 10.0 ** max(-3, len(str(int(value))) - 1) if value >= 1 else 0.1
+    return next(step * size for step in (1, 2, 4, 5, 8, 10, 20) if step * size >= value)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,82 @@
+"""Web: the pages on this machine, for whoever sits at it, with their own AWS credentials or a local ledger."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from collections.abc import Callable, Iterable
+from urllib.parse import parse_qsl
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import click
+
+from chalicelib import wiring
+from chalicelib.pages.site import HEADERS, Answer, Visitor, act, show
+from chalicelib.ports import Ports
+from patchwarden import output
+from patchwarden.scope import Scope
+
+_MOST = 10_000
+"""Bytes that a form may have."""
+_STATUS = {200: "OK", 303: "See Other", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
+           413: "Content Too Large", 421: "Misdirected Request", 503: "Service Unavailable"}  # fmt: skip
+
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8040, show_default=True, help="0 takes any free one.")
+@click.option("--read-only", is_flag=True, help="Show no form that changes something.")
+@click.pass_obj
+def web(scope: Scope, port: int, read_only: bool) -> None:
+    """Serve the pages on http://127.0.0.1 until Ctrl-C; nobody else on the network can reach them."""
+    ports = scope.ports()
+    name = getpass.getuser() if scope.file else wiring.caller()
+    visitor = Visitor(name, not read_only, secrets.token_urlsafe(16))
+    try:
+        server = make_server("127.0.0.1", port, Site(ports, visitor), handler_class=_Quiet)
+    except OSError as error:
+        raise click.ClickException(f"port {port} cannot be used: {error}: give another with --port") from error
+    with server:
+        output.note(f"http://127.0.0.1:{server.server_port}/ as {name}; Ctrl-C ends it")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+class Site:
+    """The pages as a WSGI application; only requests that name this machine itself are answered."""
+
+    def __init__(self, ports: Ports, visitor: Visitor) -> None:
+        self._ports, self._visitor = ports, visitor
+
+    def __call__(self, environ: dict[str, object], start: StartResponse) -> Iterable[bytes]:
+        answer = self._answer(environ)
+        body = answer.body.encode()
+        headers = {**HEADERS, **answer.headers, "Content-Type": answer.kind, "Content-Length": str(len(body))}
+        start(f"{answer.status} {_STATUS[answer.status]}", list(headers.items()))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _answer(self, environ: dict[str, object]) -> Answer:
+        host = str(environ.get("HTTP_HOST", "")).rpartition(":")[0]
+        if host not in ("127.0.0.1", "localhost"):
+            return Answer(421, "This is a page of another machine.", "text/plain")
+        path, method = str(environ.get("PATH_INFO", "/")), environ["REQUEST_METHOD"]
+        if method in ("GET", "HEAD"):
+            query = dict(parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=False))
+            return show(self._ports, path, query, self._visitor)
+        if method != "POST":
+            return Answer(405, "GET or POST", "text/plain", {"Allow": "GET, HEAD, POST"})
+        size = str(environ.get("CONTENT_LENGTH") or "0")
+        if not size.isdigit() or int(size) > _MOST:
+            return Answer(413, "The form is too large.", "text/plain")
+        read = environ["wsgi.input"].read  # type: ignore[attr-defined]
+        return act(self._ports, path, dict(parse_qsl(read(int(size)).decode(errors="replace"))), self._visitor)
+
+
+class _Quiet(WSGIRequestHandler):
+    """Requests are no news to whoever makes them."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
