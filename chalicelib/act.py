@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.chain import digest
+from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import Stale
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.pauses import ALL
 from chalicelib.core.remediations import Cause, Remediation, State
-from chalicelib.intake import again
+from chalicelib.intake import Receipt, again
 from chalicelib.pause import begin, end
 from chalicelib.ports import Ledger, Ports
 from chalicelib.record import record
@@ -84,6 +85,35 @@ def reevaluate(ports: Ports, identity: str, actor: str, reason: str, key: str) -
         because = f"decided again on request: {reason}"
         case = record(ports, case, Cause.NOTED, because, actor=actor, evidence={"request": key})
     return again(ports, case)
+
+
+_HELD_FROM = (State.WAITING, State.QUEUED, State.OPEN, State.REBOOT_PENDING)
+
+
+def hold(ports: Ports, identity: str, *, by: str, because: str) -> Receipt:
+    """A person takes a case over that waits: it becomes their turn, with a ticket, and nothing starts by itself.
+
+    Status `decided`, or `refused`, and then nothing was written. It is decided again once somebody requests it anew.
+    """
+    who, why = cleaned(by), cleaned(because)
+    if not who or not why:
+        return Receipt("refused", "taking a case over needs a name and a reason: both stand in the trail", identity)
+    for _ in range(TRIES):
+        case = ports.ledger.head(identity)
+        if case is None:
+            return Receipt("refused", "no such remediation", identity)
+        if case.state not in _HELD_FROM:
+            return Receipt("refused", f"only what waits can be held, and it is {case.state}: {case.because}", case.id,
+                           case.state.value)  # fmt: skip
+        said = {"by": who, "at": format_moment(ports.clock.now()), "because": why}
+        kept = {name: value for name, value in case.decision.items() if name not in ("ask_until", "approvals")}
+        try:
+            head = record(ports, case, Cause.TICKETED, f"held by {who}: {why}", actor=who, evidence={"hold": said},
+                          sets={"decision": {**kept, "action": "ticket", "hold": said}, "due": None, "held": None})
+        except Stale:
+            continue
+        return Receipt("decided", head.because, head.id, head.state.value)
+    raise Stale(f"{identity} is written to by others all the time")
 
 
 def _noted(ledger: Ledger, identity: str, key: str) -> bool:

@@ -66,6 +66,12 @@ class Asked:
         return FromLedger(self.ports.ledger)
 
     @property
+    def remembered(self) -> Past:
+        """The same past, for a question that asks it again and again."""
+        past = self.past
+        return FromLedger(self.ports.ledger, remember=True) if isinstance(past, FromLedger) else past
+
+    @property
     def node(self) -> Node | None:
         return parse_node("/".join(self.path[name] for name in ("account", "region", "node")))
 
@@ -142,6 +148,10 @@ READS: dict[str, Callable[[Asked], Told | None]] = {
     "search": _search,
     "exemptions": _exemptions,
     "decisions": _decisions,
+    "trend": lambda asked: history.trend(asked.remembered, asked.since, asked.at, asked.where),
+    "funnel": lambda asked: speed.funnel(asked.past, asked.since, asked.at, asked.where),
+    "ages": lambda asked: speed.ages(asked.past, asked.at, asked.where),
+    "policies": lambda asked: lookup.policies(asked.ports),
     "durations": lambda asked: speed.durations(asked.past, asked.since, asked.at, asked.where),
     "sla": lambda asked: speed.sla(asked.past, asked.since, asked.at, asked.where, limit=asked.page["limit"]),
     "verify": _verify,

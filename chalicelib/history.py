@@ -60,6 +60,23 @@ def fleet(
     )  # fmt: skip
 
 
+def trend(
+    past: Past, since: datetime, until: datetime, where: Where = EVERYTHING, *, steps: int = 14
+) -> dict[str, Any]:
+    """The fleet's states at `steps + 1` moments, evenly from `since` to `until`.
+
+    `{schema_version, at, since, filters, points: [{at, total, states: {state: n}}]}`.
+    """
+    moments = [since + (until - since) * place / steps for place in range(steps + 1)]
+    tallies = [past.tally(moment, where, ("state",)) for moment in moments]
+    return answer(
+        until, since=format_moment(since), filters=where.given(),
+        points=[{"at": format_moment(moment), "total": sum(tally.values()),
+                 "states": {state: count for (state,), count in sorted(tally.items())}}
+                for moment, tally in zip(moments, tallies, strict=True)],
+    )  # fmt: skip
+
+
 def diff(
     past: Past, earlier: datetime, later: datetime, where: Where = EVERYTHING, *, limit: int = 50,
     after: str | None = None,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.approvals import asks, standing
 from chalicelib.core.chain import link
+from chalicelib.core.english import in_words
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.journal import Entry, Kind
-from chalicelib.core.moments import format_moment
+from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
@@ -22,7 +23,7 @@ from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.core.waves import Count, Progress
 from chalicelib.isolate import Degraded, degraded
 from chalicelib.pause import HELD, in_force
-from chalicelib.ports import Ledger, Ports
+from chalicelib.ports import SWEPT, Ledger, Ports
 
 MOST = 200
 """The largest page."""
@@ -114,7 +115,59 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "guards": guards(ledger),
         "rollouts": [one for one in rollouts(ledger) if one["stands"] not in ("finished", "superseded")],
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
+        "fresh": _fresh(ledger, cases, now),
     }  # fmt: skip
+
+
+STALE = timedelta(minutes=45)
+"""A sweep comes every quarter of an hour: after three that did not, nobody knows what the fleet is like."""
+
+
+def _fresh(ledger: Ledger, cases: list[Remediation], now: datetime) -> dict[str, Any]:
+    """How old the answer may be: `{swept, moved, stale}`; the last sweep's end, the last change of a state, and
+    whether the former is too long ago, or not known."""
+    kept = ledger.kept(SWEPT)
+    swept = parse_moment(str(kept.value["at"])) if kept else None
+    moved = max((case.since for case in cases if case.since), default=None)
+    return {"swept": _text(swept), "moved": _text(moved), "stale": swept is None or now - swept > STALE}
+
+
+def policies(ports: Ports) -> dict[str, Any]:
+    """What the policies say and do now, in rank order; a PolicyError is told, not raised.
+
+    `{set, trouble, policies: [{policy, band, mode, title, words, owner, digest, decides, would}], shadows: [{policy,
+    action, real_policy, real_action, remediations}]}`. `decides` counts the open remediations that it decides, `would`
+    those that it would decide if it were no shadow; `shadows` holds what it would do against what is done.
+    """
+    try:
+        active = ports.policies.active()
+    except PolicyError as error:
+        return {"set": None, "trouble": str(error), "policies": [], "shadows": []}
+    cases = list(ports.ledger.work([state for state in State if state not in _DONE]))
+    decides = Counter(str(case.decision.get("policy")) for case in cases)
+    pairs = Counter(
+        (str(one["policy"]), str(one["action"]), case.decision.get("policy"), case.decision.get("action"))
+        for case in cases for one in case.decision.get("shadows", ())
+    )  # fmt: skip
+    would = Counter(str(one["policy"]) for case in cases for one in case.decision.get("shadows", ()))
+    names = ("policy", "action", "real_policy", "real_action")
+    return {
+        "set": active.digest, "trouble": ports.policies.trouble(),
+        "policies": [
+            {"policy": one.id, "band": one.band.value, "mode": one.mode.value, "title": one.title,
+             "words": in_words(one), "owner": one.owner, "digest": one.digest, "decides": decides[one.id],
+             "would": would[one.id]} for one in active.policies
+        ],
+        "shadows": [{**dict(zip(names, pair, strict=True)), "remediations": count}
+                    for pair, count in sorted(pairs.items(), key=lambda row: (-row[1], *map(str, row[0])))],
+    }  # fmt: skip
+
+
+def decided(ledger: Ledger, *, policy: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+    """Summaries of what was decided last, by the last change of its state; `policy`: only what it decides."""
+    known = (case for case in ledger.all_heads() if policy in (None, case.decision.get("policy")))
+    newest = sorted(known, key=lambda case: (_text(case.since) or "", case.id), reverse=True)
+    return [summary(case) for case in newest[:limit]]
 
 
 def approvals(ports: Ports) -> list[dict[str, Any]]:

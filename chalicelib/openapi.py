@@ -17,7 +17,8 @@ _LINE = {"remediation": "string", "number": "integer", "at": "string", "before":
          "previous": "string", "hash": "string"}  # fmt: skip
 _COURSE = {"remediation": "string", **_PLACE, "episode": "integer", "state": "string", "policy": "string?",
            "severity": "integer?", "detected": "string", "decided": "string?", "started": "string?",
-           "verified": "string?", "deadline": "string?", "seconds": "number?"}  # fmt: skip
+           "verified": "string?", "deadline": "string?", "seconds": "number?", "succeeded": "string?",
+           "because": "string"}  # fmt: skip
 _SPREAD = {"count": "integer", "median": "number?", "p90": "number?", "longest": "number?"}
 _SUMMARY = {"id": "string", **_PLACE, "state": "string", "since": "string?", "first_seen": "string?", "due": "string?",
             "attempts": "integer", "policy": "string?", "ticket": "string?", "execution": "string?", "held": "string?",
@@ -32,6 +33,14 @@ OBJECTS: dict[str, dict[str, str]] = {
     "Line": _LINE, "Point": _POINT, "Course": _COURSE, "Late": {**_COURSE, "late_by": "number"},
     "Ahead": {**_COURSE, "remaining": "number"}, "Spread": _SPREAD, "Summary": _SUMMARY,
     "Move": {"before": "string?", "after": "string?", "remediations": "integer"},
+    "Counted": {"at": "string", "total": "integer", "states": "object"},
+    "Left": {"after": "string", "state": "string", "policy": "string?", "episodes": "integer", "because": "string"},
+    "Age": {"from_days": "integer", "to_days": "integer?", "open": "integer", "late": "integer", "in_time": "integer",
+            "exempt": "integer", "without_deadline": "integer"},
+    "Rule": {"policy": "string", "band": "string", "mode": "string", "title": "string", "words": "string",
+             "owner": "string", "digest": "string", "decides": "integer", "would": "integer"},
+    "Shadow": {"policy": "string", "action": "string", "real_policy": "string?", "real_action": "string?",
+               "remediations": "integer"},
     "Moved": {"id": "string", "before": "string?", "after": "string?"},
     "Wait": {"id": "string", **_PLACE, "state": "string", "since": "string?", "reason": "string", "next": "string?",
              "who": "string", "policy": "string?", "ticket": "string?"},
@@ -52,7 +61,7 @@ _RECEIPT = {"status": "string", "because": "string", "remediation": "string?", "
 ANSWERS: dict[str, dict[str, str]] = {
     "health": {"ledger": "string", "paused": "string?", "policies": "string?", "policy_trouble": "string?"},
     "status": {"at": "string", "states": "object", "executions": "array", "waiting": "array", "queued": "array",
-               "ticketed": "array", "held": "object", "errands": "integer"},
+               "ticketed": "array", "held": "object", "errands": "integer", "fresh": "object"},
     "remediations": {"remediations": "array:Summary", "next": "string?"},
     "remediation": _ONE,
     "node": {"node": "string", "intact": "boolean", "trail": "array:Line"},
@@ -66,6 +75,10 @@ ANSWERS: dict[str, dict[str, str]] = {
     "exemptions": {"at": "string", "set_digest": "string?", "known": "boolean", "exemptions": "array:Exemption",
                    "remediations": "array:Point", "total": "integer", "next": "string?"},
     "decisions": {**_HEAD, "since": "string", "decisions": "array:Decision", "next": "string?"},
+    "trend": {**_HEAD, "since": "string", "points": "array:Counted"},
+    "funnel": {**_HEAD, "since": "string", "stages": "object", "left": "array:Left"},
+    "ages": {**_HEAD, "open": "integer", "ages": "array:Age"},
+    "policies": {"set": "string?", "trouble": "string?", "policies": "array:Rule", "shadows": "array:Shadow"},
     "durations": {**_HEAD, "since": "string", "verified": "integer", "spans": "object", "by_severity": "array:Spread",
                   "by_policy": "array:Spread", "funnel": "object"},
     "sla": {**_HEAD, "since": "string", "met": "integer", "breached": "integer", "open_breaches": "integer",

@@ -21,8 +21,17 @@ class FromLedger:
     Right at any size, but it reads every trail for a tally: beyond some ten thousand remediations ask an export.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, remember: bool = False) -> None:
+        """`remember`: read each trail once, for several questions about a fleet that is small enough."""
         self._ledger = ledger
+        self._known: dict[str, list[Transition]] | None = {} if remember else None
+
+    def _trail(self, identity: str) -> list[Transition]:
+        if self._known is None:
+            return self._ledger.trail(identity)
+        if identity not in self._known:
+            self._known[identity] = self._ledger.trail(identity)
+        return self._known[identity]
 
     def _ids(self) -> list[str]:
         return sorted({case.id for case in self._ledger.all_heads()})
@@ -30,7 +39,7 @@ class FromLedger:
     def _all(self, at: datetime, after: str | None = None) -> Iterator[Point]:
         for identity in self._ids():
             if after is None or identity > after:
-                found = point(line for line in self._ledger.trail(identity) if line.at <= at)
+                found = point(line for line in self._trail(identity) if line.at <= at)
                 if found:
                     yield found
 
@@ -43,7 +52,7 @@ class FromLedger:
 
     def moves(self, earlier: datetime, later: datetime, where: Where) -> Iterator[tuple[str, str | None, str | None]]:
         for identity in self._ids():
-            lines = self._ledger.trail(identity)
+            lines = self._trail(identity)
             one, two = (point(line for line in lines if line.at <= at) for at in (earlier, later))
             seen = two or one
             states = one.state if one else None, two.state if two else None
@@ -52,7 +61,7 @@ class FromLedger:
 
     def courses(self, until: datetime, where: Where) -> Iterator[Course]:
         for identity in self._ids():
-            lines = [line for line in self._ledger.trail(identity) if line.at <= until]
+            lines = [line for line in self._trail(identity) if line.at <= until]
             found = point(lines)
             if found and where.holds(found):
                 yield from courses(lines)

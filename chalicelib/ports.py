@@ -59,6 +59,10 @@ class Kept:
     version: int
 
 
+SWEPT = "sweep/last"
+"""Under which name the ledger keeps when a sweep came to its end: `{"at"}`."""
+
+
 class Ledger(Protocol):
     """The only memory. Every write is conditional; a lost race is `Stale`, a busy store `Temporary`."""
 

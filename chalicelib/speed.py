@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from chalicelib.core.courses import Course, span, spread
+from chalicelib.core.courses import STAGES, Course, span, spread
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import EVERYTHING, Where
 from chalicelib.history import answer
@@ -22,23 +22,80 @@ def durations(past: Past, since: datetime, until: datetime, where: Where = EVERY
 
     `{schema_version, at, since, filters, verified, spans: {detected_to_decided, decided_to_started,
     started_to_verified, detected_to_verified: {count, median, p90, longest}}, by_severity: [{severity, count, median,
-    p90, longest}], by_policy: [{policy, ...}], funnel: {detected, decided, started, verified}}`. MTTR is the
+    p90, longest}], by_policy: [{policy, ...}], funnel: {detected, decided, started, succeeded, verified}}`. MTTR is the
     `detected_to_verified` (its median, its p90); severity is the deciding policy's, 1 (worst) to 4, None: none.
-    The funnel counts the episodes *detected* in the time, and how many of these came how far by its end.
+    The funnel is that of `funnel`.
     """
     first, last = format_moment(since), format_moment(until)
     begun, proved = Counter[str](), list[Course]()
     for one in past.courses(until, where):
         if first <= one.detected <= last:
-            begun += Counter({"detected": 1, **{step: bool(getattr(one, step)) for step in _STEPS[1:]}})
+            begun[one.furthest] += 1
         if one.verified and first <= one.verified <= last:
             proved.append(one)
     return answer(
         until, since=first, filters=where.given(), verified=len(proved),
         spans={f"{begin}_to_{end}": spread(_spans(proved, begin, end)) for begin, end in _SPANS},
         by_severity=_grouped(proved, "severity"), by_policy=_grouped(proved, "policy"),
-        funnel={step: begun[step] for step in _STEPS},
+        funnel=_reached(begun),
     )  # fmt: skip
+
+
+def funnel(past: Past, since: datetime, until: datetime, where: Where = EVERYTHING) -> dict[str, Any]:
+    """How far the episodes came, by the end, that were *detected* with `since <= detected <= until`.
+
+    `{schema_version, at, since, filters, stages: {detected, decided, started, succeeded, verified}, left: [{after,
+    state, policy, episodes, because}]}`. A stage counts all that came so far or further; `left` groups those that came
+    no further than `after` yet, the most first, with the newest sentence of one of them. Who was found compliant
+    without a start of ours is left after `decided`, in state `resolved`.
+    """
+    first, last = format_moment(since), format_moment(until)
+    begun, groups = Counter[str](), defaultdict[tuple[str, str, str | None], list[Course]](list)
+    for one in past.courses(until, where):
+        if not first <= one.detected <= last:
+            continue
+        begun[one.furthest] += 1
+        if one.furthest != STAGES[-1]:
+            groups[one.furthest, one.state, one.policy].append(one)
+    ordered = sorted(groups.items(), key=lambda row: (STAGES.index(row[0][0]), -len(row[1]), *map(str, row[0])))
+    return answer(
+        until, since=first, filters=where.given(), stages=_reached(begun),
+        left=[{"after": after, "state": state, "policy": policy, "episodes": len(found),
+               "because": found[0].because} for (after, state, policy), found in ordered],
+    )  # fmt: skip
+
+
+def _reached(furthest: Counter[str]) -> dict[str, int]:
+    return {stage: sum(furthest[later] for later in STAGES[place:]) for place, stage in enumerate(STAGES)}
+
+
+DAYS = (1, 3, 7, 14, 30)
+"""Where an age begins to be another one."""
+
+
+def ages(past: Past, at: datetime, where: Where = EVERYTHING) -> dict[str, Any]:
+    """How old what is not compliant at that moment is, against its deadline.
+
+    `{schema_version, at, filters, open, ages: [{from_days, to_days (None: older), open, late, in_time, exempt,
+    without_deadline}]}`; `open` is the sum of the four. An exempt one is no other, whatever its deadline was.
+    """
+    now, rows = format_moment(at), [Counter[str]() for _ in range(len(DAYS) + 1)]
+    for one in past.courses(at, where):
+        if one.state not in ENDED:
+            days = (span(one.detected, now) or 0.0) / 86_400
+            rows[sum(days >= limit for limit in DAYS)][_standing(one, now)] += 1
+    told = [{"from_days": begin, "to_days": end, "open": row.total(),
+             **{name: row[name] for name in ("late", "in_time", "exempt", "without_deadline")}}
+            for begin, end, row in zip((0, *DAYS), (*DAYS, None), rows, strict=True)]  # fmt: skip
+    return answer(at, filters=where.given(), open=sum(row.total() for row in rows), ages=told)
+
+
+def _standing(one: Course, now: str) -> str:
+    if one.state == "exempt":
+        return "exempt"
+    if one.deadline is None:
+        return "without_deadline"
+    return "late" if one.breach(now) else "in_time"
 
 
 _STEPS = ("detected", "decided", "started", "verified")

@@ -22,7 +22,7 @@ from chalicelib.dispatch import each
 from chalicelib.follow import settle, verify
 from chalicelib.intake import again, in_force, take
 from chalicelib.launch import members, started
-from chalicelib.ports import Ports
+from chalicelib.ports import SWEPT, Ports
 from chalicelib.record import quietly
 from chalicelib.release import release
 
@@ -89,10 +89,20 @@ def sweep(ports: Ports) -> Swept:
             _remind(ports, policies)
             _guards(ports, policies, count)
         _say_lag(ports)
+        _remember(ports)
         swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
         ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
                           errands=errands, degraded=list(swept.degraded))  # fmt: skip
         return swept
+
+
+def _remember(ports: Ports) -> None:
+    """People are told how old what they see may be; a sweep that another one overtook has nothing to add."""
+    kept = ports.ledger.kept(SWEPT)
+    try:
+        ports.ledger.keep(SWEPT, {"at": format_moment(ports.clock.now())}, expected=kept.version if kept else 0)
+    except Stale:
+        return
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,9 @@ class ExportedPast:
                 arg_min(moment, number) FILTER (WHERE cause = 'resolved'),
                 arg_max(json_extract_string(policy, '$'), number) FILTER (WHERE policy::VARCHAR <> 'null'),
                 arg_max(severity::VARCHAR, number) FILTER (WHERE severity::VARCHAR <> 'null'),
-                arg_max(deadline, number)
+                arg_max(deadline, number),
+                arg_min(moment, number) FILTER (WHERE cause = 'succeeded'),
+                coalesce(arg_max(because, number) FILTER (WHERE cause <> 'noted'), '')
             FROM numbered GROUP BY remediation, part ORDER BY remediation, part
             """,
             format_moment(until),
@@ -248,8 +250,8 @@ def _point(row: tuple[Any, ...]) -> Point:
 
 
 def _course(row: tuple[Any, ...]) -> Course:
-    *known, severity, deadline = row
-    return Course(*known, int(severity) if severity else None, deadline)  # type: ignore[call-arg]
+    *known, severity, deadline, succeeded, because = row
+    return Course(*known, int(severity) if severity else None, deadline, succeeded, because)  # type: ignore[call-arg]
 
 
 def _text(value: str) -> str:

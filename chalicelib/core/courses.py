@@ -14,12 +14,17 @@ from chalicelib.core.remediations import Cause, Transition
 DECIDES = frozenset({Cause.OBSERVED, Cause.DEFERRED, Cause.QUEUED, Cause.TICKETED, Cause.EXEMPTED})
 
 
+STAGES = ("detected", "decided", "started", "succeeded", "verified")
+"""How far an episode comes, in this order; each stage holds all that came further."""
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """One episode; moments are text, None: not yet, or not known. `state` is the last of the episode.
 
     `detected` is the first finding's own moment, `decided` the first decision's, `started` the first execution's,
     `verified` the proof's. Policy, severity and deadline are those of the episode's last decision that named them.
+    `succeeded` is the first install's success, `because` the sentence of the last line that was more than a note.
     """
 
     remediation: str
@@ -32,6 +37,19 @@ class Course:
     policy: str | None
     severity: int | None
     deadline: str | None
+    succeeded: str | None = None
+    because: str = ""
+
+    @property
+    def furthest(self) -> str:
+        """The last of STAGES that it reached; who was proved without a start of ours stands where we left it."""
+        if self.decided is None:
+            return "detected"
+        if self.started is None:
+            return "decided"
+        if self.verified:
+            return "verified"
+        return "succeeded" if self.succeeded else "started"
 
     @property
     def seconds(self) -> float | None:
@@ -50,7 +68,7 @@ class Course:
             "remediation": self.remediation, "account": account, "region": region, "node": node, "control": control,
             "episode": self.episode, "state": self.state, "policy": self.policy, "severity": self.severity,
             "detected": self.detected, "decided": self.decided, "started": self.started, "verified": self.verified,
-            "deadline": self.deadline, "seconds": self.seconds,
+            "deadline": self.deadline, "seconds": self.seconds, "succeeded": self.succeeded, "because": self.because,
         }  # fmt: skip
 
 
@@ -71,7 +89,8 @@ def courses(lines: Iterable[Transition]) -> list[Course]:
 
 def _begin(line: Transition, episode: int) -> dict[str, Any]:
     return {"remediation": line.remediation, "episode": episode, "detected": format_moment(line.at), "decided": None,
-            "started": None, "verified": None, "policy": None, "severity": None, "deadline": None}  # fmt: skip
+            "started": None, "verified": None, "policy": None, "severity": None, "deadline": None,
+            "succeeded": None, "because": ""}  # fmt: skip
 
 
 def _step(value: dict[str, Any], line: Transition) -> None:
@@ -81,6 +100,8 @@ def _step(value: dict[str, Any], line: Transition) -> None:
     value["decided"] = value["decided"] or (at if line.cause in DECIDES else None)
     value["started"] = value["started"] or (at if line.cause is Cause.STARTED else None)
     value["verified"] = value["verified"] or (at if line.cause is Cause.RESOLVED else None)
+    value["succeeded"] = value["succeeded"] or (at if line.cause is Cause.SUCCEEDED else None)
+    value["because"] = value["because"] if line.cause is Cause.NOTED else line.because
     made = line.sets.get("decision") or {}
     for name in ("policy", "severity", "deadline"):
         value[name] = made.get(name) or value[name]
