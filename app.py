@@ -8,9 +8,11 @@ from chalice.app import Chalice, CloudWatchEvent, Rate
 
 from chalicelib import api, wiring
 from chalicelib.core.events import EVENT_PATTERNS
+from chalicelib.pages.routes import routes as pages
 
 app = Chalice(app_name="patchwarden", configure_logs=False)
 app.register_blueprint(api.routes)
+app.register_blueprint(pages)
 
 
 @app.on_cw_event(EVENT_PATTERNS["on_config_rule"], name="on_config_rule")

@@ -108,8 +108,15 @@ def hold(ports: Ports, identity: str, *, by: str, because: str) -> Receipt:
         said = {"by": who, "at": format_moment(ports.clock.now()), "because": why}
         kept = {name: value for name, value in case.decision.items() if name not in ("ask_until", "approvals")}
         try:
-            head = record(ports, case, Cause.TICKETED, f"held by {who}: {why}", actor=who, evidence={"hold": said},
-                          sets={"decision": {**kept, "action": "ticket", "hold": said}, "due": None, "held": None})
+            head = record(
+                ports,
+                case,
+                Cause.TICKETED,
+                f"held by {who}: {why}",
+                actor=who,
+                evidence={"hold": said},
+                sets={"decision": {**kept, "action": "ticket", "hold": said}, "due": None, "held": None},
+            )
         except Stale:
             continue
         return Receipt("decided", head.because, head.id, head.state.value)

@@ -11,10 +11,10 @@ from typing import Any
 from chalicelib import history, lookup, proof, speed, wiring
 from chalicelib.core.nodes import Node, parse_node
 from chalicelib.core.points import Where
-from chalicelib.core.remediations import State
+from chalicelib.core.remediations import WAITS, State
 from chalicelib.openapi import document
 from chalicelib.past import FromLedger
-from chalicelib.ports import Past, Ports
+from chalicelib.ports import Past, Ports, Vault
 from chalicelib.routes import LIMIT, Wrong, before, moment
 
 LARGEST = 2_000
@@ -29,12 +29,13 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, read: path and query as their schemas want them."""
+    """One request, read: path and query as their schemas want them. `vault`: another one than the environment names."""
 
     ports: Ports
     now: datetime
     path: Mapping[str, Any]
     query: Mapping[str, Any]
+    vault: Vault | None = None
 
     @property
     def at(self) -> datetime:
@@ -91,8 +92,9 @@ def _node(asked: Asked) -> Told | None:
 
 def _whynot(asked: Asked) -> Told:
     state = asked.query.get("state")
-    states = [State(state)] if state else lookup.WAITS
-    return lookup.whynot(asked.ports.ledger, asked.now, states=states, **asked.page)
+    states = [State(state)] if state else WAITS
+    filters: dict[str, Any] = {name: asked.query.get(name) for name in ("account", "policy")}
+    return lookup.whynot(asked.ports.ledger, asked.now, states=states, **filters, **asked.page)
 
 
 def _search(asked: Asked) -> Told:
@@ -114,15 +116,15 @@ def _decisions(asked: Asked) -> Told:
 
 def _exemptions(asked: Asked) -> Told:
     past = asked.past
-    return history.exemptions(past, asked.at, set_at(asked.ports, past, asked.at), **asked.page)
+    return history.exemptions(past, asked.at, set_at(asked.ports, past, asked.at, asked.vault), **asked.page)
 
 
-def set_at(ports: Ports, past: Past, at: datetime) -> Any:
+def set_at(ports: Ports, past: Past, at: datetime, vault: Vault | None = None) -> Any:
     """The policy set that was in force at that moment, or None: its document is not at hand."""
     published, active = history.published_at(past, at), ports.policies.active()
     if published is None or published.digest == active.digest:
         return active if published or not past.publications() else None
-    return wiring.policy_set(wiring.vault(wiring.Settings.from_environment()), published.digest)
+    return wiring.policy_set(vault or wiring.vault(wiring.Settings.from_environment()), published.digest)
 
 
 def _verify(asked: Asked) -> Told | None:
@@ -142,6 +144,7 @@ READS: dict[str, Callable[[Asked], Told | None]] = {
     "remediation": lambda asked: lookup.remediation(asked.ports.ledger, asked.path["identity"]),
     "node": _node,
     "whynot": _whynot,
+    "executions": lambda asked: lookup.executions(asked.ports),
     "approvals": lambda asked: {"approvals": lookup.approvals(asked.ports)},
     "fleet": lambda asked: history.fleet(asked.past, asked.at, asked.where, **asked.page),
     "diff": lambda asked: history.diff(asked.past, asked.since, asked.at, asked.where, **asked.page),

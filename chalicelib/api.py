@@ -10,21 +10,23 @@ from chalicelib.routes import ROUTES, Route
 routes = Blueprint(__name__)
 
 
-def _authorizer() -> Authorizer:
+def authorizer() -> Authorizer:
+    """Who says who calls: IAM, or the user pool that the settings name."""
     pool = wiring.Settings.from_environment().cognito
     return CognitoUserPoolAuthorizer("pool", provider_arns=[pool]) if pool else IAMAuthorizer()
 
 
-def _register(route: Route, authorizer: Authorizer) -> None:
+def _register(route: Route, who: Authorizer) -> None:
     def view(**path: str) -> Response:
         from chalicelib import serve  # a function that serves no request does not pay for it
 
         return serve.answer(route, path, routes.current_request)
 
     view.__name__ = f"{route.name}_view"
-    routes.route(route.path, methods=[route.method], authorizer=authorizer, name=route.name,
+    routes.route(route.path, methods=[route.method], authorizer=who, name=route.name,
                  content_types=["application/json", "*/*"])(view)  # fmt: skip
 
 
+_AUTHORIZER = authorizer()
 for _route in ROUTES:
-    _register(_route, _authorizer())
+    _register(_route, _AUTHORIZER)

@@ -19,7 +19,7 @@ from chalicelib.core.nodes import Node
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
-from chalicelib.core.remediations import Remediation, State, Transition
+from chalicelib.core.remediations import WAITS, Remediation, State, Transition
 from chalicelib.core.waves import Count, Progress
 from chalicelib.isolate import Degraded, degraded
 from chalicelib.pause import HELD, in_force
@@ -275,9 +275,6 @@ def _held(cases: list[Remediation], pauses: tuple[Pause, ...]) -> dict[str, int]
     return dict(sorted(Counter(holding).items()))
 
 
-WAITS = (State.WAITING, State.QUEUED, State.REBOOT_PENDING, State.TICKETED, State.EXEMPT, State.OPEN)
-
-
 def waits(case: Remediation) -> dict[str, Any]:
     """Why it is not being remediated: `{id, account, region, node, control, state, since, reason, next, who, ticket}`.
 
@@ -295,16 +292,29 @@ def waits(case: Remediation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+LOOKED_AT = 5_000
+"""How many remediations one filtered page reads at most; its `next` goes on from there."""
+
+
 def whynot(
-    ledger: Ledger, now: datetime, *, states: Sequence[State] = WAITS, limit: int = 50, after: str | None = None
-) -> dict[str, Any]:
+    ledger: Ledger, now: datetime, *, states: Sequence[State] = WAITS, limit: int = 50, after: str | None = None,
+    account: str | None = None, policy: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Everything that is not being remediated now, the next to move first.
 
-    `{schema_version, at, remediations: [waits()], next}`; `next` is the last turn of the page.
+    `{schema_version, at, remediations: [waits()], next}`; `next` is the last turn of the page. A filtered page reads at
+    most about `LOOKED_AT`, so one with few rows may have a `next`.
     """
-    page = ledger.page(states, after=after, limit=limit + 1)
-    return {"schema_version": 1, "at": format_moment(now), "remediations":[waits(case) for case in page[:limit]],
-            "next": page[limit - 1].turn if len(page) > limit else None}  # fmt: skip
+    found, turn, looked = list[Remediation](), after, 0
+    while len(found) <= limit and looked < LOOKED_AT:
+        page = ledger.page(states, after=turn, limit=limit + 1)
+        found += [case for case in page if account in (None, case.node.account)
+                  and policy in (None, case.decision.get("policy"))]  # fmt: skip
+        turn, looked = page[-1].turn if len(page) > limit else None, looked + len(page)
+        if turn is None:
+            break
+    return {"schema_version": 1, "at": format_moment(now), "remediations": [waits(case) for case in found[:limit]],
+            "next": found[limit - 1].turn if len(found) > limit else turn}  # fmt: skip
 
 
 def guards(ledger: Ledger, *, every: bool = False) -> list[dict[str, Any]]:

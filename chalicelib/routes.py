@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.moments import parse_moment
-from chalicelib.core.remediations import Cause, State
+from chalicelib.core.remediations import WAITS, Cause, State
 
 LIMIT, MOST = 50, 200
 """How many rows a page has, and may have."""
@@ -92,6 +92,8 @@ _FILTERS = tuple(Parameter(name, schema, says) for name, (schema, says) in {
     "severity": ({"type": "integer", "minimum": 1, "maximum": 4}, "The deciding policy's severity, 1 is the worst."),
 }.items())  # fmt: skip
 _STATE = Parameter("state", _text("", enum=[state.value for state in State])[0], "Only this state.")
+_WAITS = Parameter("state", _text("", enum=[state.value for state in WAITS])[0], "Only this state.")
+_ACCOUNT, _POLICY = (next(one for one in _FILTERS if one.name == name) for name in ("account", "policy"))
 _REASON = Parameter("reason", {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": r"\S"}, "Why.", True)
 
 ROUTES = (
@@ -102,7 +104,8 @@ ROUTES = (
     Route("GET", "/remediations/{identity}", "remediation", "One remediation with its trail.", errors=(400, 404)),
     Route("GET", "/nodes/{account}/{region}/{node}", "node", "The trail of one node.", errors=(400, 404)),
     Route("GET", "/whynot", "whynot", "All that is not being remediated, with reason and next moment.",
-          (_STATE, _LIMIT_, _AFTER)),
+          (_WAITS, _ACCOUNT, _POLICY, _LIMIT_, _AFTER)),
+    Route("GET", "/executions", "executions", "What runs, how full each place is, and of what kind failures are."),
     Route("GET", "/approvals", "approvals", "What waits for somebody's yes, the one that ends first at the head."),
     Route("GET", "/fleet", "fleet", "The fleet as it was at a moment.", (_AT, *_FILTERS, _LIMIT_, _AFTER),
           errors=(400, 422)),

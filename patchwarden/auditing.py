@@ -18,7 +18,7 @@ from chalicelib.answers import set_at
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import Where
 from chalicelib.core.policies import PolicySet
-from chalicelib.core.remediations import Cause, State
+from chalicelib.core.remediations import WAITS, Cause, State
 from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports, Signer, Vault
 from patchwarden import output
@@ -219,14 +219,14 @@ def search(scope: Scope, at: str | None, since: str, actor: str | None, cause: s
 
 
 @audit.command()
-@click.option("--state", type=click.Choice([state.value for state in lookup.WAITS]), help="Only this state.")
+@click.option("--state", type=click.Choice([state.value for state in WAITS]), help="Only this state.")
 @page_options
 @form_option
 @click.pass_obj
 def whynot(scope: Scope, state: str | None, limit: int, after: str | None, form: str) -> None:
     """All that is not being remediated now: why, until when, and whose turn it is."""
     ports = scope.ports()
-    states = [State(state)] if state else lookup.WAITS
+    states = [State(state)] if state else WAITS
     answer = lookup.whynot(ports.ledger, present(scope, ports), states=states, limit=limit, after=after)
     show(answer, "remediations", ("id", "state", "who", "next", "reason"), form)
 

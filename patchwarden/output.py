@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,10 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chalicelib.core import printing
+from chalicelib.core.printing import plain
+
+__all__ = ["FORMATS", "console", "csv_text", "note", "plain", "rows", "table"]
+
 FORMATS = ("table", "json", "jsonl", "csv")
 _FOLDED = 20
 """A cell that is longer may be folded to this many letters and still be read."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -30,20 +30,14 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
-def plain(value: Any) -> str:
-    """Text that cannot steer a terminal: control characters stand as escapes."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return "".join(char if unicodedata.category(char)[0] != "C" else repr(char)[1:-1] for char in text)
-
-
 def rows(records: Iterable[Mapping[str, Any]], columns: Sequence[str], *, form: str, whole: Any = None) -> None:
     """Print records; `columns` choose what a table and a CSV show, `whole` is the JSON document if it says more."""
     listed = list(records)
     if form == "json":
-        click.echo(json.dumps(listed if whole is None else whole, indent=2, sort_keys=True, ensure_ascii=False))
+        click.echo(printing.json_text(listed if whole is None else whole, indent=2))
     elif form == "jsonl":
         for record in listed:
-            click.echo(json.dumps(record, sort_keys=True, ensure_ascii=False))
+            click.echo(printing.json_text(record))
     elif form == "csv":
         click.echo(csv_text(listed, columns), nl=False)
     else:
@@ -87,13 +81,7 @@ def _blocks(screen: Console, records: Sequence[Mapping[str, Any]], columns: Sequ
 
 def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for record in records:
-        cells = (plain(record.get(column)) for column in columns)
-        writer.writerow("'" + cell if cell.startswith(_FORMULA) else cell for cell in cells)
-    return out.getvalue()
+    return printing.csv_text(columns, ([record.get(column) for column in columns] for record in records))
 
 
 def note(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from rich.markup import escape
 from chalicelib import lookup
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.printing import json_text
 from chalicelib.core.remediations import State, Transition
 from chalicelib.ports import Clock, Ledger
 from patchwarden import output
@@ -177,7 +177,7 @@ def _print_all(lines: Iterator[Transition], form: str) -> None:
 
 def _print_one(line: Transition, form: str) -> None:
     if form == "jsonl":
-        click.echo(json.dumps(line.to_json(), sort_keys=True, ensure_ascii=False))
+        click.echo(json_text(line.to_json()))
         return
     told = _told(line)
     color = _COLORS.get(line.after, "red" if line.cause == "failed" else "cyan")

@@ -5,21 +5,25 @@ from __future__ import annotations
 import getpass
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
 from urllib.parse import parse_qsl
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import click
 
 from chalicelib import wiring
-from chalicelib.pages.site import HEADERS, Answer, Visitor, act, show
-from chalicelib.ports import Ports
+from chalicelib.core.errors import PatchwardenError
+from chalicelib.pages.site import HEADERS, Answer, Desk, Visitor, act, show
+from chalicelib.ports import Clock
 from patchwarden import output
+from patchwarden.auditing import kept, present
 from patchwarden.scope import Scope
 
 _MOST = 10_000
 """Bytes that a form may have."""
-_STATUS = {200: "OK", 303: "See Other", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
-           413: "Content Too Large", 421: "Misdirected Request", 503: "Service Unavailable"}  # fmt: skip
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
@@ -31,10 +35,13 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 def web(scope: Scope, port: int, read_only: bool) -> None:
     """Serve the pages on http://127.0.0.1 until Ctrl-C; nobody else on the network can reach them."""
     ports = scope.ports()
+    if scope.file:
+        ports = replace(ports, clock=Never(ports.clock, present(scope, ports)))
     name = getpass.getuser() if scope.file else wiring.caller()
     visitor = Visitor(name, not read_only, secrets.token_urlsafe(16))
     try:
-        server = make_server("127.0.0.1", port, Site(ports, visitor), handler_class=_Quiet)
+        site = Site(Desk(ports, *kept(scope)), visitor)
+        server = make_server("127.0.0.1", port, site, server_class=_Threads, handler_class=_Quiet)
     except OSError as error:
         raise click.ClickException(f"port {port} cannot be used: {error}: give another with --port") from error
     with server:
@@ -48,14 +55,17 @@ def web(scope: Scope, port: int, read_only: bool) -> None:
 class Site:
     """The pages as a WSGI application; only requests that name this machine itself are answered."""
 
-    def __init__(self, ports: Ports, visitor: Visitor) -> None:
-        self._ports, self._visitor = ports, visitor
+    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+        self._desk, self._visitor = desk, visitor
 
     def __call__(self, environ: dict[str, object], start: StartResponse) -> Iterable[bytes]:
-        answer = self._answer(environ)
-        body = answer.body.encode()
+        try:
+            answer = self._answer(environ)
+        except PatchwardenError as error:
+            answer = Answer(503, f"Come again: {error}", "text/plain; charset=utf-8")
+        body = answer.body.encode(errors="backslashreplace")
         headers = {**HEADERS, **answer.headers, "Content-Type": answer.kind, "Content-Length": str(len(body))}
-        start(f"{answer.status} {_STATUS[answer.status]}", list(headers.items()))
+        start(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(headers.items()))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _answer(self, environ: dict[str, object]) -> Answer:
@@ -65,14 +75,33 @@ class Site:
         path, method = str(environ.get("PATH_INFO", "/")), environ["REQUEST_METHOD"]
         if method in ("GET", "HEAD"):
             query = dict(parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=False))
-            return show(self._ports, path, query, self._visitor)
+            return show(self._desk, path, query, self._visitor)
         if method != "POST":
             return Answer(405, "GET or POST", "text/plain", {"Allow": "GET, HEAD, POST"})
         size = str(environ.get("CONTENT_LENGTH") or "0")
         if not size.isdigit() or int(size) > _MOST:
             return Answer(413, "The form is too large.", "text/plain")
         read = environ["wsgi.input"].read  # type: ignore[attr-defined]
-        return act(self._ports, path, dict(parse_qsl(read(int(size)).decode(errors="replace"))), self._visitor)
+        return act(self._desk, path, dict(parse_qsl(read(int(size)).decode(errors="replace"))), self._visitor)
+
+
+class Never:
+    """A clock that is never behind the last line of a simulation's ledger, whose week may lie ahead."""
+
+    def __init__(self, clock: Clock, last: datetime) -> None:
+        self._clock, self._last = clock, last
+
+    def now(self) -> datetime:
+        return max(self._clock.now(), self._last)
+
+    def sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    """A slow page keeps no other one waiting."""
+
+    daemon_threads = True
 
 
 class _Quiet(WSGIRequestHandler):

@@ -51,6 +51,9 @@ class Cause(StrEnum):
 ACTIVE = frozenset({State.STARTING, State.RUNNING, State.VERIFYING})
 """States in which the node's lease is held."""
 
+WAITS = (State.WAITING, State.QUEUED, State.REBOOT_PENDING, State.TICKETED, State.EXEMPT, State.OPEN)
+"""States in which nothing is being done about the node now."""
+
 _ENDED = {Cause.RESOLVED: State.RESOLVED, Cause.GONE: State.GONE}
 _DECIDED = {
     Cause.OBSERVED: State.OPEN,

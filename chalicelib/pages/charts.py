@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape as escaped
+
+from chalicelib.core.printing import plain
+
+GROUPS = (
+    ("compliant", "resolved", ("resolved",)),
+    ("in work", "work", ("queued", "starting", "running", "verifying")),
+    ("waiting", "waiting", ("waiting", "reboot_pending")),
+    ("a person's turn", "ticketed", ("ticketed",)),
+    ("only observed", "open", ("open",)),
+    ("exempt", "exempt", ("exempt",)),
+    ("gone", "gone", ("gone",)),
+)
+"""The states as people count them: name, class of the style sheet, members."""
 
 WIDTH, HEIGHT = 720, 220
 LEFT, BOTTOM, TOP, RIGHT = 52, 26, 10, 8
+
+
+def escape(text: str) -> str:
+    """Text for an element or an attribute; what steers a reader stands as an escape."""
+    return escaped(plain(text), quote=True)
 
 
 def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[float]]], *, title: str) -> str:
@@ -49,7 +67,7 @@ def bars(items: Sequence[tuple[str, float, str]], *, title: str, line: float | N
     high, parts, scale = 28, [], WIDTH - 270
     for place, (name, value, kind) in enumerate(items):
         y, wide = place * high + 3, scale * value / most
-        parts.append(f'<text class="label" x="0" y="{y + 16}">{escape(_short(name, 26))}</text>')
+        parts.append(f'<text class="label" x="0" y="{y + 16}">{escape(_short(name, 28))}</text>')
         parts.append(f'<rect class="{kind}" x="180" y="{y}" width="{max(wide, 1):.1f}" height="{high - 8}"/>')
         parts.append(f'<text class="label" x="{186 + wide:.1f}" y="{y + 16}">{value:g}{escape(unit)}</text>')
     height = high * max(len(items), 1)
@@ -87,8 +105,8 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
 
 
 def _svg(parts: Sequence[str], title: str, *, height: float = HEIGHT) -> str:
-    return (f'<svg role="img" aria-label="{escape(title, quote=True)}" viewBox="0 0 {WIDTH} {height:g}" '
-            f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>')  # fmt: skip
+    return (f'<div class="scroll drawing"><svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:g}" '
+            f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>')  # fmt: skip
 
 
 def _grid(most: float) -> list[str]:
@@ -114,3 +132,8 @@ def _ceiling(value: float) -> float:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def group_of(state: str) -> str:
+    """The class of the style sheet for a state."""
+    return next((kind for _, kind, members in GROUPS if state in members), "bar")

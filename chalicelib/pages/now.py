@@ -1,121 +1,236 @@
-"""Now: what is happening, what waits and until when, and what runs."""
+"""Now: whether the fleet is on its way, what runs, and what stands in the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chalicelib import lookup
-from chalicelib.core.remediations import State
-from chalicelib.pages.charts import bars
-from chalicelib.pages.views import Banner, Card, Chart, Filter, Link, Table, View
-from chalicelib.ports import Ports
+from chalicelib.answers import TooLarge
+from chalicelib.pages.charts import GROUPS, bars, stacked
+from chalicelib.pages.look import Look
+from chalicelib.pages.views import Banner, Block, Card, Chart, Link, Table, View, brief, lasted, node_link, to, when
+
+Told = Mapping[str, Any]
 
 
-def node_link(case: Mapping[str, Any]) -> Link:
-    """A node's id that leads to its page."""
-    return Link(str(case["node"]), f"node/{case['account']}/{case['region']}/{case['node']}")
-
-
-def overview(ports: Ports, query: Mapping[str, str]) -> View:
+def overview(look: Look) -> View:
     """Whether the fleet is on its way, and what needs a person."""
-    now = lookup.status(ports.ledger, ports.clock.now())
-    health = lookup.health(ports)
+    now, health = look.say("status"), look.say("health")
     states: Mapping[str, int] = now["states"]
-    rows = [(Link(state, f"waiting?state={state}"), count) for state, count in states.items()]
-    table = Table("Remediations by state", ("state", "remediations"), rows, "nothing was ever found non-compliant")
-    chart = Chart("Remediations by state", bars([(state, count, _CLASSES.get(state, "bar"))
-                                                 for state, count in states.items()], title="Remediations by state"),
-                  table)  # fmt: skip
-    turn = Table("A person's turn", ("node", "ticket", "because"),
-                 [(node_link(case), case["ticket"], case["because"]) for case in now["ticketed"]],
-                 "Nothing is a person's turn.")  # fmt: skip
-    return View("Overview", "Is the fleet on its way, and what needs me?", {"status": now, "health": health}, table,
-                _cards(states, now), (chart, turn), tuple(_banners(now, health)))  # fmt: skip
+    rows = [(Link(state, _where(state)), count) for state, count in states.items()]
+    table = Table("Remediations by state", ("state", "remediations"), rows, "Nothing was ever found non-compliant.")
+    turn = Table(
+        "A person's turn",
+        ("node", "ticket", "because"),
+        [(node_link(case), case["ticket"] or "not written yet", case["because"]) for case in now["ticketed"]],
+        "Nothing is a person's turn.",
+    )
+    soon = Table(
+        "What moves next",
+        ("node", "next moment", "policy", "because"),
+        [
+            (node_link(case), when(case["due"], "no moment known"), case["policy"], case["because"])
+            for case in now["waiting"]
+        ],
+        "Nothing waits for a moment.",
+    )
+    trend, drawn = _trend(look)
+    return View(
+        "Overview",
+        "Is the fleet on its way, and what needs me?",
+        {"status": now, "health": health, "trend": trend},
+        table,
+        tuple(_cards(now)),
+        (drawn, turn, soon, table),
+        tuple(banners(now, health)),
+    )
 
 
-_CLASSES = {
-    "resolved": "resolved", "gone": "exempt", "exempt": "exempt", "ticketed": "ticketed", "open": "open",
-    "waiting": "waiting", "reboot_pending": "waiting", "queued": "work", "starting": "work", "running": "work",
-    "verifying": "work",
-}  # fmt: skip
-_WORKING = ("queued", "starting", "running", "verifying")
+def _where(state: str) -> str:
+    """The page that lists a state."""
+    if state in ("resolved", "gone", "starting", "running", "verifying"):
+        return to("audit/fleet", state=state)
+    return to("waiting", state=state)
 
 
-def _cards(states: Mapping[str, int], now: Mapping[str, Any]) -> tuple[Card, ...]:
-    working = sum(states.get(state, 0) for state in _WORKING)
-    waiting = sum(states.get(state, 0) for state in ("waiting", "reboot_pending"))
-    turn = states.get("ticketed", 0)
-    return (
-        Card("resolved", str(states.get("resolved", 0)), "proved by a fresh scan", "good"),
-        Card("in work", str(working), f"{len(now['executions'])} executions in flight", to="executions"),
-        Card("waiting", str(waiting), "for a window, a limit or a reboot", to="waiting"),
-        Card("a person's turn", str(turn), "each with its ticket", "warn" if turn else "plain",
-             "waiting?state=ticketed"),
-        Card("only observed", str(states.get("open", 0)), "no policy acts on it", "warn" if states.get("open") else
-             "plain", "waiting?state=open"),
-        Card("exempt", str(states.get("exempt", 0)), "until a day that somebody approved", to="exemptions"),
-    )  # fmt: skip
+def _trend(look: Look) -> tuple[Told | None, Block]:
+    try:
+        found = look.say("trend")
+    except TooLarge as error:
+        return None, Banner(f"Compliance over time is not drawn here: {error}", "plain")
+    points = found["points"]
+    span = points[-1]["at"][:10] != points[0]["at"][:10]
+    labels = [point["at"][5:10] if span else point["at"][11:16] for point in points]
+    series = [
+        (name, kind, [sum(point["states"].get(state, 0) for state in members) for point in points])
+        for name, kind, members in GROUPS
+    ]
+    table = Table(
+        "",
+        ("moment", *(name for name, _, _ in series), "all"),
+        [
+            (when(point["at"]), *(values[place] for _, _, values in series), point["total"])
+            for place, point in enumerate(points)
+        ],
+    )
+    title = f"Compliance from {brief(found['since'])} to {brief(found['at'])}"
+    return found, Chart(
+        "Compliance over time",
+        stacked(labels, series, title=title),
+        table,
+        "Each column is the whole fleet as the trail knew it at that moment.",
+    )
 
 
-def _banners(now: Mapping[str, Any], health: Mapping[str, Any]) -> list[Banner]:
-    found = []
-    if now["paused"]:
-        until = f"until {now['paused']['until']}" if now["paused"]["until"] else "until somebody resumes"
-        found.append(Banner(f"Nothing starts, {until}: {now['paused']['by']}: {now['paused']['reason']}", "bad"))
+def _cards(now: Told) -> Iterator[Card]:
+    states, fresh = now["states"], now["fresh"]
+    count = {name: sum(states.get(state, 0) for state in members) for name, _, members in GROUPS}
+    sure = "plain" if fresh["stale"] else "good"
+    yield Card(
+        "compliant",
+        str(count["compliant"]),
+        "as far as known: no fresh sweep" if fresh["stale"] else "proved by a fresh scan",
+        sure,
+        to("audit/fleet", state="resolved"),
+    )
+    yield Card("in work", str(count["in work"]), f"{len(now['executions'])} executions in flight", to="executions")
+    yield Card("waiting", str(count["waiting"]), "for a window, a limit or a reboot", to="waiting")
+    turn, seen = count["a person's turn"], count["only observed"]
+    yield Card(
+        "a person's turn",
+        str(turn),
+        "each with its ticket",
+        "warn" if turn else "plain",
+        to("waiting", state="ticketed"),
+    )
+    yield Card(
+        "only observed", str(seen), "no policy acts on it", "warn" if seen else "plain", to("waiting", state="open")
+    )
+    yield Card("exempt", str(count["exempt"]), "until a day that somebody approved", to="exemptions")
+    yield Card(
+        "last sweep",
+        brief(fresh["swept"], "not known"),
+        "too long ago: what you see may be old" if fresh["stale"] else "the whole fleet was read then",
+        "bad" if fresh["stale"] else "good",
+    )
+    yield Card("last change", brief(fresh["moved"], "none yet"), "the newest change of a state")
+
+
+def banners(now: Told, health: Told) -> Iterator[Banner]:
+    """What must be seen first, the worst at the head."""
+    for paused in now["pauses"]:
+        until = f"until {brief(paused['until'])}" if paused["until"] else "until somebody resumes"
+        what = "Nothing" if paused["scope"] == "all" else f"Nothing of {paused['scope'].replace('/', ' ')}"
+        yield Banner(
+            f"PAUSED. {what} starts, {until}: {paused['by']}: {paused['reason']} ({paused['holds']} queued)", "bad"
+        )
     if health["policy_trouble"]:
-        found.append(Banner(f"Policies: {health['policy_trouble']}", "bad"))
+        yield Banner(f"Policies: {health['policy_trouble']}", "bad")
+    if now["fresh"]["stale"]:
+        swept = (
+            f"the last sweep ended {brief(now['fresh']['swept'])}"
+            if now["fresh"]["swept"]
+            else "no sweep has ended yet"
+        )
+        yield Banner(
+            f"Nobody knows what the fleet is like now: {swept}, and one is due every quarter of an hour.", "bad"
+        )
+    for one in now["degraded"]:
+        yield Banner(
+            f"Account {one['account']} refuses us since {brief(one['since'])}: {one['because']} "
+            f"({one['holds']} queued). All others go on.",
+            "bad",
+        )
+    yield from _guards(now.get("guards") or health.get("guards"))
     if now["held"]:
         held = ", ".join(f"{count} by {guard}" for guard, count in now["held"].items())
-        found.append(Banner(f"Guards hold remediations: {held}"))
+        yield Banner(f"Guards hold remediations: {held}")
     if now["errands"]:
-        found.append(Banner(f"{now['errands']} messages to the ticket system did not get through yet"))
-    return found
+        yield Banner(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
 
 
-_WAITING = (State.WAITING, State.QUEUED, State.TICKETED, State.REBOOT_PENDING, State.OPEN, State.EXEMPT)
+def _guards(found: Any) -> Iterator[Banner]:
+    """The guards that hold the fleet, whatever they say of themselves."""
+    listed = (
+        [{"guard": name, **(one if isinstance(one, Mapping) else {"because": one})} for name, one in found.items()]
+        if isinstance(found, Mapping)
+        else found or ()
+    )
+    for one in listed:
+        if not isinstance(one, Mapping):
+            yield Banner(f"Guard: {one}")
+        elif one.get("because") or one.get("reason") or one.get("active"):
+            name = one.get("guard") or one.get("name") or one.get("kind") or "guard"
+            yield Banner(
+                f"{str(name).capitalize()}: {one.get('because') or one.get('reason') or 'holds new starts'}", "bad"
+            )
 
 
-def waiting(ports: Ports, query: Mapping[str, str]) -> View:
-    """Everything that does not move by itself now, with its reason and its next moment."""
-    wanted = query.get("state", "")
-    states = [state for state in _WAITING if wanted in ("", state.value)]
-    found = [lookup.summary(case) for case in ports.ledger.work(states)]
-    shown = [case for case in found if query.get("account", "") in ("", case["account"])
-             and query.get("policy", "") in ("", str(case["policy"]))]  # fmt: skip
-    table = Table("", ("node", "account", "state", "next moment", "policy", "ticket", "because"),
-                  [(node_link(case), case["account"], case["state"], case["due"] or "when somebody acts",
-                    case["policy"], case["ticket"], case["because"]) for case in shown],
-                  "Nothing waits.")  # fmt: skip
-    asked = lookup.approvals(ports)
-    ask = Table("Waits for somebody's yes", ("node", "policy", "until", "has", "who may"),
-                [(node_link(one), one["policy"], one["until"], f"{len(one['given'])} of {one['minimum']}",
-                  ", ".join(one["by"]) or "anybody who may approve") for one in asked],
-                "Nothing waits for an approval.")  # fmt: skip
-    filters = (Filter("state", "State", wanted, [state.value for state in _WAITING]),
-               Filter("account", "Account", query.get("account", "")),
-               Filter("policy", "Policy", query.get("policy", "")))  # fmt: skip
-    return View("Waiting", "What waits, why, and until when?", {"waiting": shown, "approvals": asked}, table,
-                (), (ask, table), (), filters)  # fmt: skip
-
-
-def executions(ports: Ports, query: Mapping[str, str]) -> View:
+def executions(look: Look) -> View:
     """What runs now and how far it is, how full each place is, and of what kind the failures are."""
-    found = lookup.executions(ports)
-    flying = Table("In flight", ("execution", "place", "policies", "nodes", "running", "verifying", "proved", "since"),
-                   [(one["execution"], one["location"], ", ".join(one["policies"]), one["nodes"], one["running"],
-                     one["verifying"], one["proved"], one["since"]) for one in found["executions"]],
-                   "No execution is in flight.")  # fmt: skip
-    places = Table("Places, the fullest first", ("place", "executions", "limit", "queued"),
-                   [(one["location"], one["executions"], one["limit"], one["queued"]) for one in found["places"]],
-                   "No place has work.")  # fmt: skip
-    failures = Table("Failed attempts still at work", ("kind", "remediations", "for example", "because"),
-                     [(one["kind"], one["remediations"], one["example"], one["because"]) for one in found["failures"]],
-                     "No failed attempt is at work.")  # fmt: skip
+    found = look.say("executions")
+    flying = Table(
+        "In flight",
+        ("execution", "place", "policies", "nodes", "running", "verifying", "proved", "for"),
+        [
+            (
+                one["execution"] or "starts now",
+                one["location"],
+                ", ".join(one["policies"]),
+                one["nodes"],
+                one["running"],
+                one["verifying"],
+                one["proved"],
+                lasted(one["seconds"]),
+            )
+            for one in found["executions"]
+        ],
+        "No execution is in flight.",
+    )
+    places = Table(
+        "",
+        ("place", "executions", "limit", "used", "queued"),
+        [
+            (one["location"], one["executions"], one["limit"] or "not known", _used(one), one["queued"])
+            for one in found["places"]
+        ],
+        "No place has work.",
+    )
+    failures = Table(
+        "",
+        ("kind", "remediations", "for example", "because"),
+        [(one["kind"], one["remediations"], one["example"], one["because"]) for one in found["failures"]],
+        "No failed attempt is at work.",
+    )
     limit = found["places"][0]["limit"] if found["places"] else None
-    running = [(one["location"], one["executions"], "work") for one in found["places"][:12]]
-    full = bars(running, title="Executions in flight by place", line=limit)
+    full = bars(
+        [(one["location"], one["executions"], "work") for one in found["places"][:20]],
+        title="Executions in flight by place",
+        line=limit,
+    )
     kinds = bars([(one["kind"], one["remediations"], "open") for one in found["failures"]], title="Failures by kind")
-    blocks = (flying, Chart("How full each place is", full, places, "The dashed line is the limit."),
-              Chart("Failures by kind", kinds, failures))  # fmt: skip
-    return View("Executions", "What runs now, and what fails?", found, flying, (), blocks)
+    cards = (
+        Card("in flight", str(len(found["executions"])), f"{sum(one['nodes'] for one in found['executions'])} nodes"),
+        Card(
+            "queued",
+            str(sum(one["queued"] for one in found["places"])),
+            "they start with the next rounds",
+            to=to("waiting", state="queued"),
+        ),
+        Card(
+            "failed attempts",
+            str(sum(one["remediations"] for one in found["failures"])),
+            "still being worked on",
+            "warn" if found["failures"] else "plain",
+        ),
+    )
+    blocks = (
+        flying,
+        Chart("Budget used by place", full, places, "The dashed line is the most that may run at once."),
+        Chart("Failures by kind", kinds, failures),
+    )
+    return View("Executions", "What runs now, and what fails?", found, flying, cards, blocks)
+
+
+def _used(place: Told) -> str:
+    return f"{100 * place['executions'] / place['limit']:.0f} %" if place["limit"] else "not known"

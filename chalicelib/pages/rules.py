@@ -2,66 +2,137 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
-from chalicelib.core.english import in_words
-from chalicelib.core.errors import PolicyError
-from chalicelib.core.exemptions import exemptions as counting
-from chalicelib.core.moments import format_moment
-from chalicelib.core.remediations import State
-from chalicelib.pages.now import node_link
-from chalicelib.pages.views import Banner, Table, View
-from chalicelib.ports import Ports
+from chalicelib import lookup
+from chalicelib.core.moments import parse_moment
+from chalicelib.pages.look import Look
+from chalicelib.pages.views import Badge, Banner, Card, Link, Table, View, Words, brief, node_link, to, when
 
-_OPEN = tuple(state for state in State if state not in (State.RESOLVED, State.GONE))
-
-
-def policies(ports: Ports, query: Mapping[str, str]) -> View:
-    """What each policy says, in rank order, and how many open remediations it decides now."""
-    columns = ("policy", "band", "mode", "in words", "decides now", "owner", "digest")
-    try:
-        active = ports.policies.active()
-    except PolicyError as error:
-        none = Table("", columns, (), "No policy set loads: nothing starts.")
-        return View("Policies", _QUESTION, {"policies": [], "trouble": str(error)}, none, (), (none,),
-                    (Banner(str(error), "bad"),))  # fmt: skip
-    decides = Counter(str(case.decision.get("policy")) for case in ports.ledger.work(_OPEN))
-    told = [
-        {"policy": policy.id, "band": policy.band.value, "mode": policy.mode.value, "title": policy.title,
-         "words": in_words(policy), "decides": decides[policy.id], "owner": policy.owner, "digest": policy.digest}
-        for policy in active.policies
-    ]  # fmt: skip
-    rows = [(one["policy"], one["band"], one["mode"], f"{one['title']}. {one['words']}", one["decides"], one["owner"],
-             str(one["digest"])[:12]) for one in told]  # fmt: skip
-    table = Table(f"Set {active.digest[:12]}", columns, rows, note="The first that matches within the strongest band "
-                  "decides; the more careful action goes first.")  # fmt: skip
-    return View("Policies", _QUESTION, {"set": active.digest, "policies": told}, table, (), (table,))
-
-
+Told = Mapping[str, Any]
 _QUESTION = "What do the policies say, and what do they decide now?"
 
 
-def exemptions(ports: Ports, query: Mapping[str, str]) -> View:
-    """Who may stay as it is, until when, who approved it, and which nodes that is now."""
-    now, columns = ports.clock.now(), ("policy", "ends", "days", "nodes", "approved by", "ticket", "reason")
-    exempt = list(ports.ledger.work([State.EXEMPT]))
-    nodes = Counter(str(case.decision.get("policy")) for case in exempt)
-    try:
-        found = counting(ports.policies.active(), now)
-    except PolicyError:
-        found = []
-    told = [
-        {"policy": one.id, "ends": format_moment(one.ends) if one.ends else None,
-         "days": (one.ends - now).days if one.ends else None, "nodes": nodes[one.id],
-         "approved_by": one.then.approved.by if one.then.approved else None,
-         "ticket": one.then.approved.ticket if one.then.approved else None, "reason": one.then.reason}
-        for one in found
-    ]  # fmt: skip
-    table = Table("In force", columns, [tuple(one.values()) for one in told], "No exemption is in force.")
-    held = Table("Exempt nodes", ("node", "account", "policy", "until"),
-                 [(node_link({"node": case.node.id, "account": case.node.account, "region": case.node.region}),
-                   case.node.account, case.decision.get("policy"), format_moment(case.due) if case.due else None)
-                  for case in exempt], "No node is exempt.")  # fmt: skip
-    return View("Exemptions", "Who may stay as it is, until when, and who said so?", {"exemptions": told}, table, (),
-                (table, held))  # fmt: skip
+def policies(look: Look) -> View:
+    """What each policy says, in rank order, what it decides now, and what shadows would do against what is done."""
+    found, wanted = look.say("policies"), look.query.get("policy")
+    shown = [one for one in found["policies"] if wanted in (None, one["policy"])]
+    last = lookup.decided(look.ports.ledger, policy=wanted)
+    main = Table(
+        "",
+        ("policy", "band", "mode", "title", "in words", "decides now", "would decide", "owner", "digest"),
+        [
+            (
+                one["policy"],
+                one["band"],
+                one["mode"],
+                one["title"],
+                one["words"],
+                one["decides"],
+                one["would"],
+                one["owner"],
+                one["digest"],
+            )
+            for one in shown
+        ],
+        "No policy of that name is in force.",
+    )
+    words = Words(
+        f"Set {found['set'][:12]}, the strongest first" if found["set"] else "No policy set loads",
+        [_words(one) for one in shown],
+        "No policy of that name is in force.",
+        "Of those that match, the strongest band decides; within it the more careful action.",
+    )
+    shadows = [one for one in found["shadows"] if wanted in (None, one["policy"], one["real_policy"])]
+    against = Table(
+        "Shadow against real, of what is open now",
+        ("shadow", "would", "while", "does", "remediations"),
+        [
+            (one["policy"], one["action"], one["real_policy"] or "no policy", one["real_action"], one["remediations"])
+            for one in shadows
+        ],
+        "No shadow matches anything open.",
+    )
+    decided = Table(
+        "Last decisions",
+        ("moved", "node", "state", "policy", "because"),
+        [
+            (when(one["since"]), node_link(one), Badge(one["state"].replace("_", " ")), one["policy"], one["because"])
+            for one in last
+        ],
+        "Nothing was decided by it yet.",
+    )
+    trouble = (Banner(f"Policies: {found['trouble']}", "bad"),) if found["trouble"] else ()
+    data = {**found, "policies": shown, "shadows": shadows, "last": last}
+    return View("Policies", _QUESTION, data, main, (), (words, against, decided), trouble)
+
+
+def _words(one: Told) -> tuple[str, tuple[Badge, ...], tuple[str, ...], str]:
+    counts = (
+        f"Decides {one['decides']} open remediations now."
+        if one["mode"] == "enforce"
+        else f"Would decide {one['would']} open remediations now."
+    )
+    badges = (Badge(one["band"]), Badge(one["mode"], "plain" if one["mode"] == "enforce" else "warn"))
+    said = (one["title"], one["words"], f"{counts} Owner {one['owner']}, digest {one['digest'][:12]}.")
+    return one["policy"], badges, said, to("policies", policy=one["policy"])
+
+
+SOON = 30
+"""Days before its end in which an exemption is marked."""
+
+
+def exemptions(look: Look) -> View:
+    """Who may stay as it is, until when, who approved it, and which nodes that is."""
+    found = look.say("exemptions")
+    columns = ("policy", "until", "approved by", "on", "ticket", "nodes", "reason")
+    rows = found["exemptions"]
+    table = Table("In force", columns, [_row(one) for one in rows], "No exemption is in force.")
+    held = Table(
+        "Exempt nodes",
+        ("node", "account", "policy", "until", "ou", "because"),
+        [
+            (
+                node_link(one),
+                one["account"],
+                Link(str(one["policy"]), to("policies", policy=one["policy"])),
+                when(one["due"], "no end known"),
+                one["ou"],
+                one["because"],
+            )
+            for one in found["remediations"]
+        ],
+        "No node is exempt.",
+        next=found["next"],
+    )
+    soon = sum(_days(one, found["at"]) <= SOON for one in rows)
+    cards = (
+        Card("exemptions", str(len(rows)), f"in force at {brief(found['at'])}"),
+        Card("exempt nodes", str(found["total"]), "they stay as they are"),
+        Card("end within 30 days", str(soon), "then their nodes are decided again", "warn" if soon else "plain"),
+    )
+    unknown = (
+        ()
+        if found["known"]
+        else (Banner("The policy set of that moment is not at hand: reasons and approvers are not known here."),)
+    )
+    return View(
+        "Exemptions", "Who may stay as it is, until when, and who said so?", found, table, cards, (table, held), unknown
+    )
+
+
+def _row(one: Told) -> tuple[Any, ...]:
+    return (
+        Link(str(one["policy"]), to("policies", policy=one["policy"])),
+        when(one["until"], "no end"),
+        one["approved_by"],
+        one["approved_on"],
+        one["ticket"],
+        one["remediations"],
+        one["reason"],
+    )
+
+
+def _days(one: Told, at: str) -> float:
+    return (parse_moment(one["until"]) - parse_moment(at)).days if one["until"] else float("inf")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,30 +10,53 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from chalicelib import approve
-from chalicelib.core.errors import PatchwardenError
+from chalicelib import act as people
+from chalicelib import approve, lookup
+from chalicelib.answers import TooLarge
+from chalicelib.core.errors import Denied, PatchwardenError
 from chalicelib.core.moments import format_moment
-from chalicelib.core.remediations import sentence
-from chalicelib.pages import node, now, rules
-from chalicelib.pages.views import Ask, Banner, Chart, Link, Table, Timeline, View
-from chalicelib.ports import Ports
+from chalicelib.core.nodes import valid_place
+from chalicelib.core.printing import csv_text, json_text, plain
+from chalicelib.pages import flow, node, now, rules, trail
+from chalicelib.pages import waiting as waits
+from chalicelib.pages.look import Look, Page, takes
+from chalicelib.pages.views import Ask, Badge, Banner, Chart, Figure, Link, Table, Timeline, View, Words
+from chalicelib.ports import Ports, Signer, Vault
+from chalicelib.routes import Parameter, Wrong
 
 FOLDER = Path(__file__).with_name("templates")
 
 Query = Mapping[str, str]
-Page = Callable[[Ports, Query], View]
 
-PAGES: dict[str, Page] = {
-    "": now.overview,
-    "waiting": now.waiting,
-    "executions": now.executions,
-    "policies": rules.policies,
-    "exemptions": rules.exemptions,
-}
-"""The pages by path below the root, in the order of the menu."""
+_PLACES = {"account": "Account", "region": "Region", "policy": "Policy", "tag": "Tag (Key=value)"}
+_SPAN = {"since": "Since", "at": "Until"}
+_NAME = Parameter("policy", {"type": "string", "minLength": 1, "maxLength": 128}, "The id of a policy.")
 
-MENU = (Link("Overview", "."), Link("Waiting", "waiting"), Link("Executions", "executions"),
-        Link("Policies", "policies"), Link("Exemptions", "exemptions"))  # fmt: skip
+PAGES = (
+    Page("overview", "Overview", now.overview, tuple(one for one in takes("trend") if one.name in ("at", "since")),
+         {"since": "Since"}),
+    Page("funnel", "Funnel", flow.funnel, takes("funnel"), {**_SPAN, **_PLACES, "severity": "Severity"}),
+    Page("waiting", "Waiting", waits.waiting, takes("whynot"), {"state": "State", "account": "Account",
+                                                                "policy": "Policy"}),
+    Page("policies", "Policies", rules.policies, (_NAME,), {"policy": "Policy"}),
+    Page("speed", "Speed", flow.speed, takes("durations", "sla"), {**_SPAN, **_PLACES, "severity": "Severity"}),
+    Page("executions", "Executions", now.executions),
+    Page("exemptions", "Exemptions", rules.exemptions, takes("exemptions"), {"at": "At"}),
+    Page("audit", "Audit", trail.search, takes("search"),
+         {**_SPAN, "node": "Node", "account": "Account", "state": "State", "cause": "What", "actor": "Actor",
+          "policy": "Policy", "text": "Text"}, since="7d"),
+    Page("audit/fleet", "Audit", trail.fleet, takes("fleet"), {"at": "At", "state": "State", **_PLACES}),
+    Page("audit/diff", "Audit", trail.diff, takes("diff"), {"since": "Since", "at": "Until", **_PLACES}, since="7d"),
+    Page("audit/verify", "Audit", trail.verify, takes("search", without=("at",))[:1], {"since": "Since"}, since="24h"),
+)  # fmt: skip
+"""The pages by path, in the order of the menu; what stands below another is not in it."""
+
+NODE = Page("node", "Node", node.node, (
+    Parameter("verify", {"type": "string", "enum": ["1"]}, "1: hold it against the signed checkpoints."),
+    Parameter("skip", {"type": "integer", "minimum": 0, "maximum": 10**6}, "How many lines are left out."),
+))  # fmt: skip
+
+MENU = tuple(Link(page.title, page.path) for page in PAGES if "/" not in page.path)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -43,6 +64,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }  # fmt: skip
 """https://developer.mozilla.org/docs/Web/HTTP/CSP"""
 
@@ -56,6 +79,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Desk:
+    """What the pages are made from; without vault and signer no signature is checked."""
+
+    ports: Ports
+    vault: Vault | None = None
+    signer: Signer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Visitor:
     """Who looks, whether they may act, and the token that their forms must bring back."""
 
@@ -64,72 +96,117 @@ class Visitor:
     token: str = ""
 
 
-def show(ports: Ports, path: str, query: Query, visitor: Visitor) -> Answer:
+def show(desk: Desk, path: str, query: Query, visitor: Visitor) -> Answer:
     """The answer to GET of a path below the root; `.json` and `.csv` behind it ask for the same in another form."""
     path = path.strip("/")
     if path in _FILES:
-        return Answer(200, (FOLDER / path).read_text(), _FILES[path])
+        return Answer(200, (FOLDER / path).read_text(), _FILES[path], {"Cache-Control": "max-age=300"})
+    if path == "":
+        return Answer(303, "", headers={"Location": "overview"})
     path, form = _form(path)
-    found = _view(ports, path, query)
+    if path == "find":
+        return _find(desk, query, visitor)
+    page, where = _page(path)
+    if page is None:
+        return _refused(desk, visitor, path, form, 404, "There is no such page.")
+    try:
+        look = Look(desk.ports, desk.ports.clock.now(), where, page.read(query), desk.vault, desk.signer, dict(query))
+        found = page.make(look)
+    except tuple(kind for kind, _ in _STATUS) as error:
+        status = next(status for kind, status in _STATUS if isinstance(error, kind))
+        return _refused(desk, visitor, path, form, status, str(error))
     if found is None:
-        return _told(ports, visitor, path, 404, "There is no such page.")
+        return _refused(desk, visitor, path, form, 404, f"Nothing is recorded about {path.removeprefix('node/')}.")
     if form == "json":
-        return Answer(200, json.dumps(found.data, indent=2, sort_keys=True, ensure_ascii=False), "application/json")
+        return Answer(200, json_text(found.data, indent=2), "application/json")
     if form == "csv":
         return Answer(200, _csv(found.main), "text/csv; charset=utf-8")
-    return Answer(200, _html(ports, found, path, query, visitor))
+    return Answer(200, _html(desk, found, page.form(look), path, query, visitor))
 
 
-def act(ports: Ports, path: str, form: Mapping[str, str], visitor: Visitor) -> Answer:
-    """The answer to POST: a person's yes, no or hold, and back to the page of the node."""
+_STATUS: tuple[tuple[type[Exception], int], ...] = ((Wrong, 400), (TooLarge, 422), (Denied, 502),
+                                                    (PatchwardenError, 503))  # fmt: skip
+
+
+def act(desk: Desk, path: str, form: Mapping[str, str], visitor: Visitor) -> Answer:
+    """The answer to POST: a person's yes, no or hold, and on to the page of the node."""
     path = path.strip("/")
-    if not visitor.may_act or form.get("token") != visitor.token:
-        return _told(ports, visitor, path, 403, "You may look here, but not act.")
+    if not visitor.may_act or not hmac.compare_digest(form.get("token", "").encode(), visitor.token.encode()):
+        return _refused(desk, visitor, path, "html", 403, "You may look here, but not act.")
     deed = _DEEDS.get(form.get("say", ""))
-    if path != "say" or deed is None:
-        return _told(ports, visitor, path, 404, "There is nothing to do here.")
+    if path != "act" or deed is None:
+        return _refused(desk, visitor, path, "html", 404, "There is nothing to do here.")
+    case = desk.ports.ledger.head(form.get("remediation", ""))
+    if case is None:
+        return _refused(desk, visitor, path, "html", 404, "There is no such remediation.")
     try:
-        receipt = deed(ports, form.get("remediation", ""), by=visitor.name, because=form.get("because", ""))
+        receipt = deed(desk.ports, case.id, by=visitor.name, because=form.get("because", ""))
     except PatchwardenError as error:
-        return _told(ports, visitor, path, 503, str(error))
+        return _refused(desk, visitor, path, "html", 503, f"Nothing was done: {error}", f"node/{case.node}")
     if receipt.status == "refused":
-        return _told(ports, visitor, path, 409, receipt.because)
-    account, region, rest = form["remediation"].split(".", 2)
-    return Answer(303, "", headers={"Location": f"node/{account}/{region}/{rest.rsplit('.', 1)[0]}"})
+        return _refused(desk, visitor, path, "html", 409, f"Nothing was done: {receipt.because}.", f"node/{case.node}")
+    return Answer(303, "", headers={"Location": f"node/{case.node}"})
 
 
-_DEEDS = {"approve": approve.approve, "reject": approve.reject}
+_DEEDS = {"approve": approve.approve, "reject": approve.reject, "hold": people.hold}
 _FILES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 
 
 def _form(path: str) -> tuple[str, str]:
-    for form in ("json", "csv"):
-        if path.endswith(f".{form}"):
-            bare = path.removesuffix(f".{form}")
-            return ("" if bare == "overview" else bare), form
-    return path, "html"
+    bare, _, form = path.rpartition(".")
+    return (bare, form) if form in ("json", "csv") else (path, "html")
 
 
-def _view(ports: Ports, path: str, query: Query) -> View | None:
-    if path in PAGES:
-        return PAGES[path](ports, query)
-    return node.node(ports, path.removeprefix("node/")) if path.startswith("node/") else None
+def _page(path: str) -> tuple[Page | None, dict[str, str]]:
+    parts = path.split("/")
+    if parts[0] == "node" and len(parts) == 4 and valid_place(*parts[1:3]):
+        return NODE, dict(zip(("account", "region", "node"), parts[1:], strict=True))
+    return next((page for page in PAGES if page.path == path), None), {}
 
 
-def _told(ports: Ports, visitor: Visitor, path: str, status: int, text: str) -> Answer:
-    view = View("Not done" if status != 404 else "Not found", text, {"error": text}, Table("", (), ()))
-    return Answer(status, _html(ports, view, path, {}, visitor))
+def _find(desk: Desk, query: Query, visitor: Visitor) -> Answer:
+    """From what people call a node to its page; to a list if that may be several, or none."""
+    text = query.get("node", "").strip()
+    found = [str(one) for one in lookup.nodes(desk.ports.ledger, text)] if text else []
+    if len(found) == 1:
+        return Answer(303, "", headers={"Location": f"node/{found[0]}"})
+    near = [] if found or not text else lookup.near(desk.ports.ledger, text)
+    table = Table("", ("node",), [(Link(one, f"node/{one}"),) for one in found or near], "No node is called that.",
+                  "Nothing is recorded about it; these are near." if near else "")  # fmt: skip
+    view = View("Find a node", "Give an id, or account/region/id.", {"nodes": found, "near": near}, table, (), (table,))
+    return Answer(200 if found or not text else 404, _html(desk, view, (), "find", query, visitor))
 
 
-def _html(ports: Ports, view: View, path: str, query: Query, visitor: Visitor) -> str:
-    root = "../" * path.count("/") or "./"
+def _refused(desk: Desk, visitor: Visitor, path: str, form: str, status: int, text: str, back: str = "") -> Answer:
+    if form == "json":
+        return Answer(status, json_text({"status": status, "title": _TITLES[status], "detail": text}),
+                      "application/problem+json")  # fmt: skip
+    if form == "csv":
+        return Answer(status, plain(text) + "\n", "text/plain; charset=utf-8")
+    also = (Link("Back to the node", back),) if back else ()
+    view = View(_TITLES[status], text, {"error": text}, Table("", (), ()), also=also)
+    return Answer(status, _html(desk, view, (), path, {}, visitor))
+
+
+_TITLES = {400: "Cannot be read", 403: "Not allowed", 404: "Not found", 409: "Not done", 422: "Too large for this page",
+           502: "AWS refused", 503: "Come again"}  # fmt: skip
+
+
+def _html(desk: Desk, view: View, filters: tuple[Any, ...], path: str, query: Query, visitor: Visitor) -> str:
     asked = f"?{urlencode(query)}" if query else ""
-    bare = path.rpartition("/")[2] or "overview"
-    refresh = query.get("refresh", "")
+    bare, refresh = path.rpartition("/")[2] or "overview", query.get("refresh", "")
+
+    def further(name: str, cursor: str | None) -> str:
+        """The same page from another row on."""
+        kept = {key: value for key, value in query.items() if key != name}
+        return "?" + urlencode({**kept, name: cursor} if cursor else kept)
+
     made: str = _template().render(
-        view=view, root=root, menu=MENU, at=format_moment(ports.clock.now()), token=visitor.token,
-        may_act=visitor.may_act, json=f"{bare}.json{asked}", csv=f"{bare}.csv{asked}",
-        refresh=refresh if refresh.isdigit() else "",
+        view=view, filters=filters, root="../" * path.count("/") or "./", menu=MENU, current=path.partition("/")[0],
+        at=format_moment(desk.ports.clock.now()), token=visitor.token, may_act=visitor.may_act, name=visitor.name,
+        json=f"{bare}.json{asked}", csv=f"{bare}.csv{asked}", further=further, later=query.get("after"),
+        forms=view.title not in _TITLES.values(), path=path,
+        refresh=refresh if refresh.isascii() and refresh.isdigit() and 5 <= int(refresh[:6]) <= 86_400 else "",
     )  # fmt: skip
     return made
 
@@ -139,9 +216,11 @@ def _template() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                       finalize=_shown)  # fmt: skip
-    kinds = {"link": Link, "table": Table, "chart": Chart, "banner": Banner, "timeline": Timeline, "ask": Ask}
+                       lstrip_blocks=True, finalize=_shown)  # fmt: skip
+    kinds = {"link": Link, "table": Table, "chart": Chart, "banner": Banner, "timeline": Timeline, "ask": Ask,
+             "badge": Badge, "words": Words, "figure": Figure}  # fmt: skip
     made.tests |= {name: _is(kind) for name, kind in kinds.items()}
+    made.filters["readable"] = _readable
     return made.get_template("page.html")
 
 
@@ -149,20 +228,28 @@ def _is(kind: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, kind)
 
 
+def _readable(moment: str) -> str:
+    return f"{moment[:10]} {moment[11:19]} UTC"
+
+
+MUCH = 4000
+"""Characters of one text on a page; the JSON has all."""
+
+
 def _shown(value: object) -> object:
-    """Text from tags and nodes may hold what steers a terminal or turns a line around: only printable text is shown."""
-    return sentence(value, 4000) if type(value) is str else value
+    """Text from tags and nodes may hold what steers a reader or turns a line around: it stands as escapes."""
+    if type(value) is not str:
+        return value
+    text = plain(value)
+    return text if len(text) <= MUCH else f"{text[:MUCH]}… ({len(text)} characters)"
 
 
 def _csv(table: Table) -> str:
-    """CSV whose cells no spreadsheet takes for a formula."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
-    for row in table.rows:
-        cells = ("" if value is None else value.text if isinstance(value, Link) else str(value) for value in row)
-        writer.writerow("'" + cell if cell.startswith(_FORMULA) else cell for cell in map(str, cells))
-    return out.getvalue()
+    """The main table; badges and links are their text, figures what programs read."""
+    return csv_text(table.columns, ([_raw(cell) for cell in row] for row in table.rows))
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+def _raw(cell: Any) -> Any:
+    if isinstance(cell, Figure):
+        return cell.value
+    return cell.text if isinstance(cell, Link | Badge) else cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,24 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Badge:
+    """A word with a mood: `good`, `bad`, `warn` or `plain`. The word says it all: colour only helps."""
+
+    text: str
+    mood: str = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A cell that people read in other words than programs: `text` on the page, `value` in the CSV."""
+
+    text: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
-    """One figure with its meaning. `mood` is `good`, `bad`, `warn` or `plain`; what is unknown is never good."""
+    """One figure with its meaning. `mood` as of a badge; what is unknown is never good."""
 
     name: str
     value: str
@@ -27,14 +44,29 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """A form by which a person does something to a remediation: `buttons` are `(verb, words)`."""
+
+    title: str
+    remediation: str
+    buttons: Sequence[tuple[str, str]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under columns; a cell is a text, a number or a Link. `empty` is what is said instead of no row."""
+    """Rows under columns; a cell is a text, a number, a Link, a Badge or a Figure. `empty` is what is said instead of no row.
+
+    `asks`, if any, has one Ask or None for each row; `next` is the cursor of the rows that follow.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     empty: str = "nothing"
     note: str = ""
+    asks: Sequence[Ask | None] = ()
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +81,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """Something that must be seen first. `mood` as of a card."""
+    """Something that must be seen first. `mood` as of a badge."""
 
     text: str
     mood: str = "warn"
@@ -57,13 +89,14 @@ class Banner:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a timeline."""
+    """One line of a timeline; `kind` says in a word what sort of thing happened."""
 
     at: str
     what: str
     text: str
     actor: str
     state: str
+    kind: str = ""
     details: Sequence[tuple[str, str]] = ()
     hash: str = ""
 
@@ -72,16 +105,17 @@ class Step:
 class Timeline:
     title: str
     steps: Sequence[Step]
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A form by which a person does something: `action` is a path below the root, `hidden` goes with it."""
+class Words:
+    """One thing after another, each with its badges and what is said of it; for what is too long for a column."""
 
     title: str
-    action: str
-    buttons: Sequence[tuple[str, str]]
-    hidden: Mapping[str, str] = field(default_factory=dict)
+    items: Sequence[tuple[str, Sequence[Badge], Sequence[str], str]]
+    """Name, badges, paragraphs, and the path that it leads to (empty: nowhere)."""
+    empty: str = "nothing"
     note: str = ""
 
 
@@ -93,14 +127,18 @@ class Filter:
     label: str
     value: str
     choices: Sequence[str] | None = None
+    says: str = ""
 
 
-Block = Card | Table | Chart | Banner | Timeline | Ask
+Block = Card | Table | Chart | Banner | Timeline | Ask | Words
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page. `question` is what it answers; `data` is its JSON; `main` is the table that becomes its CSV."""
+    """A page. `question` is what it answers; `data` is its JSON; `main` is the table that becomes its CSV.
+
+    `also` leads to pages beside it that are not in the menu.
+    """
 
     title: str
     question: str
@@ -109,4 +147,49 @@ class View:
     cards: Sequence[Card] = ()
     blocks: Sequence[Block] = ()
     banners: Sequence[Banner] = ()
+    also: Sequence[Link] = field(default_factory=tuple)
     filters: Sequence[Filter] = ()
+
+
+def node_link(row: Mapping[str, Any]) -> Link:
+    """A node's id that leads to its page."""
+    return Link(str(row["node"]), f"node/{row['account']}/{row['region']}/{row['node']}")
+
+
+def case_link(identity: str) -> Link:
+    """The same for what only names the remediation."""
+    account, region, node, _ = identity.split(".", 3)
+    return Link(node, f"node/{account}/{region}/{node}")
+
+
+def to(path: str, **query: Any) -> str:
+    """A path with a query, for a link; what is None is left out."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def told(seconds: float | None) -> str:
+    """A span in two units; `not known` for None."""
+    if seconds is None:
+        return "not known"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def brief(moment: str | None, otherwise: str = "not known") -> str:
+    """A moment as people read it: 2026-11-28 02:00 UTC."""
+    return f"{moment[:10]} {moment[11:16]} UTC" if moment else otherwise
+
+
+def when(moment: str | None, otherwise: str = "not known") -> Figure:
+    """A moment as a cell."""
+    return Figure(brief(moment, otherwise), moment)
+
+
+def lasted(seconds: float | None) -> Figure:
+    """A span as a cell, in seconds for programs."""
+    return Figure(told(seconds), seconds)

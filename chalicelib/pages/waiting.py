@@ -1,0 +1,69 @@
+"""Waiting: everything that does not move by itself now, with its reason, its next moment, and what a person may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.core.approvals import asks
+from chalicelib.core.remediations import Remediation, State
+from chalicelib.pages.look import Look
+from chalicelib.pages.views import Ask, Badge, Figure, Table, View, node_link, when
+
+HELD_FROM = (State.WAITING.value, State.QUEUED.value, State.OPEN.value, State.REBOOT_PENDING.value)
+YES = (("approve", "Approve"), ("reject", "Reject"))
+
+
+def waiting(look: Look) -> View:
+    """Why each waits, until when, and whose turn it is."""
+    found, asked = look.say("whynot"), look.say("approvals")["approvals"]
+    rows = found["remediations"]
+    open_asks = {one["id"] for one in asked}
+    table = Table("Everything that waits, the next to move first",
+                  ("node", "account", "state", "next moment", "whose turn", "policy", "ticket", "reason"),
+                  [(node_link(one), one["account"], _badge(one["state"]), _next(one),
+                    "a person's" if one["who"] == "person" else "Patchwarden's", one["policy"], one["ticket"],
+                    one["reason"]) for one in rows],
+                  "Nothing waits that fits.", asks=[None if one["id"] in open_asks else hold(one["id"], one["state"])
+                                                    for one in rows], next=found["next"])  # fmt: skip
+    listed = () if look.query.get("after") else (_asked(asked),)
+    return View("Waiting", "What waits, why, and until when?", {**found, "approvals": asked}, table, (),
+                (*listed, table))  # fmt: skip
+
+
+def _asked(asked: list[dict[str, Any]]) -> Table:
+    return Table(
+        "Waits for somebody's yes", ("node", "policy", "what it would do", "until", "has", "who may"),
+        [(node_link(one), one["policy"], one["title"] or "its policy is gone", when(one["until"]),
+          f"{len(one['given'])} of {one['minimum'] or '?'}", ", ".join(one["by"]) or "anybody who may approve")
+         for one in asked],
+        "Nothing waits for an approval.", asks=[yes_or_no(one["id"], one["node"]) for one in asked],
+    )  # fmt: skip
+
+
+def _next(one: Mapping[str, Any]) -> Figure:
+    return when(one["next"], "when somebody acts" if one["who"] == "person" else "with the next round")
+
+
+def _badge(state: str) -> Badge:
+    return Badge(state.replace("_", " "), "warn" if state in ("ticketed", "open") else "plain")
+
+
+def yes_or_no(identity: str, node: str) -> Ask:
+    """The form that answers a policy that asks."""
+    return Ask(f"Answer for {node}", identity, YES)
+
+
+def hold(identity: str, state: str) -> Ask | None:
+    """The form that takes over what waits; None where nothing can be taken over."""
+    if state not in HELD_FROM:
+        return None
+    return Ask(f"Take over {identity.split('.')[2]}", identity, (("hold", "Hold"),),
+               "It becomes your turn, with a ticket; nothing starts until somebody requests it.")  # fmt: skip
+
+
+def form_for(case: Remediation) -> Ask | None:
+    """What a person may do with this one."""
+    if case.state is State.TICKETED and asks(case.decision):
+        return yes_or_no(case.id, case.node.id)
+    return hold(case.id, case.state.value)
