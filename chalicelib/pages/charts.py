@@ -27,7 +27,8 @@ def escape(text: str) -> str:
     return escaped(plain(text), quote=True)
 
 
-def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[float]]], *, title: str) -> str:
+def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[float]]], *, title: str,
+            newest: bool = False) -> str:  # fmt: skip
     """Bars one beside the other, each stacked from the series `(name, class, values)` in their order."""
     totals = [sum(values[place] for _, _, values in series) for place in range(len(labels))]
     most = _ceiling(max([*totals, 1]))
@@ -43,7 +44,7 @@ def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[flo
                 x, wide = LEFT + place * step + step * 0.1, step * 0.8
                 parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{base:.1f}" width="{wide:.1f}" '
                              f'height="{height:.1f}"><title>{told}</title></rect>')  # fmt: skip
-    return _svg(parts, title) + legend([(name, kind) for name, kind, _ in series])
+    return _svg(parts, title, newest=newest) + legend([(name, kind) for name, kind, _ in series])
 
 
 def funnel(stages: Sequence[tuple[str, float]], *, title: str) -> str:
@@ -77,26 +78,6 @@ def bars(items: Sequence[tuple[str, float, str]], *, title: str, line: float | N
     return _svg(parts, title, height=height)
 
 
-def lines(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[float | None]]], *, title: str) -> str:
-    """Lines `(name, class, values)` over the labels; None leaves a gap, which is not a nought."""
-    most = _ceiling(max([value for _, _, values in series for value in values if value is not None] + [1e-9]))
-    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
-    parts = [*_grid(most), *_labels(labels, step)]
-    for name, kind, values in series:
-        run: list[str] = []
-        for place, value in enumerate([*values, None]):
-            if value is None:
-                if len(run) > 1:
-                    parts.append(f'<polyline class="{kind} line" points="{" ".join(run)}"/>')
-                run = []
-                continue
-            x, y = LEFT + (place + 0.5) * step, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / most
-            run.append(f"{x:.1f},{y:.1f}")
-            told = escape(f"{labels[place]}: {value:g} {name}")
-            parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{told}</title></circle>')
-    return _svg(parts, title) + legend([(name, kind) for name, kind, _ in series])
-
-
 def legend(names: Sequence[tuple[str, str]]) -> str:
     """Which class stands for what, in words beside a patch of its colour."""
     items = "".join(f'<li><svg class="key" viewBox="0 0 12 12" aria-hidden="true"><rect class="{kind}" width="12" '
@@ -104,8 +85,11 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _svg(parts: Sequence[str], title: str, *, height: float = HEIGHT) -> str:
-    return (f'<div class="scroll drawing"><svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:g}" '
+def _svg(parts: Sequence[str], title: str, *, height: float = HEIGHT, newest: bool = False) -> str:
+    """`newest`: on a narrow screen the right end is seen first."""
+    kind = "scroll drawing newest" if newest else "scroll drawing"
+    return (f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(title)}">'
+            f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:g}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>')  # fmt: skip
 
 
@@ -127,7 +111,7 @@ def _labels(labels: Sequence[str], step: float) -> list[str]:
 def _ceiling(value: float) -> float:
     """The next figure that people count by."""
     size = 10.0 ** max(-3, len(str(int(value))) - 1) if value >= 1 else 0.1
-    return next(step * size for step in (1, 2, 4, 5, 8, 10, 20) if step * size >= value)
+    return next(step * size for step in (1, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10, 20) if step * size >= value)
 
 
 def _short(text: str, most: int) -> str:

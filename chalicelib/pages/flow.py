@@ -38,7 +38,8 @@ def funnel(look: Look) -> View:
         "Everything that was detected was verified.",
     )
     drawn = charts.funnel(stages, title=f"From detected to verified since {brief(found['since'])}")
-    note = f"Episodes detected from {brief(found['since'])} to {brief(found['at'])}; each stage holds all that came further."
+    span = f"from {brief(found['since'])} to {brief(found['at'])}"
+    note = f"Episodes detected {span}; each stage holds all that came further."
     proved = found["stages"]["verified"]
     cards = (
         Card("detected", str(first), f"since {brief(found['since'])}"),

@@ -150,7 +150,13 @@ def _step(line: Transition) -> Step:
         kind=_kind(line),
         details=tuple(_details(line)),
         hash=line.hash,
+        under=_under(line),
     )
+
+
+def _under(line: Transition) -> str:
+    made = line.sets.get("decision") or {}
+    return f"{made['policy']} {str(made['policy_digest'])[:12]}" if made.get("policy_digest") else ""
 
 
 def _details(line: Transition) -> Iterator[tuple[str, str]]:

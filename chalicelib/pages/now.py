@@ -8,7 +8,21 @@ from typing import Any
 from chalicelib.answers import TooLarge
 from chalicelib.pages.charts import GROUPS, bars, stacked
 from chalicelib.pages.look import Look
-from chalicelib.pages.views import Banner, Block, Card, Chart, Link, Table, View, brief, lasted, node_link, to, when
+from chalicelib.pages.views import (
+    Banner,
+    Block,
+    Card,
+    Chart,
+    Link,
+    Table,
+    View,
+    brief,
+    lasted,
+    many,
+    node_link,
+    to,
+    when,
+)
 
 Told = Mapping[str, Any]
 
@@ -76,7 +90,7 @@ def _trend(look: Look) -> tuple[Told | None, Block]:
     title = f"Compliance from {brief(found['since'])} to {brief(found['at'])}"
     return found, Chart(
         "Compliance over time",
-        stacked(labels, series, title=title),
+        stacked(labels, series, title=title, newest=True),
         table,
         "Each column is the whole fleet as the trail knew it at that moment.",
     )
@@ -93,7 +107,9 @@ def _cards(now: Told) -> Iterator[Card]:
         sure,
         to("audit/fleet", state="resolved"),
     )
-    yield Card("in work", str(count["in work"]), f"{len(now['executions'])} executions in flight", to="executions")
+    yield Card(
+        "in work", str(count["in work"]), f"{many(len(now['executions']), 'execution')} in flight", to="executions"
+    )
     yield Card("waiting", str(count["waiting"]), "for a window, a limit or a reboot", to="waiting")
     turn, seen = count["a person's turn"], count["only observed"]
     yield Card(
@@ -210,7 +226,9 @@ def executions(look: Look) -> View:
     )
     kinds = bars([(one["kind"], one["remediations"], "open") for one in found["failures"]], title="Failures by kind")
     cards = (
-        Card("in flight", str(len(found["executions"])), f"{sum(one['nodes'] for one in found['executions'])} nodes"),
+        Card(
+            "in flight", str(len(found["executions"])), many(sum(one["nodes"] for one in found["executions"]), "node")
+        ),
         Card(
             "queued",
             str(sum(one["queued"] for one in found["places"])),

@@ -34,7 +34,7 @@ _NAME = Parameter("policy", {"type": "string", "minLength": 1, "maxLength": 128}
 
 PAGES = (
     Page("overview", "Overview", now.overview, tuple(one for one in takes("trend") if one.name in ("at", "since")),
-         {"since": "Since"}),
+         {"since": "Since"}, since="14d"),
     Page("funnel", "Funnel", flow.funnel, takes("funnel"), {**_SPAN, **_PLACES, "severity": "Severity"}),
     Page("waiting", "Waiting", waits.waiting, takes("whynot"), {"state": "State", "account": "Account",
                                                                 "policy": "Policy"}),

@@ -55,7 +55,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under columns; a cell is a text, a number, a Link, a Badge or a Figure. `empty` is what is said instead of no row.
+    """Rows under columns; a cell is a text, a number, a Link, a Badge or a Figure. `empty` is said instead of no row.
 
     `asks`, if any, has one Ask or None for each row; `next` is the cursor of the rows that follow.
     """
@@ -99,6 +99,8 @@ class Step:
     kind: str = ""
     details: Sequence[tuple[str, str]] = ()
     hash: str = ""
+    under: str = ""
+    """The policy that it was decided by, with the beginning of its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +195,8 @@ def when(moment: str | None, otherwise: str = "not known") -> Figure:
 def lasted(seconds: float | None) -> Figure:
     """A span as a cell, in seconds for programs."""
     return Figure(told(seconds), seconds)
+
+
+def many(count: int, word: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -1,0 +1,1 @@
+"""The pages: what they say, how they look to a browser, and that nothing in them comes alive."""
