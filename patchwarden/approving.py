@@ -8,6 +8,7 @@ import sys
 import click
 
 from chalicelib import lookup, wiring
+from chalicelib.act import hold as take_over
 from chalicelib.approve import approve as say_yes
 from chalicelib.approve import reject as say_no
 from chalicelib.core.findings import Control, remediation_id
@@ -60,6 +61,18 @@ def reject(scope: Scope, node: str, control: str, because: str) -> None:
     ports = scope.ports()
     case = remediation_id(one_node(ports, node), Control(control))
     _told(say_no(ports, case, by=_me(scope), because=because))
+
+
+@click.command()
+@_node
+@_control
+@_because
+@click.pass_obj
+def hold(scope: Scope, node: str, control: str, because: str) -> None:
+    """Take over NODE, which waits: it becomes your turn, with a ticket, until somebody requests it anew."""
+    ports = scope.ports()
+    case = remediation_id(one_node(ports, node), Control(control))
+    _told(take_over(ports, case, by=_me(scope), because=because))
 
 
 def _me(scope: Scope) -> str:

@@ -17,8 +17,9 @@ from chalicelib.ports import Ports
 from patchwarden import (
     output,
     scheduling,  # noqa: F401  (it joins a group)
+    trending,  # noqa: F401  (it joins a group)
 )
-from patchwarden.approving import approvals, approve, reject
+from patchwarden.approving import approvals, approve, hold, reject
 from patchwarden.auditing import audit
 from patchwarden.baseline_commands import baseline
 from patchwarden.doctor.commands import doctor
@@ -223,6 +224,7 @@ for _command in (
     approvals,
     approve,
     reject,
+    hold,
     completion,
     web,
 ):

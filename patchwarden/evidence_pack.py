@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib.core.ocsf import finding
+from chalicelib.core.printing import json_text
 from patchwarden import output
 
 Pack = Mapping[str, Any]
@@ -94,7 +95,7 @@ def _pdf(pack: Pack) -> bytes:
     document.cell(text="Evidence of patch compliance", new_x="LMARGIN", new_y="NEXT")
     document.set_font("helvetica", size=9)
     for line in _summary(pack):
-        document.multi_cell(0, text=_latin(line), new_x="LMARGIN", new_y="NEXT")
+        document.multi_cell(0, text=_cut(_latin(line)), new_x="LMARGIN", new_y="NEXT")
     for title, columns, rows in _sections(pack):
         document.ln(4)
         document.set_font("helvetica", style="B", size=10)
@@ -103,8 +104,16 @@ def _pdf(pack: Pack) -> bytes:
         with document.table(line_height=3.5, text_align="LEFT") as table:
             table.row([column.replace("_", " ") for column in columns])
             for row in rows:
-                table.row([_latin(output.plain(row[column])) for column in columns])
+                table.row([_cut(_latin(output.plain(row[column]))) for column in columns])
     return bytes(document.output())
+
+
+CELL = 600
+"""Letters of a cell in the PDF: a row that does not fit one page cannot be printed at all."""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL else f"{text[:CELL]}... ({len(text)} letters; the JSON has all)"
 
 
 def _latin(text: str) -> str:
@@ -117,7 +126,7 @@ def _csv(pack: Pack) -> bytes:
 
 
 def _json(pack: Pack) -> bytes:
-    return (json.dumps(pack, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json_text(pack, indent=2) + "\n").encode(errors="backslashreplace")
 
 
 def _ocsf(pack: Pack) -> bytes:
