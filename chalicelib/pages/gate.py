@@ -22,6 +22,8 @@ def answer(request: Request) -> Response:
     vault = None if settings.sqlite else wiring.vault(settings)
     desk = Desk(ports, vault, wiring.signer(settings))
     path = path_of(request)
+    if not path:
+        return Response("", {"Location": "pages/overview"}, 303)
     try:
         said = _posted(desk, path, request) if request.method == "POST" else \
             show(desk, path, dict((request.query_params or {}).items()), visitor(request))  # fmt: skip
@@ -32,11 +34,9 @@ def answer(request: Request) -> Response:
 
 
 def path_of(request: Request) -> str:
-    """The path below `/pages`; API Gateway's own, so that the stage's name is not in it."""
-    path: str = request.path.removeprefix("/pages").strip("/")
-    if not path and request.method == "GET":
-        return "overview" if request.path.endswith("/") else ""
-    return path
+    """The path below `/pages`, without the stage's name: the resource with its parameters filled in."""
+    path: str = request.path.format(**(request.uri_params or {}))
+    return path.removeprefix("/pages").strip("/")
 
 
 def visitor(request: Request) -> Visitor:

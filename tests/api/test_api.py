@@ -26,6 +26,7 @@ from chalicelib import wiring
 from chalicelib.adapters.memory import MemoryClock
 from chalicelib.history import fleet
 from chalicelib.openapi import ANSWERS, document
+from chalicelib.pages.routes import ACT, GETS
 from chalicelib.past import FromLedger
 from chalicelib.pause import in_force
 from chalicelib.ports import Ports
@@ -79,7 +80,8 @@ def test_the_document_in_the_docs_is_the_one_that_is_served(gateway: Gateway) ->
 
 def test_every_route_of_the_app_is_in_the_table_and_asks_who_calls(gateway: Gateway) -> None:
     served = {(method, path) for path, methods in service.app.routes.items() for method in methods}
-    assert served == {(route.method, route.path) for route in ROUTES}
+    pages = {("POST", ACT), *(("GET", path) for path in GETS)}
+    assert served == {(route.method, route.path) for route in ROUTES} | pages
     assert {route.name for route in ROUTES} == {*ANSWERS}
     entries = [entry for methods in service.app.routes.values() for entry in methods.values()]
     assert all(entry.authorizer is not None for entry in entries)

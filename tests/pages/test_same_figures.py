@@ -1,0 +1,135 @@
+"""The same question has the same answer on the command line, over REST, on a page, and from the export in DuckDB."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import app as service
+from chalicelib import history, speed, wiring
+from chalicelib.core.moments import format_moment
+from chalicelib.core.points import EVERYTHING
+from chalicelib.evidence import export
+from chalicelib.pages.site import Desk, Visitor, show
+from chalicelib.pages.views import told
+from chalicelib.ports import Past
+from patchwarden.cli import cli
+from tests.api.gateway import Gateway
+
+Figures = dict[str, Any]
+
+
+@pytest.fixture
+def ways(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Desk, Gateway, Path]]:
+    """The same bundle behind all of them, and its export."""
+    wiring.use(desk.ports)
+    monkeypatch.setattr(wiring, "clock", lambda: desk.ports.clock)
+    folder = tmp_path / "export"
+    list(export(desk.ports, wiring.folder(folder), open_days=True))
+    yield desk, Gateway(service.app), folder
+    wiring.use(None)
+
+
+def called(*words: str) -> Any:
+    done = CliRunner().invoke(cli, [*words, "-o", "json"])
+    assert done.exit_code == 0, (words, done.output)
+    return json.loads(done.stdout)
+
+
+def page(desk: Desk, path: str, **query: str) -> Any:
+    answer = show(desk, f"{path}.json", query, Visitor("me"))
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+def html(desk: Desk, path: str, **query: str) -> str:
+    answer = show(desk, path, query, Visitor("me"))
+    assert answer.status == 200
+    return answer.body
+
+
+def same(*answers: Figures, but: tuple[str, ...] = ()) -> Figures:
+    """The answer that all give; what only one way adds is named in `but`."""
+    first, *others = ({name: value for name, value in one.items() if name not in but} for one in answers)
+    for other in others:
+        assert other == first
+    return first
+
+
+AT, SINCE = "2026-11-24T06:00:00Z", "2026-11-23"
+
+
+def test_states_and_waiting(ways: tuple[Desk, Gateway, Path]) -> None:
+    desk, gateway, folder = ways
+    now = format_moment(desk.ports.clock.now())
+    found = same(called("status"), gateway.ask("/status")[1], page(desk, "overview")["status"], but=("schema_version",))
+    states = found["states"]
+    assert sum(states.values()) > 20 and len(states) >= 5
+    past: Past = wiring.exported(folder)
+    assert {
+        state: count for (state,), count in past.tally(desk.ports.clock.now(), EVERYTHING, ("state",)).items()
+    } == states
+    assert called("audit", "fleet", "--at", now, "--limit", "1")["states"] == states
+    drawn = html(desk, "overview")
+    assert f'<a href="./audit/fleet?state=resolved">{states["resolved"]}</a>' in drawn
+    waits = same(called("audit", "whynot"), gateway.ask("/whynot")[1], page(desk, "waiting"), but=("approvals",))
+    assert len(waits["remediations"]) == sum(states.get(state, 0) for state in (
+        "waiting", "queued", "reboot_pending", "ticketed", "exempt", "open"))  # fmt: skip
+
+
+def test_the_fleet_at_a_moment(ways: tuple[Desk, Gateway, Path]) -> None:
+    desk, gateway, folder = ways
+    at = ("--at", AT)
+    found = same(called("audit", "fleet", *at), called("audit", "fleet", *at, "--export", str(folder)),
+                 gateway.ask(f"/fleet?at={AT}")[1], page(desk, "audit/fleet", at=AT))  # fmt: skip
+    assert found["total"] > 20
+    drawn = html(desk, "audit/fleet", at=AT)
+    assert all(f'<span class="value">{count}</span>' in drawn for count in found["states"].values())
+    moved = same(called("audit", "diff", *at, "--since", SINCE), gateway.ask(f"/fleet/diff?at={AT}&since={SINCE}")[1],
+                 called("audit", "diff", *at, "--since", SINCE, "--export", str(folder)),
+                 page(desk, "audit/diff", at=AT, since=SINCE))  # fmt: skip
+    assert moved["changed"] == found["total"]
+
+
+@pytest.mark.parametrize("query", [{}, {"policy": "dev-now"}, {"account": "111122223333", "severity": "3"}])
+def test_how_fast_and_how_far(ways: tuple[Desk, Gateway, Path], query: dict[str, str]) -> None:
+    desk, gateway, folder = ways
+    options = [word for name, value in query.items() for word in (f"--{name}", value)]
+    asked = "&".join(f"{name}={value}" for name, value in {"since": "30d", **query}.items())
+    shown = {**page(desk, "speed", **query), "funnel": page(desk, "funnel", **query)}
+    for name in ("durations", "sla", "funnel", "ages"):
+        since = () if name == "ages" else ("--since", "30d")
+        rest = asked.removeprefix("since=30d").lstrip("&") if name == "ages" else asked
+        same(called("audit", name, *since, *options), called("audit", name, *since, *options, "--export", str(folder)),
+             gateway.ask(f"/{name}?{rest}")[1], shown[name])  # fmt: skip
+    durations, drawn = shown["durations"], html(desk, "speed", **query)
+    whole = durations["spans"]["detected_to_verified"]
+    assert told(whole["median"]) in drawn and told(whole["p90"]) in drawn
+    assert durations["funnel"] == shown["funnel"]["stages"]
+    assert sum(row["episodes"] for row in shown["funnel"]["left"]) + durations["funnel"]["verified"] == \
+        durations["funnel"]["detected"]  # fmt: skip
+    if not query:
+        assert durations["verified"] >= 5 and whole["median"] < whole["p90"], "there is something to compare"
+
+
+def test_how_it_moved(ways: tuple[Desk, Gateway, Path]) -> None:
+    desk, gateway, folder = ways
+    found = same(called("audit", "trend", "--since", "7d"), gateway.ask("/trend?since=7d")[1],
+                 called("audit", "trend", "--since", "7d", "--export", str(folder)),
+                 page(desk, "overview", since="7d")["trend"])  # fmt: skip
+    assert [point["total"] for point in found["points"]][-1] > 20 > found["points"][0]["total"] == 0
+    assert found["schema_version"] == history.SCHEMA_VERSION and speed.ENDED
+
+
+def test_exemptions_approvals_executions_and_policies(ways: tuple[Desk, Gateway, Path]) -> None:
+    desk, gateway, _ = ways
+    same(called("audit", "exemptions"), gateway.ask("/exemptions?limit=200")[1], page(desk, "exemptions", limit="200"))
+    asked = called("approvals")
+    assert asked == gateway.ask("/approvals")[1]["approvals"] == page(desk, "waiting")["approvals"] and len(asked) > 2
+    same(called("executions"), gateway.ask("/executions")[1], page(desk, "executions"), but=("schema_version",))
+    same(gateway.ask("/policies")[1], page(desk, "policies"), but=("schema_version", "last"))
