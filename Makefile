@@ -9,10 +9,10 @@ STAGE  ?= dev
 UV     ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs package deploy remove e2e scan bench lock clean venv
+.PHONY: help demo test soak check docs screenshots package deploy remove e2e scan bench lock clean venv
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: venv ## the whole service on a simulated organisation, on this machine (DEMO_ARGS="--seed 7 --nodes 200")
 	@$(PY) -m patchwarden demo $(DEMO_ARGS)
@@ -20,6 +20,7 @@ demo: venv ## the whole service on a simulated organisation, on this machine (DE
 test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k windows")
 	@$(PY) tests/setup_ssm_schema.py || true
 	@$(PY) -m tests.setup_yaml_language_server || true
+	@$(PY) -m tests.setup_browser || true
 	@$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS)
 	$(if $(TEST_ARGS),,@$(PY) -m pytest -q -rs tests/e2e)
 
@@ -40,6 +41,10 @@ docs: venv ## the pages that are drawn from tables
 	@$(PY) -c 'from tests.policy.sessions import refresh; refresh()'
 	@$(PY) -c 'from patchwarden.architecture import architecture; print(architecture(), end="")' > docs/architecture.md
 	@$(PY) deploy/member.py
+
+screenshots: venv ## the pictures of docs/pages.md, from the demo in a browser
+	@$(PY) -m tests.setup_browser
+	@$(PY) -m tests.pages.screenshots
 
 package: venv ## build/package: one zip and one CloudFormation template (STAGE=prod)
 	@$(PY) deploy/package.py --stage $(STAGE) --out build/package

@@ -103,9 +103,19 @@ def _grid(most: float) -> list[str]:
 
 
 def _labels(labels: Sequence[str], step: float) -> list[str]:
-    every = max(1, round(64 / step)) if step else 1
-    return [f'<text class="label" x="{LEFT + (place + 0.5) * step:.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
-            f"{escape(label)}</text>" for place, label in enumerate(labels) if place % every == 0]  # fmt: skip
+    """As many as there is room for; one that would stand over the right edge ends there."""
+    longest = max(map(len, labels), default=0) * 7
+    every = max(1, -(-longest // int(step or 1)))
+    found = []
+    for place, label in enumerate(labels):
+        x, anchor = LEFT + (place + 0.5) * step, "middle"
+        if x + len(label) * 3.5 > WIDTH:
+            x, anchor = WIDTH, "end"
+        if place % every == 0:
+            found.append(
+                f'<text class="label" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(label)}</text>'
+            )
+    return found
 
 
 def _ceiling(value: float) -> float:

@@ -55,7 +55,9 @@ class Page:
 
     def form(self, look: Look) -> tuple[Filter, ...]:
         """The fields of its form: the usual ones, and each other one that the URL holds already."""
-        usual = self.shown or {}
+        if self.shown is None:
+            return ()
+        usual = self.shown
         held = [one for one in self.parameters if one.name in usual or one.name in (look.given or {})]
         order = {name: place for place, name in enumerate(usual)}
         ordered = sorted(held, key=lambda one: order.get(one.name, len(order)))

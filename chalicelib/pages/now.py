@@ -73,8 +73,9 @@ def _trend(look: Look) -> tuple[Told | None, Block]:
     except TooLarge as error:
         return None, Banner(f"Compliance over time is not drawn here: {error}", "plain")
     points = found["points"]
-    span = points[-1]["at"][:10] != points[0]["at"][:10]
-    labels = [point["at"][5:10] if span else point["at"][11:16] for point in points]
+    days = {point["at"][:10] for point in points}
+    labels = [point["at"][5:10] if len(days) == len(points) else point["at"][5:16].replace("T", " ")
+              for point in points]  # fmt: skip
     series = [
         (name, kind, [sum(point["states"].get(state, 0) for state in members) for point in points])
         for name, kind, members in GROUPS

@@ -220,6 +220,7 @@ def _template() -> Any:
     kinds = {"link": Link, "table": Table, "chart": Chart, "banner": Banner, "timeline": Timeline, "ask": Ask,
              "badge": Badge, "words": Words, "figure": Figure}  # fmt: skip
     made.tests |= {name: _is(kind) for name, kind in kinds.items()}
+    made.tests["short"] = lambda value: isinstance(value, str) and len(value) <= SHORT and " " not in value
     made.filters["readable"] = _readable
     return made.get_template("page.html")
 
@@ -231,6 +232,9 @@ def _is(kind: type) -> Callable[[object], bool]:
 def _readable(moment: str) -> str:
     return f"{moment[:10]} {moment[11:19]} UTC"
 
+
+SHORT = 22
+"""Letters of a word that is not broken over two lines."""
 
 MUCH = 4000
 """Characters of one text on a page; the JSON has all."""

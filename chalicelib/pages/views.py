@@ -48,6 +48,7 @@ class Ask:
     """A form by which a person does something to a remediation: `buttons` are `(verb, words)`."""
 
     title: str
+    node: str
     remediation: str
     buttons: Sequence[tuple[str, str]]
     note: str = ""

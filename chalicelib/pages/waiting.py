@@ -17,17 +17,20 @@ YES = (("approve", "Approve"), ("reject", "Reject"))
 def waiting(look: Look) -> View:
     """Why each waits, until when, and whose turn it is."""
     found, asked = look.say("whynot"), look.say("approvals")["approvals"]
-    rows = found["remediations"]
-    open_asks = {one["id"] for one in asked}
-    table = Table("Everything that waits, the next to move first",
-                  ("node", "account", "state", "next moment", "whose turn", "policy", "ticket", "reason"),
-                  [(node_link(one), one["account"], _badge(one["state"]), _next(one),
-                    "a person's" if one["who"] == "person" else "Patchwarden's", one["policy"], one["ticket"],
-                    one["reason"]) for one in rows],
-                  "Nothing waits that fits.", asks=[None if one["id"] in open_asks else hold(one["id"], one["state"])
-                                                    for one in rows], next=found["next"])  # fmt: skip
+    rows, open_asks = found["remediations"], {one["id"] for one in asked}
+    main = Table("", ("node", "account", "state", "next moment", "whose turn", "policy", "ticket", "reason"),
+                 [(one["node"], one["account"], one["state"], _next(one), one["who"], one["policy"], one["ticket"],
+                   one["reason"]) for one in rows])  # fmt: skip
+    table = Table(
+        "Everything that waits, the next to move first",
+        ("node", "state", "next moment", "policy", "ticket", "reason"),
+        [(node_link(one), _badge(one["state"]), _next(one), one["policy"], one["ticket"], one["reason"])
+         for one in rows],
+        "Nothing waits that fits.",
+        asks=[None if one["id"] in open_asks else hold(one["id"], one["state"]) for one in rows], next=found["next"],
+    )  # fmt: skip
     listed = () if look.query.get("after") else (_asked(asked),)
-    return View("Waiting", "What waits, why, and until when?", {**found, "approvals": asked}, table, (),
+    return View("Waiting", "What waits, why, and until when?", {**found, "approvals": asked}, main, (),
                 (*listed, table))  # fmt: skip
 
 
@@ -51,14 +54,14 @@ def _badge(state: str) -> Badge:
 
 def yes_or_no(identity: str, node: str) -> Ask:
     """The form that answers a policy that asks."""
-    return Ask(f"Answer for {node}", identity, YES)
+    return Ask("Answer", node, identity, YES)
 
 
 def hold(identity: str, state: str) -> Ask | None:
     """The form that takes over what waits; None where nothing can be taken over."""
     if state not in HELD_FROM:
         return None
-    return Ask(f"Take over {identity.split('.')[2]}", identity, (("hold", "Hold"),),
+    return Ask("Take over", identity.split(".")[2], identity, (("hold", "Hold"),),
                "It becomes your turn, with a ticket; nothing starts until somebody requests it.")  # fmt: skip
 
 

@@ -116,8 +116,8 @@ def test_a_yes_a_no_and_a_hold_need_no_script_and_carry_the_name(browser: Browse
     waits = next(case for case in ledger.all_heads() if case.state == "waiting")
     with opened(browser, java_script_enabled=False) as (page, said):
         for case, button, title, says in (
-            (asked[0], "Approve", f"Answer for {asked[0].node.id}", "approved by alex@example.com"),
-            (asked[1], "Reject", f"Answer for {asked[1].node.id}", "rejected by alex@example.com"),
+            (asked[0], "Approve", f"Answer {asked[0].node.id}", "approved by alex@example.com"),
+            (asked[1], "Reject", f"Answer {asked[1].node.id}", "rejected by alex@example.com"),
             (waits, "Hold", f"Take over {waits.node.id}", "held by alex@example.com"),
         ):
             page.goto(address + "waiting")
