@@ -56,6 +56,15 @@ def test_a_yes_that_does_not_count_is_exit_4_and_writes_nothing(world: World) ->
     assert world.case() == before
 
 
+def test_what_waits_is_taken_over(world: World) -> None:
+    call("approve", NODE.id, "--because", "the change board agreed")
+    answer = call("hold", NODE.id, "--because", "its disk is full")
+    assert answer.exit_code == 0 and "its disk is full" in answer.stderr
+    assert world.case().state == "ticketed" and ":" in world.case().decision["hold"]["by"]
+    again = call("hold", NODE.id, "--because", "once more")
+    assert again.exit_code == 4 and "only what waits can be held" in again.stderr
+
+
 @pytest.mark.parametrize("words", [("approve", NODE.id), ("approve", "i-0000000000000dead", "--because", "x")])
 def test_a_mistake_is_told(world: World, words: tuple[str, ...]) -> None:
     answer = call(*words)

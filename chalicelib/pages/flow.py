@@ -22,21 +22,7 @@ def funnel(look: Look) -> View:
         for place, ((name, count), before) in enumerate(zip(stages, [first, *(n for _, n in stages)], strict=False))
     ]
     table = Table("", ("stage", "episodes", "of all", "left before"), rows)
-    left = Table(
-        "What came no further, and why",
-        ("after", "now", "episodes", "policy", "for example, because"),
-        [
-            (
-                one["after"],
-                Link(one["state"].replace("_", " "), _where(one)),
-                one["episodes"],
-                one["policy"] or "none spoke",
-                one["because"],
-            )
-            for one in found["left"]
-        ],
-        "Everything that was detected was verified.",
-    )
+    left = _left(found)
     drawn = charts.funnel(stages, title=f"From detected to verified since {brief(found['since'])}")
     span = f"from {brief(found['since'])} to {brief(found['at'])}"
     note = f"Episodes detected {span}; each stage holds all that came further."
@@ -53,6 +39,24 @@ def funnel(look: Look) -> View:
         left,
         cards,
         (Chart("Detected to verified", drawn, table, note), left),
+    )
+
+
+def _left(found: Told) -> Table:
+    return Table(
+        "What came no further, and why",
+        ("after", "now", "episodes", "policy", "for example, because"),
+        [
+            (
+                one["after"],
+                Link(one["state"].replace("_", " "), _where(one)),
+                one["episodes"],
+                one["policy"] or "none spoke",
+                one["because"],
+            )
+            for one in found["left"]
+        ],
+        "Everything that was detected was verified.",
     )
 
 

@@ -158,29 +158,17 @@ def banners(now: Told, health: Told) -> Iterator[Banner]:
             f"({one['holds']} queued). All others go on.",
             "bad",
         )
-    yield from _guards(now.get("guards") or health.get("guards"))
+    for one in now.get("guards") or ():
+        since = f" since {brief(one['since'])}" if one.get("since") else ""
+        yield Banner(f"The guard {one['guard']} holds{since}: {one['because']}", "bad")
+    for one in now.get("rollouts") or ():
+        where = f"{one['policy']}, wave {one['wave']} of {one['waves']}, {one['stands']}"
+        yield Banner(f"Rollout of {where}: {one['because']}", "bad" if one["stands"] == "stopped" else "plain")
     if now["held"]:
         held = ", ".join(f"{count} by {guard}" for guard, count in now["held"].items())
         yield Banner(f"Guards hold remediations: {held}")
     if now["errands"]:
         yield Banner(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
-
-
-def _guards(found: Any) -> Iterator[Banner]:
-    """The guards that hold the fleet, whatever they say of themselves."""
-    listed = (
-        [{"guard": name, **(one if isinstance(one, Mapping) else {"because": one})} for name, one in found.items()]
-        if isinstance(found, Mapping)
-        else found or ()
-    )
-    for one in listed:
-        if not isinstance(one, Mapping):
-            yield Banner(f"Guard: {one}")
-        elif one.get("because") or one.get("reason") or one.get("active"):
-            name = one.get("guard") or one.get("name") or one.get("kind") or "guard"
-            yield Banner(
-                f"{str(name).capitalize()}: {one.get('because') or one.get('reason') or 'holds new starts'}", "bad"
-            )
 
 
 def executions(look: Look) -> View:

@@ -16,6 +16,7 @@ import pytest
 from chalicelib.adapters.policy_store import Fixed
 from chalicelib.core.errors import PolicyError, Temporary
 from chalicelib.core.findings import Control
+from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.nodes import Node
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause, Remediation, advance, apply
@@ -104,6 +105,15 @@ def test_a_pause_a_refusing_account_and_policy_trouble_stand_first() -> None:
     assert "no policy set loads: the set is damaged" in body
     assert "the set is damaged" in shown(ports, "policies")
     assert show(Desk(ports), "exemptions", {}, ME).status == 503
+
+
+def test_a_guard_that_holds_is_told() -> None:
+    world = World()
+    subject = subject_of(Kind.GUARD, "surge")
+    value = {"tripped": True, "since": "2026-11-23T11:00:00.000Z", "why": "40 % of the fleet turned at once"}
+    world.ledger.enter(entry(None, subject, "tripped", because="it tripped", actor="patchwarden", now=NOW, value=value))
+    body = shown(world.ports, "overview")
+    assert "The guard surge holds since 2026-11-23 11:00 UTC: 40 % of the fleet turned at once" in body
 
 
 # --- what waits, and who may say what -------------------------------------------------------------------------------
