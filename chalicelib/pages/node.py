@@ -38,23 +38,6 @@ def node(look: Look) -> View | None:
         "trail": [line.to_json() for line in lines],
         "verified": None if found is None else _told(found),
     }
-    table = Table(
-        "",
-        ("number", "at", "before", "cause", "after", "actor", "because", "hash"),
-        [
-            (
-                line.number,
-                format_moment(line.at),
-                line.before.value,
-                line.cause.value,
-                line.after.value,
-                line.actor,
-                line.because,
-                line.hash,
-            )
-            for line in lines
-        ],
-    )
     begin = int(look.query.get("skip", 0))
     newest = list(reversed(lines))
     more = str(begin + SHOWN) if begin + SHOWN < len(newest) else None
@@ -63,12 +46,20 @@ def node(look: Look) -> View | None:
         str(wanted),
         "Why is this node where it is, and who decided?",
         data,
-        table,
+        Table("", _COLUMNS, [_row(line) for line in lines]),
         tuple(_cards(cases, intact, len(lines), found)),
         (*asked, Timeline("Timeline, newest first", [_step(line) for line in newest[begin : begin + SHOWN]], more)),
         tuple(_banners(intact, found)),
         (Link("Verify against the signed checkpoints", f"node/{wanted}?verify=1"),),
     )
+
+
+_COLUMNS = ("number", "at", "before", "cause", "after", "actor", "because", "hash")
+
+
+def _row(line: Transition) -> tuple[Any, ...]:
+    told = line.to_json()
+    return tuple(told[name] for name in _COLUMNS)
 
 
 def _told(found: proof.Verified) -> dict[str, Any]:

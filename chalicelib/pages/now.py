@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.answers import TooLarge
@@ -174,69 +174,43 @@ def banners(now: Told, health: Told) -> Iterator[Banner]:
 def executions(look: Look) -> View:
     """What runs now and how far it is, how full each place is, and of what kind the failures are."""
     found = look.say("executions")
-    flying = Table(
-        "In flight",
-        ("execution", "place", "policies", "nodes", "running", "verifying", "proved", "for"),
-        [
-            (
-                one["execution"] or "starts now",
-                one["location"],
-                ", ".join(one["policies"]),
-                one["nodes"],
-                one["running"],
-                one["verifying"],
-                one["proved"],
-                lasted(one["seconds"]),
-            )
-            for one in found["executions"]
-        ],
-        "No execution is in flight.",
-    )
-    places = Table(
-        "",
-        ("place", "executions", "limit", "used", "queued"),
-        [
-            (one["location"], one["executions"], one["limit"] or "not known", _used(one), one["queued"])
-            for one in found["places"]
-        ],
-        "No place has work.",
-    )
-    failures = Table(
-        "",
-        ("kind", "remediations", "for example", "because"),
-        [(one["kind"], one["remediations"], one["example"], one["because"]) for one in found["failures"]],
-        "No failed attempt is at work.",
-    )
-    limit = found["places"][0]["limit"] if found["places"] else None
-    full = bars(
-        [(one["location"], one["executions"], "work") for one in found["places"][:20]],
-        title="Executions in flight by place",
-        line=limit,
-    )
-    kinds = bars([(one["kind"], one["remediations"], "open") for one in found["failures"]], title="Failures by kind")
-    cards = (
-        Card(
-            "in flight", str(len(found["executions"])), many(sum(one["nodes"] for one in found["executions"]), "node")
-        ),
-        Card(
-            "queued",
-            str(sum(one["queued"] for one in found["places"])),
-            "they start with the next rounds",
-            to=to("waiting", state="queued"),
-        ),
-        Card(
-            "failed attempts",
-            str(sum(one["remediations"] for one in found["failures"])),
-            "still being worked on",
-            "warn" if found["failures"] else "plain",
-        ),
-    )
-    blocks = (
-        flying,
-        Chart("Budget used by place", full, places, "The dashed line is the most that may run at once."),
-        Chart("Failures by kind", kinds, failures),
-    )
-    return View("Executions", "What runs now, and what fails?", found, flying, cards, blocks)
+    flying = _flying(found)
+    blocks = (flying, _places(found["places"]), _failures(found["failures"]))
+    return View("Executions", "What runs now, and what fails?", found, flying, tuple(_counts(found)), blocks)
+
+
+def _flying(found: Told) -> Table:
+    columns = ("execution", "place", "policies", "nodes", "running", "verifying", "proved", "for")
+    rows = [(one["execution"] or "starts now", one["location"], ", ".join(one["policies"]), one["nodes"],
+             one["running"], one["verifying"], one["proved"], lasted(one["seconds"]))
+            for one in found["executions"]]  # fmt: skip
+    return Table("In flight", columns, rows, "No execution is in flight.")
+
+
+def _places(places: Sequence[Told]) -> Chart:
+    rows = [(one["location"], one["executions"], one["limit"] or "not known", _used(one), one["queued"])
+            for one in places]  # fmt: skip
+    table = Table("", ("place", "executions", "limit", "used", "queued"), rows, "No place has work.")
+    running = [(one["location"], one["executions"], "work") for one in places[:20]]
+    drawn = bars(running, title="Executions in flight by place", line=places[0]["limit"] if places else None)
+    return Chart("Budget used by place", drawn, table, "The dashed line is the most that may run at once.")
+
+
+def _failures(failures: Sequence[Told]) -> Chart:
+    table = Table("", ("kind", "remediations", "for example", "because"),
+                  [(one["kind"], one["remediations"], one["example"], one["because"]) for one in failures],
+                  "No failed attempt is at work.")  # fmt: skip
+    kinds = bars([(one["kind"], one["remediations"], "open") for one in failures], title="Failures by kind")
+    return Chart("Failures by kind", kinds, table)
+
+
+def _counts(found: Told) -> Iterator[Card]:
+    nodes, queued = (sum(one[name] for one in found[part]) for name, part in
+                     (("nodes", "executions"), ("queued", "places")))  # fmt: skip
+    failed = sum(one["remediations"] for one in found["failures"])
+    yield Card("in flight", str(len(found["executions"])), many(nodes, "node"))
+    yield Card("queued", str(queued), "they start with the next rounds", to=to("waiting", state="queued"))
+    yield Card("failed attempts", str(failed), "still being worked on", "warn" if failed else "plain")
 
 
 def _used(place: Told) -> str:

@@ -12,6 +12,8 @@ from chalicelib.pages.views import Badge, Banner, Card, Link, Table, View, Words
 
 Told = Mapping[str, Any]
 _QUESTION = "What do the policies say, and what do they decide now?"
+_NAMES = ("policy", "band", "mode", "title", "words", "decides", "would", "owner", "digest")
+_COLUMNS = ("policy", "band", "mode", "title", "in words", "decides now", "would decide", "owner", "digest")
 
 
 def policies(look: Look) -> View:
@@ -19,25 +21,7 @@ def policies(look: Look) -> View:
     found, wanted = look.say("policies"), look.query.get("policy")
     shown = [one for one in found["policies"] if wanted in (None, one["policy"])]
     last = lookup.decided(look.ports.ledger, policy=wanted)
-    main = Table(
-        "",
-        ("policy", "band", "mode", "title", "in words", "decides now", "would decide", "owner", "digest"),
-        [
-            (
-                one["policy"],
-                one["band"],
-                one["mode"],
-                one["title"],
-                one["words"],
-                one["decides"],
-                one["would"],
-                one["owner"],
-                one["digest"],
-            )
-            for one in shown
-        ],
-        "No policy of that name is in force.",
-    )
+    main = Table("", _COLUMNS, [tuple(one[name] for name in _NAMES) for one in shown])
     words = Words(
         f"Set {found['set'][:12]}, the strongest first" if found["set"] else "No policy set loads",
         [_words(one) for one in shown],
@@ -45,24 +29,12 @@ def policies(look: Look) -> View:
         "Of those that match, the strongest band decides; within it the more careful action.",
     )
     shadows = [one for one in found["shadows"] if wanted in (None, one["policy"], one["real_policy"])]
-    against = Table(
-        "Shadow against real, of what is open now",
-        ("shadow", "would", "while", "does", "remediations"),
-        [
-            (one["policy"], one["action"], one["real_policy"] or "no policy", one["real_action"], one["remediations"])
-            for one in shadows
-        ],
-        "No shadow matches anything open.",
-    )
-    decided = Table(
-        "Last decisions",
-        ("moved", "node", "state", "policy", "because"),
-        [
-            (when(one["since"]), node_link(one), Badge(one["state"].replace("_", " ")), one["policy"], one["because"])
-            for one in last
-        ],
-        "Nothing was decided by it yet.",
-    )
+    against = Table("Shadow against real, of what is open now", ("shadow", "would", "while", "does", "remediations"),
+                    [(one["policy"], one["action"], one["real_policy"] or "no policy", one["real_action"],
+                      one["remediations"]) for one in shadows], "No shadow matches anything open.")  # fmt: skip
+    decided = Table("Last decisions", ("moved", "node", "state", "policy", "because"),
+                    [(when(one["since"]), node_link(one), Badge(one["state"].replace("_", " ")), one["policy"],
+                      one["because"]) for one in last], "Nothing was decided by it yet.")  # fmt: skip
     trouble = (Banner(f"Policies: {found['trouble']}", "bad"),) if found["trouble"] else ()
     data = {**found, "policies": shown, "shadows": shadows, "last": last}
     return View("Policies", _QUESTION, data, main, (), (words, against, decided), trouble)
