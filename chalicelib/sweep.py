@@ -98,10 +98,10 @@ def sweep(ports: Ports) -> Swept:
 
 def _remember(ports: Ports) -> None:
     """People are told how old what they see may be; a sweep that another one overtook has nothing to add."""
-    kept = ports.ledger.kept(SWEPT)
     try:
+        kept = ports.ledger.kept(SWEPT)
         ports.ledger.keep(SWEPT, {"at": format_moment(ports.clock.now())}, expected=kept.version if kept else 0)
-    except Stale:
+    except (Stale, Temporary):
         return
 
 

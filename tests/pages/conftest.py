@@ -25,8 +25,9 @@ def desk(built: Path, tmp_path: Path) -> Desk:
     return demo.desk(built, tmp_path / "copy")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed with the module: while it is open its event loop is the thread's own."""
     path = chromium()
     if path is None:
         pytest.skip("there is no Chromium here: python -m tests.setup_browser installs it")

@@ -25,7 +25,6 @@ from patchwarden.cli import cli
 from patchwarden.evidence_pack import PRINTERS, printed
 from tests.hostile import FORMULA, HOSTILE, MARK, steering
 from tests.pages import demo
-from tests.pages.conftest import browser as browser
 from tests.sets import HERE, NOW, policy, policy_set, tag
 from tests.verbs.conftest import World
 
