@@ -64,10 +64,11 @@ scan: venv ## what a scanner of templates says of both stages (fetches checkov i
 soak: venv ## 50,000 seeds of faults against the whole service, on all processors (SOAK_ARGS="--seeds 0..500")
 	@$(PY) -m patchwarden simulate --seeds 0..50000 --nodes 50 --workers $$($(PY) -c 'import os; print(os.cpu_count())') \
 		--report build/soak.json $(SOAK_ARGS)
+	@$(PY) -m tests.simulation.figures build/soak.json
 	@$(PY) -m tests.wire.soak --seeds 1..2000
 
 bench: venv ## measurements against the budgets
-	@for script in bench/*.py; do $(PY) $$script || exit 1; done
+	@for script in bench/*.py; do $(PY) -m bench.$$(basename $$script .py) || exit 1; done
 
 lock: ## requirements.lock from pyproject.toml, with hashes (needs uv)
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml \

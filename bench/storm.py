@@ -34,7 +34,7 @@ from chalicelib.adapters.policy_store import Fixed
 from chalicelib.adapters.tracing import Untraced
 from chalicelib.core.chain import canonical
 from chalicelib.core.compiled import digest_of
-from chalicelib.core.errors import Temporary
+from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
@@ -44,7 +44,7 @@ from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import take
-from chalicelib.ports import Change, Execution, Invocation, Ports
+from chalicelib.ports import Change, Execution, Invocation, OneByOne, Ports
 
 ROOT = Path(__file__).resolve().parent.parent
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -68,6 +68,12 @@ SKEW = 0.78
 
 SECONDS = {"write": 0.012, "read": 0.006, "page": 0.025, "describe": 0.08, "start": 0.15}
 """What one call takes, answer included: ledger writes and reads, a page of many items, SSM and EC2 reads, a start."""
+COMPUTES = {"write": 0.0014, "read": 0.0014, "page": 0.0014, "describe": 0.004, "start": 0.0014}
+"""What one call costs of one vCPU: 1.2 ms through boto3 and our own part of it; a describe has up to 50 nodes."""
+PER_ITEM = 0.00006
+"""What each item of a page costs to parse: measured, 20 ms for 400 heads."""
+LANES = 24
+"""As `adapters/hands.py` has it."""
 ITEMS = 400
 """Heads or lines in one page of 1 MB."""
 
@@ -77,7 +83,7 @@ LAMBDA_GB = 0.5
 HEAD_FACTOR = 4
 """How much larger a head is as an object than as JSON."""
 
-PAGE = """# Benchmarks: a storm
+PAGE = """# Benchmarks: a storm and a sweep
 
 <!-- written by bench/storm.py: do not edit -->
 
@@ -102,10 +108,11 @@ A round holds every queued head of its share at once; *memory* is their JSON tim
 ## What is assumed
 
 - A call takes, with its answer: {seconds}. A *page* is a read of many items; *describe* is any read of SSM and EC2.
-- `N dispatchers`: the places are parted among so many functions, each with its own share of the queue. The service has
-  one dispatcher today, which at this size does **not** keep the budget: the two lines that it writes for each member of
-  a batch, one after the other, are most of a round. The last Patchwarden line is a what-if; the first one says what the
-  plans alone achieve.
+- A call also computes: {computes},
+  and {per_item:.0f} µs for each item of a page (measured: a page of 400 heads takes 20 ms to parse). The dispatcher is
+  one Lambda function with one vCPU (1,769 MB): its threads, {lanes} that share out batches and {lanes} that share out
+  the members of those, wait at the same time and compute one after the other. No client retries.
+- The first line of each table leaves all of that out: it says what the plans alone achieve. The second is what ships.
 - Prices are list prices of {date} in us-east-1 (`bench/prices.json` names the pages). An execution of our runbook is
   billed for six steps and six seconds of scripts. A Lambda that takes an event runs for {event} s with {gb} GB. Ledger
   writes are weighed as DynamoDB bills transactions, indexes included. The two last lines pay steps and polls.
@@ -255,6 +262,10 @@ class Time:
             self.at(self.seconds + seconds, getcurrent().switch)
             self._hub.switch()
 
+    def wait(self) -> None:
+        """Until somebody switches back."""
+        self._hub.switch()
+
     def run(self, until: Moment, done: Callable[[], bool]) -> None:
         while self._due and self._due[0][0] <= until and not done():
             self.seconds, _, call = heapq.heappop(self._due)
@@ -264,11 +275,72 @@ class Time:
 # --- the world that the verbs reach -----------------------------------------------------------------------------------
 
 
-class Metered:
-    """A port whose calls are counted, and take their time if there is a clock."""
+@dataclass
+class Function:
+    """One Lambda function of one vCPU: its threads wait for answers at the same time, and compute one after the other.
 
-    def __init__(self, port: Any, calls: Counter[str], clock: Time | None) -> None:
-        self._port, self._calls, self._clock = port, calls, clock
+    `lanes` is how many threads share out the works of one call, and how many more those that a work shares out.
+    """
+
+    clock: Time
+    lanes: int
+    free: Moment = 0.0
+    computed: float = 0.0
+    _busy: list[int] = field(default_factory=lambda: [0, 0])
+    _depth: dict[int, int] = field(default_factory=dict)
+
+    def spend(self, waits: float, computes: float) -> None:
+        """The call computes when the vCPU is free, and then waits for its answer."""
+        self.free = max(self.free, self.clock.seconds) + computes
+        self.computed += computes
+        self.clock.sleep(self.free + waits - self.clock.seconds)
+
+    def together(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """The port `Crew` as `adapters/hands.py` has it: the caller works too, and helpers join while some are free."""
+        made: list[Any] = [None] * len(works)
+        todo = iter(range(len(works)))
+        depth = self._depth.get(id(getcurrent()), 0)
+        helpers, caller = 0, getcurrent()
+        waiting = False
+
+        def work() -> None:
+            me = id(getcurrent())
+            before, self._depth[me] = self._depth.get(me, 0), depth + 1
+            for number in todo:
+                try:
+                    made[number] = works[number]()
+                except (Temporary, Denied) as error:
+                    made[number] = error
+            self._depth[me] = before
+
+        def help() -> None:
+            nonlocal helpers
+            work()
+            helpers -= 1
+            self._busy[depth] -= 1
+            if waiting and not helpers:
+                self.clock.at(self.clock.seconds, caller.switch)
+
+        wanted = min(self.lanes - self._busy[depth], len(works) - 1) if depth < 2 else 0
+        for _ in range(max(wanted, 0)):
+            helpers += 1
+            self._busy[depth] += 1
+            self.clock.at(self.clock.seconds, lambda: self.clock.spawn(help))
+        work()
+        if helpers:
+            waiting = True
+            self.clock.wait()
+        return made
+
+    def alone(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+
+class Metered:
+    """A port whose calls are counted, and take their time if there is a function that makes them."""
+
+    def __init__(self, port: Any, calls: Counter[str], function: Function | None) -> None:
+        self._port, self._calls, self._function = port, calls, function
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
@@ -283,31 +355,36 @@ class Metered:
             found: Any = method(*given, **named)
             found = list(found) if name == "work" else found
             made = count(given, found)
-            self._calls["items"] += len(found) if "page" in made else 0
-            self._spend(made)
+            items = len(found) if "page" in made else 0
+            self._calls["items"] += items
+            self._spend(made, items)
             return iter(found) if name == "work" else found
 
         setattr(self, name, metered)
         return metered
 
-    def _spend(self, made: dict[str, int]) -> None:
+    def _spend(self, made: dict[str, int], items: int = 0) -> None:
         for kind, number in made.items():
             self._calls[kind] += number
-        if self._clock:
-            self._clock.sleep(sum(SECONDS[kind] * number for kind, number in made.items()))
+        if self._function:
+            waits = sum(SECONDS[kind] * number for kind, number in made.items())
+            computes = sum(COMPUTES[kind] * number for kind, number in made.items()) + PER_ITEM * items
+            self._function.spend(waits, computes)
 
 
 def _batches(given: Any, found: Any) -> dict[str, int]:
     return {"page": 4 + math.ceil(len(found) / 100)}
 
 
-_EFFECTS = frozenset({"append", "save_batch", "start"})
+_EFFECTS = frozenset({"append", "save_batch", "start", "keep"})
 """Methods that take effect at the end of the time they take; the others answer with what was true at its beginning."""
 
 _CALLS: dict[str, Callable[[Any, Any], dict[str, int]]] = {
     "append": lambda given, found: {"write": 1},
     "save_batch": lambda given, found: {"write": 1},
     "head": lambda given, found: {"read": 1},
+    "kept": lambda given, found: {"read": 1},
+    "keep": lambda given, found: {"write": 1},
     "heads": lambda given, found: {"page": math.ceil(len(given[0]) / 100)},
     "trail": lambda given, found: {"read": 1},
     "work": lambda given, found: {"page": 4 * len(given[0]) + len(found) // ITEMS},
@@ -436,7 +513,10 @@ class Automations:
 class Service:
     """The real verbs. Each dispatcher has its share of the places, as if the ledger's index were parted by place."""
 
-    def __init__(self, storm: Fleet, name: str, *, dispatchers: int, slow: bool, cap: Moment) -> None:
+    def __init__(
+        self, storm: Fleet, name: str, *, dispatchers: int, slow: bool, cap: Moment, lanes: int = LANES
+    ) -> None:
+        self._lanes = lanes
         self.outcome = Outcome(name, storm.name, storm.nodes)
         self._storm, self._slow, self._cap = storm, slow, cap
         self._clock = Time()
@@ -452,7 +532,7 @@ class Service:
             self._automations.arrived[node.id] = moment
             self._clock.at(moment, lambda node=node: self._arrived(node))  # type: ignore[misc]
         for number, ledger in enumerate(self._ledgers):
-            ports = self._ports(ledger, self._clock if self._slow else None)
+            ports = self._ports(ledger, Function(self._clock, self._lanes) if self._slow else None)
             self._tick(ports, 60.0 * (number + 1) / len(self._ledgers))
         self._clock.run(self._cap, self._calm)
         return self._finished(began)
@@ -461,9 +541,9 @@ class Service:
         for location, moments in self._storm.arrivals.items():
             yield from ((location, moment) for moment in moments)
 
-    def _ports(self, ledger: Weighed, clock: Time | None) -> Ports:
+    def _ports(self, ledger: Weighed, function: Function | None) -> Ports:
         def metered(port: Any) -> Any:
-            return Metered(port, self.outcome.calls, clock)
+            return Metered(port, self.outcome.calls, function)
 
         return Ports(
             ledger=metered(ledger),
@@ -474,6 +554,7 @@ class Service:
             notices=Silent(),
             tracing=Untraced(),
             clock=self._clock,
+            crew=function or OneByOne(),
         )
 
     def _share(self, location: Location) -> int:
@@ -521,13 +602,15 @@ class Service:
         return found
 
 
-def policies(places: list[Location]) -> PolicySet:
+def policies(places: list[Location], **settings: Any) -> PolicySet:
     """The packed set with but one of its policies, which patches whatever is found, at once."""
     packed = json.loads((ROOT / "chalicelib" / "policies.json").read_text(encoding="utf-8"))
     now = next(each for each in packed["policies"] if each["id"] == "dev-now")
     scope = {"accounts": sorted({place.account for place in places}), "regions": list(REGIONS)}
     then = {**now["then"], "limits": {**now["then"]["limits"], "max_per_hour": None, "per_group": None}}
-    changed = {"linger": LINGER, "executions_per_location": PER_LOCATION, "scope": scope, "surge": None}
+    changed = {
+        "linger": LINGER, "executions_per_location": PER_LOCATION, "scope": scope, "surge": None, **settings
+    }  # fmt: skip
     document = {
         **{name: value for name, value in packed.items() if name != "digest"},
         "schedules": [],
@@ -669,7 +752,7 @@ def _line(x: float, moments: Sequence[Moment], nodes: int, colour: str, *, dashe
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 PLANS = "Patchwarden, calls that take no time"
-DEPLOYED = "Patchwarden, 1 dispatcher"
+DEPLOYED = "Patchwarden as it ships"
 
 
 @dataclass(frozen=True)
@@ -692,26 +775,33 @@ class Job:
         return Service(storm, self.name, dispatchers=self.dispatchers, slow=self.slow, cap=self.cap).run()
 
 
-def jobs(name: str, nodes: int, accounts: int, dispatchers: int) -> list[Job]:
+def jobs(name: str, nodes: int, accounts: int) -> list[Job]:
     return [
         Job(name, nodes, accounts, PLANS, dispatchers=1, slow=False),
-        Job(name, nodes, accounts, DEPLOYED, dispatchers=1, cap=1800.0),
-        Job(name, nodes, accounts, f"Patchwarden, {dispatchers} dispatchers", dispatchers=dispatchers),
+        Job(name, nodes, accounts, DEPLOYED, dispatchers=1),
         Job(name, nodes, accounts, "one execution per event", gate=1 / RATE),
         Job(name, nodes, accounts, f"one execution per event, one start in {GATE:.0f} s", gate=GATE),
     ]
 
 
+SWEEP = "\n<!-- written by bench/sweep.py: do not edit -->\n"
+
+
+def after(page: Path) -> str:
+    """What bench/sweep.py wrote behind our part of the page."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    return text[text.index(SWEEP) :] if SWEEP in text else ""
+
+
 @click.command()
 @click.option("--nodes", default=100_000, show_default=True)
 @click.option("--accounts", default=500, show_default=True, help=f"Each has {len(REGIONS)} Regions.")
-@click.option("--dispatchers", default=24, show_default=True, help="How many share the places in the third line.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs", show_default=False)
-def main(nodes: int, accounts: int, dispatchers: int, out: Path) -> None:
-    """Run every strategy on both fleets; write benchmarks.md and storm.svg."""
+def main(nodes: int, accounts: int, out: Path) -> None:
+    """Run every strategy on both fleets; write benchmarks.md and storm.svg. What `bench/sweep.py` wrote there stays."""
     prices = json.loads((ROOT / "bench" / "prices.json").read_text(encoding="utf-8"))
     storms = {name: fleet(name, nodes, accounts) for name in ("even", "skewed")}
-    wanted = [job for name in storms for job in jobs(name, nodes, accounts, dispatchers)]
+    wanted = [job for name in storms for job in jobs(name, nodes, accounts)]
     told: dict[str, list[Outcome]] = defaultdict(list)
     with ProcessPoolExecutor(max_tasks_per_child=1) as pool:
         for found in pool.map(Job.run, wanted):
@@ -722,9 +812,11 @@ def main(nodes: int, accounts: int, dispatchers: int, out: Path) -> None:
     every = [found for each in told.values() for found in each]
     page = PAGE.format(tables="\n".join(tables), rounds=rounds(every), date=prices["as_of"], gate=GATE, poll=POLL,
                        install=INSTALL // 60, per_location=PER_LOCATION, event=EVENT_SECONDS, gb=LAMBDA_GB,
-                       seconds=", ".join(f"{kind} {1000 * took:.0f} ms" for kind, took in SECONDS.items()))  # fmt: skip
+                       seconds=", ".join(f"{kind} {1000 * took:.0f} ms" for kind, took in SECONDS.items()),
+                       computes=", ".join(f"{kind} {1000 * took:.1f} ms" for kind, took in COMPUTES.items()),
+                       per_item=1e6 * PER_ITEM, lanes=LANES)  # fmt: skip
     (out / "storm.svg").write_text(chart(told, storms), encoding="utf-8")
-    (out / "benchmarks.md").write_text(page, encoding="utf-8")
+    (out / "benchmarks.md").write_text(page + after(out / "benchmarks.md"), encoding="utf-8")
     click.echo("\n".join(tables))
 
 

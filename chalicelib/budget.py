@@ -18,16 +18,16 @@ from chalicelib.core.remediations import Remediation
 from chalicelib.ports import Kept, Ports
 
 _PREFIX = "budget/"
-TRIES = 12
-"""How often an account is read again: a batch's nodes may fail in several invocations at once."""
+TRIES = 40
+"""How often an account is read again: nodes of many batches may fail in several hands and invocations at once."""
 
 
 def charge(ports: Ports, case: Remediation) -> None:
-    """Charge the failure that is about to be written; the same line is charged once, however often it is tried.
+    """Charge the failure that is about to be written; that of one batch is charged once, however often it is tried.
 
-    It comes before its line: what dies in between is tried again and charged no second time.
+    It comes before its line: what dies in between, or loses a race, is tried again and charged no second time.
     """
-    key = hashlib.sha256(f"{case.id}#{case.number}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{case.id}#{case.batch or case.number}".encode()).hexdigest()[:12]
     for account in accounts(case):
         value = _add(ports, account, case, failed=key)
         last = ports.ledger.entry(subject_of(Kind.GUARD, _PREFIX + account)) if _over(ports, value, case) else None

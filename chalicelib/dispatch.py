@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from operator import itemgetter
-from typing import Protocol, TypeVar
+from typing import Any
 
 from chalicelib import budget, emergency, guard, isolate, pause, surge, wave
 from chalicelib.core.decisions import closed
-from chalicelib.core.errors import Barred, Denied, PolicyError, Temporary
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.findings import Control
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, groups_of
+from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.pauses import Brake
 from chalicelib.core.plans import (
@@ -24,28 +27,26 @@ from chalicelib.core.plans import (
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Remediation, State
 from chalicelib.core.turns import in_turn
-from chalicelib.intake import again, in_force
+from chalicelib.crew import MOST, Group, all_of, by_place, each, left_alone
+from chalicelib.glance import glance
+from chalicelib.intake import TRIES, again, in_force
 from chalicelib.launch import hold, prepare, start
-from chalicelib.ports import Clock, Ports
+from chalicelib.ports import Ports
 
-PACE = timedelta(seconds=1.05)
-"""StartAutomationExecution is 1 per second for an account and Region; a little more, for clocks that differ."""
+PACE = timedelta(seconds=1.2)
+"""StartAutomationExecution is 1 per second for an account and Region; a little more, since a call may be late."""
 
-PATIENCE = timedelta(seconds=35)
+PATIENCE = timedelta(seconds=50)
 """How long one round takes on more starts; what is left stays queued for the next, a minute after the last."""
 
 WAKING = timedelta(seconds=15)
 """How long one round asks again what waits; the rest is asked in the next."""
 
-Result = TypeVar("Result")
+LATE = timedelta(seconds=0.1)
+"""How late a start may be for its own second: more would come too near to the next."""
 
-
-class _AtPlace(Protocol):
-    @property
-    def location(self) -> Location: ...
-
-
-Placed = TypeVar("Placed", bound=_AtPlace)
+LONGEST_QUEUE = timedelta(minutes=2)
+"""A place's next free moment that lies further ahead than this was written by a clock that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,13 @@ def dispatch(ports: Ports) -> Round:
         brake = pause.read(ports)
         aside = isolate.degraded(ports.ledger)
         degraded = _aside(aside, begun)
-        woken = wake(ports, begun, degraded)
+        woken = wake(ports, begun, degraded, aside)
         if brake.unreadable:
             pause.tell(ports, brake)
             return Round(woken=woken, paused=brake.unreadable, degraded=_names(degraded))
         settings = policies.settings
         due = list(ports.ledger.work([State.QUEUED]))
-        in_time = each(ports, due, lambda case: _in_time(ports, case, begun, policies.digest), degraded)
+        in_time = _in_time(ports, due, begun, policies, degraded, aside)
         queued = [case for case in in_time if case.state is State.QUEUED and _known(case, policies.digest)]
         asked, active = {case.id for case in in_time}, list(ports.ledger.work(ACTIVE))
         there = _There.of(queued, [case for case in due if case.id not in asked], active, brake, degraded)
@@ -88,8 +89,7 @@ def dispatch(ports: Ports) -> Round:
         room = Room.of(active, ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
                        settings.executions_per_location, _sizes(ports, leaving))  # fmt: skip
         admitted, held = admit(leaving, room, begun)
-        for one in held:
-            hold(ports, one)
+        all_of(ports, held, lambda one: hold(ports, one))
         pace = Pace(begun)
         made = each(ports, _probing(admitted, aside), lambda one: _launch(ports, one, room, pace), degraded)
         _told(ports, kept, degraded, begun + PATIENCE)
@@ -108,19 +108,20 @@ def dispatch(ports: Ports) -> Round:
 
 def _sizes(ports: Ports, leaving: Iterable[tuple[Location, Plan, list[Remediation]]]) -> dict[str, int]:
     """How many nodes run in each group that a share is a limit of; one that cannot be counted is left out."""
-    sizes: dict[str, int] = {}
-    asked: set[str] = set()
+    shared: dict[str, tuple[Location, Mapping[str, Any]]] = {}
     for location, _, cases in leaving:
         for group in (group for case in cases for group in groups_of(case) if not isinstance(group["max"], int)):
-            if group["token"] in asked:
-                continue
-            asked.add(group["token"])
-            wanted = {"by": group["by"], "tag": group["tag"], "value": group["value"]}
-            try:
-                sizes[group["token"]] = ports.inventory.members(location, **wanted)
-            except (Temporary, Denied) as error:
-                ports.notices.say("group_uncounted", group=group["token"], because=str(error))
-    return sizes
+            shared.setdefault(group["token"], (location, group))
+    sizes = all_of(ports, list(shared.values()), lambda one: _size(ports, *one))
+    return {token: size for token, size in zip(shared, sizes, strict=True) if size is not None}
+
+
+def _size(ports: Ports, location: Location, group: Mapping[str, Any]) -> int | None:
+    try:
+        return ports.inventory.members(location, by=group["by"], tag=group["tag"], value=group["value"])
+    except (Temporary, Denied) as error:
+        ports.notices.say("group_uncounted", group=group["token"], because=str(error))
+        return None
 
 
 def _aside(aside: Mapping[str, isolate.Degraded], now: datetime) -> list[str]:
@@ -228,75 +229,122 @@ def _told(ports: Ports, kept: Sequence[Held], degraded: list[str], until: dateti
 
 @dataclass(slots=True)
 class Pace:
-    """When each place may be started in again, and when the round takes on nothing more."""
+    """When each place may be started in next, and when the round takes on nothing more.
+
+    The ledger keeps each place's next free second as well, with the round that said so: rounds that overlap share it.
+    """
 
     begun: datetime
     free: dict[Location, datetime] = field(default_factory=dict)
+    coming: Counter[Location] = field(default_factory=Counter)
 
-    def spent(self, now: datetime) -> bool:
-        return now - self.begun >= PATIENCE
+    @property
+    def name(self) -> str:
+        return format_moment(self.begun)
 
-    def wait(self, clock: Clock, location: Location) -> None:
-        """Let the second pass that this place's last start still takes."""
-        wait = (self.free.get(location, self.begun) - clock.now()).total_seconds()
-        if wait > 0:
-            clock.sleep(wait)
-        self.free[location] = clock.now() + PACE
+    def spent(self, now: datetime, location: Location | None = None) -> bool:
+        """Whether no second is left for one more start there, after those that are on their way."""
+        coming = self.coming[location] if location else 0
+        return now + coming * PACE - self.begun >= PATIENCE
+
+    def second(self, location: Location, now: datetime, known: datetime) -> datetime:
+        """The next second of the place, which is taken by this; `known` is what another round left."""
+        mine = max(now, known, self.free.get(location, now))
+        self.free[location] = mine + PACE
+        return mine
+
+
+def claim(ports: Ports, location: Location, pace: Pace) -> datetime:
+    """The moment of one start in the place. A busy ledger holds up no start whose intent stands."""
+    name, mine = f"pace/{location}", None
+    try:
+        for _ in range(TRIES):
+            kept, now = ports.ledger.kept(name), ports.clock.now()
+            other = kept.value if kept and kept.value["round"] != pace.name else {}
+            if mine is None or other:
+                known = _free(other, now)
+                mine = ports.crew.alone(partial(pace.second, location, now, known))
+            free = {"free": format_moment(pace.free[location]), "round": pace.name}
+            try:
+                ports.ledger.keep(name, free, expected=kept.version if kept else 0)
+            except Stale:
+                continue
+            return mine
+    except Temporary:
+        pass
+    return mine or ports.crew.alone(partial(pace.second, location, ports.clock.now(), ports.clock.now()))
+
+
+def _free(kept: Mapping[str, Any], now: datetime) -> datetime:
+    free = parse_moment(str(kept["free"])) if kept else now
+    return free if free <= now + LONGEST_QUEUE else now + PACE
 
 
 def _launch(ports: Ports, admitted: Admitted, room: Room, pace: Pace) -> list[Batch]:
-    """Read again, write the intents and start, one place after the other; what no time is left for stays queued."""
-    if pace.spent(ports.clock.now()) or pause.read(ports).everything:
+    """Read again, write the intents and start; what no time is left for stays queued."""
+    location = admitted.location
+    if pace.spent(ports.clock.now(), location) or pause.read(ports).everything:
         return []
-    launched = []
-    for batch in prepare(ports, admitted, room):
-        pace.wait(ports.clock, batch.location)
-        launched.append(start(ports, batch))
-    return launched
+    pace.coming[location] += 1
+    try:
+        return [_start(ports, batch, pace) for batch in prepare(ports, admitted, room)]
+    finally:
+        pace.coming[location] -= 1
 
 
-def wake(ports: Ports, now: datetime, degraded: list[str]) -> int:
-    """Ask again for everything whose next moment has come; how many were asked."""
-    due = ports.ledger.work([State.WAITING, State.EXEMPT, State.TICKETED], before=now)
-    return len(each(ports, due, lambda case: again(ports, case), degraded, until=now + WAKING))
-
-
-def each(
-    ports: Ports, items: Iterable[Placed], one: Callable[[Placed], Result], degraded: list[str],
-    until: datetime | None = None,
-) -> list[Result]:  # fmt: skip
-    """What `one` made of each. A place that is busy or refuses is named once and left for later; the others go on.
-
-    What is not reached before `until` is left for later too.
-    """
-    made: list[Result] = []
-    for item in items:
-        if str(item.location) in degraded or item.location.account in degraded:
-            continue
-        if until and ports.clock.now() >= until:
+def _start(ports: Ports, batch: Batch, pace: Pace) -> Batch:
+    """Start in the place's own second; who comes too late for it, since all hands are full, takes another."""
+    for _ in range(TRIES):
+        mine = claim(ports, batch.location, pace)
+        wait = (mine - ports.clock.now()).total_seconds()
+        if wait > 0:
+            ports.clock.sleep(wait)
+        if ports.clock.now() - mine < LATE:
             break
-        try:
-            made.append(one(item))
-        except Barred as error:
-            degraded.append(item.location.account)
-            isolate.refuse(ports, item.location, str(error))
-        except (Temporary, Denied) as error:
-            degraded.append(str(item.location))
-            ports.notices.say("degraded", place=str(item.location), because=str(error),
-                              refused=isinstance(error, Denied))  # fmt: skip
-    return made
+    return start(ports, batch)
+
+
+def wake(ports: Ports, now: datetime, degraded: list[str], aside: Collection[str] = ()) -> int:
+    """Ask again for everything whose next moment has come; how many were asked."""
+    due = list(ports.ledger.work([State.WAITING, State.EXEMPT, State.TICKETED], before=now))
+    asked = each(ports, by_place(due, MOST), lambda group: _again(ports, group), degraded, now + WAKING, aside)
+    return sum(map(len, asked))
+
+
+def _again(ports: Ports, group: Group) -> list[Remediation]:
+    """Decide the cases of one place anew after one look at all of them."""
+    policies = in_force(ports)
+    blocks = frozenset[str]() if isinstance(policies, PolicyError) else policies.blocks
+    seen = glance(ports, group.location, [(case.node, case.control) for case in group.cases], blocks)
+    return all_of(ports, group.cases, lambda case: again(seen, case))
 
 
 def _names(degraded: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(degraded)))
 
 
-def _in_time(ports: Ports, case: Remediation, now: datetime, digest: str) -> Remediation:
-    """A queued case is decided again if its window closed, a freeze began, or the policies or we have changed."""
+def _in_time(
+    ports: Ports, queued: Sequence[Remediation], now: datetime, policies: PolicySet, degraded: list[str],
+    aside: Collection[str],
+) -> list[Remediation]:  # fmt: skip
+    """The queued cases where somebody answers; what does not stand as it is is decided again.
+
+    That is so if its window closed, a freeze began, or the policies or we have changed.
+    """
+    anew = [case for case in queued if not _stands(ports, case, now, policies.digest)]
+    asked = each(ports, by_place(anew, MOST), lambda group: _again(ports, group), degraded, aside=aside)
+    heads = {case.id: case for group in asked for case in group}
+    unanswered = {case.id for case in anew} - heads.keys()
+    return [
+        heads.get(case.id, case)
+        for case in queued
+        if case.id not in unanswered and (case.id in heads or not left_alone(case.location, degraded))
+    ]
+
+
+def _stands(ports: Ports, case: Remediation, now: datetime, digest: str) -> bool:
     stands = case.decision.get("set_digest") == digest and Plan.knows(case.plan) and not closed(case, now)
-    if stands and emergency.over(ports, case) is None:
-        return case
-    return again(ports, case)
+    return stands and emergency.over(ports, case) is None
 
 
 def _known(case: Remediation, digest: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from chalicelib import budget, emergency
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
@@ -15,6 +17,7 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
 from chalicelib.core.plans import INSTALLS, Batch, BatchState, snapshot_id
 from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.crew import all_of
 from chalicelib.intake import TRIES, Receipt, in_force
 from chalicelib.launch import fail, members, started
 from chalicelib.pause import HELD
@@ -86,10 +89,15 @@ def _settle_all(ports: Ports, batch: Batch, execution: Execution | None) -> int:
         if not working:
             return count
         count = count or len(working)
-        installs, scans = _evidence(ports, batch, execution, working)
+        seen = _evidence(ports, batch, execution, working)
         budget.ended(ports, batch, working)
-        for case in working:
-            _settle_one(ports, _running(ports, case, batch), batch, execution, installs, scans)
+        look = partial(_outcome, ports, batch, execution, *seen)
+        ended = [one for one in all_of(ports, working, look) if one.case.state is State.RUNNING]
+        # one after the other: they are charged to the same few accounts
+        for one in ended:
+            _charge(ports, one.case, one.verdicts)
+        at = (execution.ended_at if execution else None) or ports.clock.now()
+        all_of(ports, ended, partial(_settle_one, ports, at))
     raise Temporary(f"batch {batch.id} has members that are written to by others all the time: come again")
 
 
@@ -108,7 +116,9 @@ def verify(ports: Ports, location: Location, cases: list[Remediation], within: t
             continue
         named, _ = emergency.proof(ports, case, scan)
         late = (Cause.FAILED, f"no scan newer than the execution came within {within}: not proven, so not fixed")
-        _write(ports, case, (named or of_scan(scan) if scan else late,), scan)
+        proof = named or of_scan(scan) if scan else late
+        _charge(ports, case, (proof,))
+        _write(ports, case, (proof,), scan)
         answered += 1
     return answered
 
@@ -125,6 +135,7 @@ def _verify_association(ports: Ports, case: Remediation, within: timedelta) -> i
         proof = (Cause.FAILED, f"nobody said within {within} that its associations are compliant: not proven")
     else:
         return 0
+    _charge(ports, case, (proof,))
     _write(ports, case, (proof,), None)
     return 1
 
@@ -151,10 +162,19 @@ def _running(ports: Ports, case: Remediation, batch: Batch) -> Remediation:
         return ports.ledger.head(case.id) or case
 
 
-def _settle_one(
-    ports: Ports, case: Remediation, batch: Batch, execution: Execution | None,
-    installs: dict[str, Invocation] | None, scans: dict[str, PatchState],
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    case: Remediation
+    verdicts: Verdicts
+    scan: PatchState | None
+
+
+def _outcome(
+    ports: Ports, batch: Batch, execution: Execution | None, installs: Mapping[str, Invocation] | None,
+    scans: Mapping[str, PatchState], member: Remediation,
+) -> _Outcome:  # fmt: skip
+    """What the execution came to for one of its members, with nothing written of it yet."""
+    case = _running(ports, member, batch)
     said = installs.get(case.node.id) if installs else None
     scan = scans.get(case.node.id) if case.control is not Control.ASSOCIATION else None
     if scan and scan.snapshot == batch.snapshot and scan.noncompliant:
@@ -172,9 +192,17 @@ def _settle_one(
         named=named,
         has=has,
     )
-    if case.state is State.RUNNING:
-        ended = (execution.ended_at if execution else None) or ports.clock.now()
-        _write(ports, case, verdicts, scan, ended)
+    return _Outcome(case, verdicts, scan)
+
+
+def _settle_one(ports: Ports, ended: datetime, one: _Outcome) -> None:
+    _write(ports, one.case, one.verdicts, one.scan, ended)
+
+
+def _charge(ports: Ports, case: Remediation, verdicts: Verdicts) -> None:
+    """A failure is charged to its error budgets before its line."""
+    if any(cause is Cause.FAILED for cause, _ in verdicts):
+        budget.charge(ports, case)
 
 
 def _named(ports: Ports, case: Remediation, scan: PatchState) -> PatchState:
@@ -196,7 +224,6 @@ def _write(
     try:
         for cause, because in verdicts:
             if cause is Cause.FAILED:
-                budget.charge(ports, case)
                 fail(ports, case, because, proof, ended)
                 return
             told = scan if cause in _PROVEN else None

@@ -28,6 +28,7 @@ from chalicelib.core.plans import (
     parameters,
 )
 from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.crew import all_of
 from chalicelib.intake import again, in_force
 from chalicelib.measure import verdicts
 from chalicelib.pause import HELD, read
@@ -75,18 +76,21 @@ def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
     nodes = ports.inventory.nodes(admitted.location, ids)
     scans = ports.inventory.patch_states(admitted.location, ids)
     checked = _other_baselines(ports, admitted, nodes, scans)
-    running: list[Remediation] = []
-    stopped: list[Remediation] = []
-    for case in admitted.cases:
+
+    def leaves(case: Remediation) -> bool:
         node, scan = nodes.get(case.node.id), scans.get(case.node.id)
+        strange = checked.get(case.node.id) if case.control is Control.PATCH else None
         try:
-            strange = checked.get(case.node.id) if case.control is Control.PATCH else None
-            if not (strange and _measured_otherwise(ports, case, node, strange)) and not _leaves(
-                ports, case, admitted.plan, node, scan
-            ):
-                (stopped if node and node.stopped else running).append(case)
+            if strange and _measured_otherwise(ports, case, node, strange):
+                return True
+            return _leaves(ports, case, admitted.plan, node, scan)
         except Stale:
-            continue
+            return True
+
+    left = all_of(ports, admitted.cases, leaves)
+    staying = [case for case, leaving in zip(admitted.cases, left, strict=True) if not leaving]
+    stopped = [case for case in staying if (node := nodes.get(case.node.id)) and node.stopped]
+    running = [case for case in staying if case not in stopped]
     batches = [_intend(ports, admitted, PATCH_STOPPED_NODE, [case]) for case in _fitting(ports, stopped, room, running)]
     if running:
         batches.append(_intend(ports, admitted, admitted.plan.document or PATCH_NODES, running))
@@ -135,17 +139,19 @@ def _fitting(
     ports: Ports, stopped: Sequence[Remediation], room: Room, running: Sequence[Remediation]
 ) -> list[Remediation]:
     """As many stopped nodes as there is room for, since each takes an execution of its own; the rest is held."""
-    fitting: list[Remediation] = []
-    for case in stopped:
-        # the group that they came in was admitted as one execution
-        if running or fitting:
-            full = room.full(case)
-            if full:
-                hold(ports, full)
-                continue
-            room.running[case.location] += 1
-        fitting.append(case)
-    return fitting
+    # the group that they came in was admitted as one execution
+    first, more = ([], stopped) if running else (stopped[:1], stopped[1:])
+    full = ports.crew.alone(lambda: [_taken(room, case) for case in more])
+    all_of(ports, [one for one in full if one], lambda one: hold(ports, one))
+    return [*first, *(case for case, held in zip(more, full, strict=True) if not held)]
+
+
+def _taken(room: Room, case: Remediation) -> Held | None:
+    """Take the room for one more execution, or say that there is none."""
+    held = room.full(case)
+    if held is None:
+        room.running[case.location] += 1
+    return held
 
 
 def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None, scan: PatchState | None) -> bool:
@@ -209,16 +215,18 @@ def fail(
 def _intend(ports: Ports, admitted: Admitted, document: str, cases: Sequence[Remediation]) -> Batch | None:
     """Write each member's intent under its leases, then freeze the batch. A member that lost a race stays out."""
     identity = batch_id(admitted.location, admitted.plan, cases)
-    members: list[Member] = []
-    for case in cases:
+
+    def intend(case: Remediation) -> Member | None:
         policy = str(case.decision.get("policy"))
         try:
             head = record(ports, case, Cause.INTENDED, f"{policy}: {document} is about to start",
                           sets={"batch": identity, "execution": None, "due": None, "held": None},
                           evidence={"document": document}, take=admitted.leases[case.id])  # fmt: skip
         except Stale:
-            continue
-        members.append(Member(head.id, head.node.id, head.number, policy))
+            return None
+        return Member(head.id, head.node.id, head.number, policy)
+
+    members = [member for member in all_of(ports, cases, intend) if member]
     if not members:
         return None
     nodes = [member.node for member in members]
@@ -294,9 +302,9 @@ def started(ports: Ports, batch: Batch, execution: str, how: str) -> Batch:
         ports.ledger.save_batch(running, expected=batch.state.value)
     except Stale:
         running = ports.ledger.batch(batch.id) or running
-    for case in members(ports, batch):
-        if case.state is State.STARTING:
-            quietly(ports, case, Cause.STARTED, f"execution {execution} {how}", {"execution": execution})
+    starting = [case for case in members(ports, batch) if case.state is State.STARTING]
+    because, sets = f"execution {execution} {how}", {"execution": execution}
+    all_of(ports, starting, lambda case: quietly(ports, case, Cause.STARTED, because, sets))
     ports.notices.say("execution", batch=batch.id, execution=execution, location=str(batch.location),
                       document=batch.document, nodes=len(batch.members), because=how)  # fmt: skip
     return running
@@ -328,6 +336,6 @@ def _refused(ports: Ports, batch: Batch, why: str) -> Batch:
         ports.ledger.save_batch(withdrawn, expected=batch.state.value)
     except Stale:
         return ports.ledger.batch(batch.id) or batch
-    for case in members(ports, batch):
-        quietly(ports, case, Cause.TICKETED, f"the start was refused: {why}", {"batch": None, "due": None})
+    because, sets = f"the start was refused: {why}", {"batch": None, "due": None}
+    all_of(ports, members(ports, batch), lambda case: quietly(ports, case, Cause.TICKETED, because, sets))
     return withdrawn

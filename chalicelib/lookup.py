@@ -21,6 +21,7 @@ from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
 from chalicelib.core.remediations import WAITS, Remediation, State, Transition
 from chalicelib.core.waves import Count, Progress
+from chalicelib.fleet import LAST
 from chalicelib.isolate import Degraded, degraded
 from chalicelib.pause import HELD, in_force
 from chalicelib.ports import SWEPT, Ledger, Ports
@@ -116,6 +117,7 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
         "rollouts": [one for one in rollouts(ledger) if one["stands"] not in ("finished", "superseded")],
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
         "fresh": _fresh(ledger, cases, now),
+        "sweep": last_sweep(ledger),
     }  # fmt: skip
 
 
@@ -168,6 +170,15 @@ def decided(ledger: Ledger, *, policy: str | None = None, limit: int = 20) -> li
     known = (case for case in ledger.all_heads() if policy in (None, case.decision.get("policy")))
     newest = sorted(known, key=lambda case: (_text(case.since) or "", case.id), reverse=True)
     return [summary(case) for case in newest[:limit]]
+
+
+def last_sweep(ledger: Ledger) -> dict[str, Any] | None:
+    """What the last whole pass over the fleet found; None: no pass has come to its end yet."""
+    kept = ledger.kept(LAST)
+    if kept is None:
+        return None
+    told = {name: kept.value[name] for name in ("number", "began", "ended", "places", "missed", "drift", "stale")}
+    return {**told, "late": len(kept.value["late"]), "degraded": len(kept.value["degraded"])}
 
 
 def approvals(ports: Ports) -> list[dict[str, Any]]:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from chalicelib.core.baselines import Baseline, Seen
 from chalicelib.core.courses import Course
-from chalicelib.core.errors import Denied
+from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Finding
 from chalicelib.core.journal import Entry, Kind
+from chalicelib.core.letters import Letter
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.occurrences import NodeRun, Run
 from chalicelib.core.plans import Batch
@@ -223,6 +224,14 @@ class Signer(Protocol):
         """Whether that key made the signature; False too for a key or algorithm that is not trusted here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a place's findings; `next` is where to go on, None: these were the last."""
+
+    findings: tuple[Finding, ...]
+    next: str | None = None
+
+
 class Inventory(Protocol):
     """The nodes as their own accounts describe them now."""
 
@@ -241,8 +250,14 @@ class Inventory(Protocol):
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         """Those of the patches that the node's last operation speaks of, in whatever state."""
 
-    def compliance(self, location: Location) -> Iterator[Finding]:
-        """What SSM counts for every node of a location, as findings of the sweep."""
+    def compliance(self, location: Location, after: str | None = None) -> Page:
+        """What SSM counts for the nodes of a location, as findings of the sweep; `after` is an earlier page's `next`.
+
+        A place to go on from that AWS does not know any more is Denied.
+        """
+
+    def roll(self, location: Location) -> Iterator[NodeState]:
+        """Every node that SSM manages there and every running instance that it does not, without tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +443,24 @@ class Shelf(Protocol):
         """The document as it lies there, not yet checked; PolicyError if there is none."""
 
 
+class Failures(Protocol):
+    """The queues of what failed: of the rules, and of the functions."""
+
+    def letters(self, most: int) -> list[Letter]:
+        """Letters that lie there, at most so many, the oldest first; nobody else sees them until they are put back."""
+
+    def put_back(self, letter: Letter) -> None:
+        """Let others see it again."""
+
+    def discard(self, letter: Letter) -> None:
+        """Delete it for good."""
+
+
+class Functions(Protocol):
+    def invoke(self, function: str, payload: Mapping[str, Any]) -> None:
+        """Run the function with this payload to its end; Temporary if it failed, Denied if it may not be run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lying:
     """An override list as it lies there now: the sha256 of its text, and its version."""
@@ -467,6 +500,39 @@ class Clock(Protocol):
         """Wait; used only to keep the pace of StartAutomationExecution."""
 
 
+Done = TypeVar("Done")
+
+
+class Crew(Protocol):
+    """Hands: they share work that waits for answers from outside."""
+
+    def together(self, works: Sequence[Callable[[], Done]]) -> list[Done | Temporary | Denied]:
+        """What each came to, in order; begun in order, some at the same time. Who is busy or refuses is a value.
+
+        Anything else that one raises is raised here, when all have ended. A work may itself share out works.
+        """
+
+    def alone(self, work: Callable[[], Done]) -> Done:
+        """Do this while no other hand does anything alone, for counts that several share; it asks nothing outside."""
+
+
+class OneByOne:
+    """The port `Crew` with one pair of hands: for ledgers in a file and in memory."""
+
+    def together(self, works: Sequence[Callable[[], Done]]) -> list[Done | Temporary | Denied]:
+        return [_or_error(work) for work in works]
+
+    def alone(self, work: Callable[[], Done]) -> Done:
+        return work()
+
+
+def _or_error(work: Callable[[], Done]) -> Done | Temporary | Denied:
+    try:
+        return work()
+    except (Temporary, Denied) as error:
+        return error
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything a verb may reach. Without `exceptions` no Config rule hands its nodes to us."""
@@ -481,4 +547,5 @@ class Ports:
     clock: Clock
     fleets: Fleets = field(default_factory=Unwired)
     exceptions: Exceptions | None = None
+    crew: Crew = field(default_factory=OneByOne)
     lists: Lists = field(default_factory=Unwired)

@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib import ticket
 from chalicelib.core.errors import Stale
-from chalicelib.core.remediations import Cause, Remediation, advance, apply
+from chalicelib.core.remediations import ACTIVE, TRANSITIONS, Cause, Remediation, advance, apply
 from chalicelib.core.tickets import Deed, Errand, errand, key_of
 from chalicelib.ports import Change, Ports
 
@@ -34,12 +34,10 @@ def record(
     changes = {**(sets or {}), **({"leases": list(take)} if take else {})}
     if cause is Cause.EXEMPTED and case.ticket:
         changes["ticket"] = None
-    line = advance(case, cause, because=because, now=now, actor=actor, sets=changes, evidence=evidence)
-    given = case.leases if case.active and not apply(case, line).active else ()
+    given = case.leases if case.active and TRANSITIONS[case.state].get(cause) not in ACTIVE else ()
     if given:
-        line = advance(
-            case, cause, because=because, now=now, actor=actor, sets={**changes, "leases": []}, evidence=evidence
-        )
+        changes["leases"] = []
+    line = advance(case, cause, because=because, now=now, actor=actor, sets=changes, evidence=evidence)
     head = apply(case, line)
     owes = _owed(case, head, cause, because, now)
     ports.ledger.append(Change(line, head, take=take, give=given, owes=owes))

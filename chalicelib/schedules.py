@@ -33,7 +33,7 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause
 from chalicelib.core.schedules import Operation, Schedule, coming, due, held
 from chalicelib.core.windows import Opening
-from chalicelib.dispatch import each
+from chalicelib.crew import each
 from chalicelib.intake import Receipt, in_force, take
 from chalicelib.ports import Branch, FleetRun, Ports
 from chalicelib.record import quietly

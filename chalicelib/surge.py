@@ -49,15 +49,19 @@ def tally(location: Location, standing: Mapping[str, Entry], now: datetime) -> T
 
 
 def remember(ports: Ports, tallies: Mapping[Location, Tally]) -> None:
-    """Merge what a sweep counted into the census; a race is lost until the next sweep, which counts again."""
+    """Merge what a sweep counted into the census, unless another sweep has counted the place since.
+
+    A race is lost until the next sweep, which counts again.
+    """
     if not tallies:
         return
     for _ in range(guard.TRIES):
         kept = ports.ledger.kept(CENSUS)
         places = dict(kept.value) if kept else {}
         for location, count in tallies.items():
-            before = places.get(str(location))
-            places[str(location)] = count.place(Place.from_json(before) if before else None).to_json()
+            before = Place.from_json(places[str(location)]) if str(location) in places else None
+            if before is None or before.at <= count.now:
+                places[str(location)] = count.place(before).to_json()
         try:
             ports.ledger.keep(CENSUS, places, expected=kept.version if kept else 0)
         except Stale:

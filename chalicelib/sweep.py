@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from chalicelib import budget, emergency, guard, isolate, pause, seek, surge, ticket, wave
-from chalicelib.core.decisions import lateness, overdue, unruled
-from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
+from chalicelib.core.decisions import lateness, overdue
+from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
-from chalicelib.core.findings import Control, Finding
+from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
-from chalicelib.core.surges import Tally
-from chalicelib.dispatch import each
+from chalicelib.core.tickets import Errand
+from chalicelib.crew import MOST, Group, all_of, by_place, each
+from chalicelib.fleet import survey
 from chalicelib.follow import settle, verify
-from chalicelib.intake import again, in_force, take
+from chalicelib.intake import in_force
 from chalicelib.launch import members, started
 from chalicelib.ports import SWEPT, Ports
 from chalicelib.record import quietly
-from chalicelib.release import release
 
 ORPHANED = timedelta(seconds=60)
 """An intent this old has lost the invocation that wrote it."""
@@ -39,14 +40,21 @@ SILENT = timedelta(minutes=45)
 VERIFY_WITHIN = timedelta(hours=2)
 """How long a scan may take to arrive while no policy set says so."""
 
-PAGE = 100
-
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep did. `missed`: findings that no event had brought; `degraded`: places that did not answer."""
+    """What one sweep did. `missed`: findings that no event had brought; `drift`: those that contradict our state.
+
+    `stale`: nodes that do not report; `degraded`: places that did not answer; `late`: places that are read to their
+    end by the next pass; `whole`: whether every place was read.
+    """
 
     missed: int = 0
+    drift: int = 0
+    stale: int = 0
+    places: int = 0
+    late: tuple[str, ...] = ()
+    whole: bool = False
     resumed: int = 0
     settled: int = 0
     verified: int = 0
@@ -61,38 +69,33 @@ def sweep(ports: Ports) -> Swept:
     """
     with ports.tracing.verb("sweep"):
         aside = isolate.degraded(ports.ledger)
-        degraded = [one.account for one in aside.values() if one.probe > ports.clock.now()]
-        policies = in_force(ports)
+        begun, policies = ports.clock.now(), in_force(ports)
+        degraded = [one.account for one in aside.values() if one.probe > begun]
         settings = None if isinstance(policies, PolicyError) else policies.settings
-        open_batches = ports.ledger.open_batches()
-        resumed = sum(each(ports, open_batches, lambda batch: _resume(ports, batch), degraded))
+        share = partial(each, ports, degraded=degraded, aside=aside)
+        resumed = sum(share(ports.ledger.open_batches(), partial(_resume, ports)))
         _strays(ports)
-        open_batches = ports.ledger.open_batches()
-        settled = sum(each(ports, open_batches, lambda batch: _settle_silent(ports, batch), degraded))
+        settled = sum(share(ports.ledger.open_batches(), partial(_settle_silent, ports)))
         within = settings.verify_within if settings else VERIFY_WITHIN
-        verified = sum(
-            each(ports, _verifying(ports), lambda at: verify(ports, at.location, at.cases, within), degraded)
-        )
+        verified = sum(share(_verifying(ports), lambda at: verify(ports, at.location, list(at.cases), within)))
         errands = _errands(ports)
-        each(ports, _unfinished(ports), lambda at: _visit(ports, at), degraded)
-        places = map(_Place, settings.locations if settings else ())
-        count = _Census(ports, policies)
-        missed = sum(
-            each(ports, places, lambda at: _answering(ports, at.location, count.of(at.location), aside), degraded)
-        )
-        isolate.settle_tickets(ports, settings.locations if settings else ())
-        _emergencies(ports, settings.locations if settings else (), degraded)
-        each(
-            ports, map(_Place, settings.locations if settings else ()), lambda at: release(ports, at.location), degraded
-        )
+        share(_unfinished(ports), partial(_visit, ports))
+        found = None
         if isinstance(policies, PolicySet):
             _remind(ports, policies)
-            _guards(ports, policies, count)
+            found = survey(ports, policies, begun, degraded, aside)
+        isolate.settle_tickets(ports, settings.locations if settings else ())
+        _emergencies(ports, settings.locations if settings else (), share)
+        if isinstance(policies, PolicySet):
+            _guards(ports, policies)
         _say_lag(ports)
         _remember(ports)
-        swept = Swept(missed, resumed, settled, verified, errands, tuple(sorted(set(degraded))))
-        ports.notices.say("swept", missed=missed, resumed=resumed, settled=settled, verified=verified,
-                          errands=errands, degraded=list(swept.degraded))  # fmt: skip
+        swept = Swept(resumed=resumed, settled=settled, verified=verified, errands=errands,
+                      degraded=tuple(sorted(set(degraded))))  # fmt: skip
+        if found:
+            swept = replace(swept, missed=found.missed, drift=found.drift, stale=found.stale, places=found.places,
+                            late=tuple(sorted(found.late)), whole=found.ended is not None)  # fmt: skip
+        ports.notices.say("swept", **{**asdict(swept), "degraded": list(swept.degraded), "late": list(swept.late)})
         return swept
 
 
@@ -105,28 +108,16 @@ def _remember(ports: Ports) -> None:
         return
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A location, and the remediations there that are asked about together."""
-
-    location: Location
-    cases: list[Remediation] = field(default_factory=list)
-
-
-def _emergencies(ports: Ports, locations: Sequence[Location], degraded: list[str]) -> None:
+def _emergencies(ports: Ports, locations: Sequence[Location], share: Callable[..., list[Any]]) -> None:
     """Look for the nodes that lack what an emergency in force names, and close the cases of those that have it."""
     known = emergency.known(ports.ledger)
     if not known:
         return
     now = ports.clock.now()
     wanted = [one for one in known.values() if one.in_force(now)]
-    each(ports, map(_Place, locations), lambda at: [seek.find(ports, at.location, one) for one in wanted], degraded)
-    undecided: dict[Location, list[Remediation]] = defaultdict(list)
-    for case in ports.ledger.work(seek.UNDECIDED):
-        if case.control is Control.EMERGENCY:
-            undecided[case.location].append(case)
-    places = [_Place(location, cases) for location, cases in undecided.items()]
-    each(ports, places, lambda at: seek.settle(ports, at.location, at.cases), degraded)
+    share([Group(at, ()) for at in locations], lambda at: [seek.find(ports, at.location, one) for one in wanted])
+    undecided = [case for case in ports.ledger.work(seek.UNDECIDED) if case.control is Control.EMERGENCY]
+    share(by_place(undecided, MOST), lambda at: seek.settle(ports, at.location, list(at.cases)))
 
 
 def _resume(ports: Ports, batch: Batch) -> int:
@@ -169,15 +160,18 @@ def _withdraw(ports: Ports, batch: Batch) -> None:
 
 def _strays(ports: Ports) -> None:
     """Members whose batch was never written: nothing can have started, and from now on nothing can."""
-    for case in list(ports.ledger.work([State.STARTING])):
-        assert case.since is not None, f"{case.id} is starting since never"
-        batch = ports.ledger.batch(str(case.batch))
-        listed = batch is not None and any(member.remediation == case.id for member in batch.members)
-        if ports.clock.now() - case.since < ORPHANED or (listed and batch and batch.state is not BatchState.WITHDRAWN):
-            continue
-        if batch is None and not _bury(ports, case):
-            continue
-        _requeue(ports, case, f"batch {case.batch} was never written")
+    all_of(ports, list(ports.ledger.work([State.STARTING])), lambda case: _stray(ports, case))
+
+
+def _stray(ports: Ports, case: Remediation) -> None:
+    assert case.since is not None, f"{case.id} is starting since never"
+    batch = ports.ledger.batch(str(case.batch))
+    listed = batch is not None and any(member.remediation == case.id for member in batch.members)
+    if ports.clock.now() - case.since < ORPHANED or (listed and batch and batch.state is not BatchState.WITHDRAWN):
+        return
+    if batch is None and not _bury(ports, case):
+        return
+    _requeue(ports, case, f"batch {case.batch} was never written")
 
 
 def _bury(ports: Ports, case: Remediation) -> bool:
@@ -203,26 +197,19 @@ def _settle_silent(ports: Ports, batch: Batch) -> int:
     return settle(ports, batch)
 
 
-def _verifying(ports: Ports) -> list[_Place]:
-    waiting: dict[Location, list[Remediation]] = defaultdict(list)
-    for case in ports.ledger.work([State.VERIFYING]):
-        waiting[case.location].append(case)
-    return [_Place(location, cases) for location, cases in waiting.items()]
+def _verifying(ports: Ports) -> list[Group]:
+    return by_place(ports.ledger.work([State.VERIFYING]), MOST)
 
 
-def _unfinished(ports: Ports) -> list[_Place]:
+def _unfinished(ports: Ports) -> list[Group]:
     """The EC2 nodes of every place that have a remediation which nothing works on."""
-    found: dict[Location, list[Remediation]] = defaultdict(list)
-    for case in ports.ledger.work(_IDLE):
-        if case.node.kind == "ec2":
-            found[case.location].append(case)
-    return [_Place(location, cases) for location, cases in found.items()]
+    return by_place((case for case in ports.ledger.work(_IDLE) if case.node.kind == "ec2"), MOST)
 
 
 _IDLE = (State.OPEN, State.WAITING, State.TICKETED, State.EXEMPT, State.REBOOT_PENDING)
 
 
-def _visit(ports: Ports, place: _Place) -> int:
+def _visit(ports: Ports, place: Group) -> int:
     """Close what is gone although no event said so, and hand on what waits for a reboot past its deadline."""
     nodes = ports.inventory.nodes(place.location, [case.node.id for case in place.cases])
     for case in place.cases:
@@ -238,13 +225,16 @@ def _visit(ports: Ports, place: _Place) -> int:
 def _errands(ports: Ports) -> int:
     """Errands that were left behind; one for a remediation that is not there is a defect and is said so."""
     owed = ports.ledger.errands(ports.clock.now())
-    for one in owed:
-        case = ports.ledger.head(one.remediation)
-        if case is None:
-            ports.notices.say("errand_without_remediation", remediation=one.remediation)
-            continue
-        ticket.run(ports, one, case)
+    all_of(ports, owed, lambda one: _run(ports, one))
     return len(owed)
+
+
+def _run(ports: Ports, owed: Errand) -> None:
+    case = ports.ledger.head(owed.remediation)
+    if case is None:
+        ports.notices.say("errand_without_remediation", remediation=owed.remediation)
+        return
+    ticket.run(ports, owed, case)
 
 
 def _say_lag(ports: Ports) -> None:
@@ -274,94 +264,12 @@ def _remind(ports: Ports, policies: PolicySet) -> None:
                               ends=reminder.ends, days=reminder.days, because=reminder.because)  # fmt: skip
 
 
-def _answering(ports: Ports, location: Location, tally: Tally | None, aside: Mapping[str, isolate.Degraded]) -> int:
-    """Compare the place; an account that was set aside because it could not be read there is let back."""
-    missed, known = _fleet(ports, location, tally), aside.get(location.account)
-    if known and not known.starting and known.place == str(location):
-        isolate.answers(ports, location.account)
-    return missed
-
-
-class _Census:
-    """The count of each location that this sweep reads to its end, where the set looks for surges."""
-
-    def __init__(self, ports: Ports, policies: PolicySet | PolicyError) -> None:
-        self._asked = isinstance(policies, PolicySet) and policies.settings.surge is not None
-        self._standing = guard.standing(ports) if self._asked else {}
-        self._now = ports.clock.now()
-        self.tallies: dict[Location, Tally] = {}
-
-    def of(self, location: Location) -> Tally | None:
-        """The count to fill; it is part of the census once it is `whole`."""
-        if not self._asked:
-            return None
-        return self.tallies.setdefault(location, surge.tally(location, self._standing, self._now))
-
-
-def _guards(ports: Ports, policies: PolicySet, count: _Census) -> None:
+def _guards(ports: Ports, policies: PolicySet) -> None:
     """Trip what the census shows, let go what a change of policy has ended, and bring every guard's ticket."""
     standing = guard.standing(ports)
-    surge.remember(ports, {place: tally for place, tally in count.tallies.items() if tally.whole})
     if policies.settings.surge:
         cases = [*ports.ledger.work([State.QUEUED]), *ports.ledger.work(ACTIVE)]
         surge.watch(ports, policies.settings.surge, standing, cases, locations=policies.settings.locations)
     budget.supersede(ports, standing, policies)
     wave.supersede(ports, policies)
     guard.settle(ports)
-
-
-def _fleet(ports: Ports, location: Location, tally: Tally | None) -> int:
-    """Hold the compliance of one location against the ledger; findings that are news go through intake."""
-    missed = 0
-    page: list[Finding] = []
-    for finding in ports.inventory.compliance(location):
-        page.append(finding)
-        if len(page) == PAGE:
-            missed += _compare(ports, page, tally)
-            page = []
-    missed += _compare(ports, page, tally) if page else 0
-    if tally:
-        tally.whole = True
-    return missed
-
-
-def _compare(ports: Ports, page: list[Finding], tally: Tally | None) -> int:
-    heads = ports.ledger.heads([finding.remediation for finding in page])
-    if tally:
-        tally.add(page, heads)
-    digest = ports.policies.active().digest
-    missed = 0
-    for finding in page:
-        case = heads.get(finding.remediation)
-        try:
-            if _is_news(finding, case):
-                missed += take(ports, finding).status == "decided"
-            elif case and (case.state in _ASKED or unruled(case)) and case.decision.get("set_digest") != digest:
-                again(ports, case)
-        except (Temporary, Denied) as error:
-            ports.notices.say("degraded", place=str(finding.node), because=str(error),
-                              refused=isinstance(error, Denied))  # fmt: skip
-    return missed
-
-
-_ASKED = (State.OPEN, State.WAITING, State.EXEMPT, State.QUEUED)
-"""States in which a changed policy set is asked again."""
-
-
-_LEARNS = (State.RESOLVED, State.GONE, State.OPEN, State.WAITING, State.QUEUED, State.REBOOT_PENDING)
-"""States that a newer finding may change: the node lacks more now, or has other tags. A node that stays non-compliant
-sends no event, so nobody else would say so."""
-
-
-def _is_news(finding: Finding, case: Remediation | None) -> bool:
-    """Whether the ledger does not know this yet. A compliant node that nobody asked about is no news."""
-    if case is None:
-        return not finding.compliant
-    if case.state is State.VERIFYING and finding.control is Control.ASSOCIATION:
-        return finding.compliant and (case.observed_at is None or finding.observed_at > case.observed_at)
-    if case.active:
-        return False
-    if finding.compliant:
-        old = case.attempted_at is not None and finding.observed_at < case.attempted_at
-        return not old and case.state not in (State.RESOLVED, State.GONE)
-    return case.state in _LEARNS and (case.observed_at is None or finding.observed_at > case.observed_at)

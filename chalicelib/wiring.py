@@ -13,9 +13,12 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.ports import (
     Baselines,
     Clock,
+    Failures,
+    Functions,
     Ledger,
     Lists,
     Notices,
+    OneByOne,
     Past,
     PolicyStore,
     Ports,
@@ -39,7 +42,8 @@ class Settings:
     Published sets lie in `policy_bucket`, or beside the embedded ledger; `policies` is what decides without any.
     `execution_role` acts for a schedule in every member, `administration_role` in the hub.
     `config_rules`, with commas between them, are the Config rules whose remediation action asks us.
-    `bus` is the event bus that hears reminders; without one they stand in the log only. Evidence lies in
+    `bus` is the event bus that hears reminders; without one they stand in the log only. `failures` and `rule_failures`
+    are queues by name or URL; without them, the ones that are named after the table. Evidence lies in
     `evidence_bucket`, or beside the embedded ledger, and is signed by the KMS key `signing_key`. The bucket's default
     retention locks it; `evidence_days` locks checkpoints for so many days, in Object Lock's mode `evidence_lock`.
     With `cognito`, the ARN of a user pool, the REST API asks that pool who calls instead of IAM.
@@ -62,6 +66,8 @@ class Settings:
     evidence_days: str | None = None
     signing_key: str | None = None
     cognito: str | None = None
+    failures: str | None = None
+    rule_failures: str | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -149,6 +155,7 @@ def build(
     from chalicelib.adapters.clock import SystemClock
     from chalicelib.adapters.config_rules import ConfigExceptions
     from chalicelib.adapters.fleets import AwsFleets
+    from chalicelib.adapters.hands import Threads
     from chalicelib.adapters.inventory import AwsInventory
     from chalicelib.adapters.notices import Silent
     from chalicelib.adapters.opscenter import OpsCenter
@@ -171,6 +178,7 @@ def build(
         clock=clock,
         fleets=AwsFleets(accounts, hub, settings.execution_role, settings.administration_role),
         exceptions=ConfigExceptions(accounts, rules) if rules else None,
+        crew=OneByOne() if settings.sqlite else Threads(),
         lists=lists(settings) or Unwired(),
     )
 
@@ -212,6 +220,15 @@ def ledger(settings: Settings) -> Ledger:
     from chalicelib.adapters.dynamodb import DynamoLedger
 
     return DynamoLedger(settings.table)
+
+
+def failures(settings: Settings) -> tuple[Failures, Functions]:
+    """The queues of what failed, and the functions that it goes back to."""
+    from chalicelib.adapters.failures import Lambdas, SqsFailures
+
+    queues = (settings.rule_failures or f"{settings.table}-rule-failures",
+              settings.failures or f"{settings.table}-failures")  # fmt: skip
+    return SqsFailures(queues), Lambdas()
 
 
 def shelf(settings: Settings) -> Shelf | None:

@@ -13,6 +13,7 @@ from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.findings import Control
 from chalicelib.core.journal import Entry, Kind, entry, subject_of
 from chalicelib.core.nodes import Location
+from chalicelib.glance import whole
 from chalicelib.ports import Baselines, Ports
 from patchwarden.policy.baseline_files import compiled_baseline
 from patchwarden.policy.compile import read_directory
@@ -142,7 +143,7 @@ def _write(
 
 def strangers(ports: Ports, location: Location) -> list[dict[str, Any]]:
     """The nodes of a place whose last scan used another baseline than ours, or of which nobody can say."""
-    ids = sorted({one.node.id for one in ports.inventory.compliance(location) if one.control is Control.PATCH})
+    ids = sorted({one.node.id for one in whole(ports.inventory, location) if one.control is Control.PATCH})
     nodes = {id: node for id, node in ports.inventory.nodes(location, ids).items() if not node.gone}
     scans = ports.inventory.patch_states(location, list(nodes))
     return [

@@ -25,6 +25,7 @@ from patchwarden.baseline_commands import baseline
 from patchwarden.doctor.commands import doctor
 from patchwarden.emergencies.commands import emergency
 from patchwarden.exceptions import config
+from patchwarden.failing import failures
 from patchwarden.guarding import guard, rollout
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
@@ -40,6 +41,7 @@ from patchwarden.policy.schedule_commands import schedule
 from patchwarden.report_commands import report
 from patchwarden.scope import DEMO_LEDGER, FAILURE, REFUSED, Scope, form_option, known_nodes, one_node
 from patchwarden.simulate.commands import simulate
+from patchwarden.sweeping import sweep
 from patchwarden.watching import again_and_again, completion, every_option, executions, tail, top
 from patchwarden.web import web
 
@@ -103,6 +105,7 @@ def _show_status(ports: Ports, form: str) -> None:
 
 
 def _status_details(now: dict[str, Any]) -> None:
+    output.note(_swept(now["sweep"]))
     for paused in now["pauses"]:
         who, why = escape(output.plain(paused["by"])), escape(output.plain(paused["reason"]))
         what = "" if paused["scope"] == "all" else f"{escape(output.plain(paused['scope'].replace('/', ' ')))} "
@@ -127,6 +130,18 @@ def _status_details(now: dict[str, Any]) -> None:
         output.table(now["ticketed"], ("node", "ticket", "because"), "A person's turn")
     if now["errands"]:
         output.note(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
+
+
+def _swept(last: dict[str, Any] | None) -> str:
+    """The last whole pass over the fleet in one line; who does not report is never passed over in silence."""
+    if last is None:
+        return "last sweep: none has read the whole fleet yet, so its compliance is unknown (patchwarden sweep status)"
+    unread = last["late"] + last["degraded"]
+    more = f", {unread} places not read to their end" if unread else ""
+    return (
+        f"last sweep: ended {last['ended']}, {last['missed']} missed by events, {last['drift']} drifted, "
+        f"{last['stale']} nodes do not report{more} (patchwarden sweep status)"
+    )
 
 
 @cli.command()
@@ -226,6 +241,8 @@ for _command in (
     reject,
     hold,
     completion,
+    failures,
+    sweep,
     web,
 ):
     cli.add_command(_command)

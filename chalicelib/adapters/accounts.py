@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -100,6 +101,16 @@ def partition(region: str) -> str:
     return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
+MAKING = Lock()
+"""Held while a client is made: botocore's clients may be shared by threads, its sessions may not.
+
+https://docs.aws.amazon.com/boto3/latest/guide/clients.html
+"""
+
+CONNECTIONS = 48
+"""How many connections a client keeps open: one for each thread that may call at the same time."""
+
+
 def configuration(attempts: int = 3) -> Config:
     """How every client of ours behaves; `attempts` counts the first try too.
 
@@ -108,6 +119,7 @@ def configuration(attempts: int = 3) -> Config:
     return Config(
         connect_timeout=3,
         read_timeout=15,
+        max_pool_connections=CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": attempts},
         user_agent_extra="patchwarden",
     )
@@ -147,7 +159,7 @@ def _wall_clock() -> datetime:
 
 
 class Accounts:
-    """Calls in every account of the organisation, through one role name; not for use by several threads.
+    """Calls in every account of the organisation, through one role name; several threads may share it.
 
     With `own` no role is assumed at all: every call is one of the process's own account.
 
@@ -176,7 +188,8 @@ class Accounts:
         self._session: Any = None
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._held: dict[str, _Held] = {}
-        self._signing_as: Credentials | None = None
+        self._assuming: dict[str, Lock] = {}
+        self._here = local()
         self._home: Location | None = None
         self._own = own
 
@@ -209,37 +222,44 @@ class Accounts:
             yield answer
 
     def _signed(self, location: Location, service: str, operation: str, parameters: dict[str, Any]) -> Any:
-        self._signing_as = self._credentials(location)
+        client, self._here.signing_as = self._client(service, location.region), self._credentials(location)
         try:
-            return getattr(self._client(service, location.region), operation)(**parameters)
+            return getattr(client, operation)(**parameters)
         except ClientError as error:
             if _code(error) in _STALE_CREDENTIALS:
                 self._held.pop(location.account, None)
             raise
         finally:
-            self._signing_as = None
+            self._here.signing_as = None
 
     def _client(self, service: str, region: str | None = None) -> Any:
         """The one client for this service and Region; without a Region, that of the environment."""
-        if (service, region) not in self._clients:
-            self._session = self._session or (self._open_session() if self._open_session else _boto3())
-            client = self._session.client(service, region_name=region, config=self._config)
-            client.meta.events.register("before-sign", self._sign)
-            self._clients[service, region] = client
-        return self._clients[service, region]
+        made = self._clients.get((service, region))
+        if made:
+            return made
+        with MAKING:
+            if (service, region) not in self._clients:
+                self._session = self._session or (self._open_session() if self._open_session else _boto3())
+                client = self._session.client(service, region_name=region, config=self._config)
+                client.meta.events.register("before-sign", self._sign)
+                self._clients[service, region] = client
+            return self._clients[service, region]
 
     def _sign(self, request: Any, **_: Any) -> None:
-        """botocore asks before it signs each try of each request, and takes the credentials from the context."""
-        if self._signing_as:
-            request.context.setdefault("signing", {})["request_credentials"] = self._signing_as
+        """botocore asks before it signs each try of each request, in the thread that sends it, and takes the
+        credentials from the context."""
+        signing_as = getattr(self._here, "signing_as", None)
+        if signing_as:
+            request.context.setdefault("signing", {})["request_credentials"] = signing_as
 
     def _credentials(self, location: Location) -> Credentials | None:
         if self._own or location.account == self._hub_account:
             return None
-        held = self._held.get(location.account)
-        if not held or held.until - _EARLY <= self._now():
-            held = self._held[location.account] = self._assume(location)
-        return held.credentials
+        with self._assuming.setdefault(location.account, Lock()):
+            held = self._held.get(location.account)
+            if not held or held.until - _EARLY <= self._now():
+                held = self._held[location.account] = self._assume(location)
+            return held.credentials
 
     def _assume(self, location: Location) -> _Held:
         role = f"arn:{partition(location.region)}:iam::{location.account}:role/{self._role}"

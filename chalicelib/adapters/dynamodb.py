@@ -29,7 +29,7 @@ from typing import Any
 
 from botocore.config import Config
 
-from chalicelib.adapters.accounts import Refusal, botocore_session, configuration, translating
+from chalicelib.adapters.accounts import MAKING, Refusal, botocore_session, configuration, translating
 from chalicelib.core.chain import canonical
 from chalicelib.core.errors import Stale, Temporary
 from chalicelib.core.journal import Entry, Kind
@@ -88,9 +88,13 @@ class DynamoLedger:
 
     def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
         with translating(f"ledger table {self._table} dynamodb:{operation}"):
-            self._connected = self._connected or self._connect()
-            answer: dict[str, Any] = getattr(self._connected, operation)(**parameters)
+            answer: dict[str, Any] = getattr(self._connected or self._connection(), operation)(**parameters)
         return answer
+
+    def _connection(self) -> Any:
+        with MAKING:
+            self._connected = self._connected or self._connect()
+        return self._connected
 
     def head(self, remediation: str) -> Remediation | None:
         item = self._get(f"R#{remediation}", "HEAD")

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.adapters.accounts import Accounts
-from chalicelib.core.errors import Denied
+from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node, node_id
+from chalicelib.ports import Page
 
 _MOST_NODES = 50
 _CONTROLS = {"Patch": Control.PATCH, "Association": Control.ASSOCIATION}
@@ -143,13 +144,34 @@ class AwsInventory:
             found += [_told(patch, _spelled(patch["State"])) for page in pages for patch in page["Patches"]]
         return found
 
-    def compliance(self, location: Location) -> Iterator[Finding]:
+    def compliance(self, location: Location, after: str | None = None) -> Page:
         """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListResourceComplianceSummaries.html"""
-        for page in self._accounts.pages(location, "ssm", "list_resource_compliance_summaries", MaxResults=50):
-            for item in page["ResourceComplianceSummaryItems"]:
-                finding = _finding(location, item)
-                if finding:
-                    yield finding
+        asked = {"MaxResults": 50, **({"NextToken": after} if after else {})}
+        page = self._accounts.call(location, "ssm", "list_resource_compliance_summaries", **asked)
+        if after and page.get("NextToken") == after:
+            raise Temporary(f"{location} ssm:list_resource_compliance_summaries: the same page came twice")
+        found = (_finding(location, item) for item in page["ResourceComplianceSummaryItems"])
+        return Page(tuple(finding for finding in found if finding), page.get("NextToken") or None)
+
+    def roll(self, location: Location) -> Iterator[NodeState]:
+        """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html"""
+        running = [{"Name": "instance-state-name", "Values": ["running"]}]
+        instances = {
+            instance["InstanceId"]: instance
+            for page in self._accounts.pages(location, "ec2", "describe_instances", Filters=running, MaxResults=1000)
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
+        }
+        for page in self._accounts.pages(location, "ssm", "describe_instance_information", MaxResults=50):
+            for managed in page["InstanceInformationList"]:
+                id = managed["InstanceId"]
+                known = instances.pop(id, None)
+                if id.startswith("i-") and known is None:
+                    continue  # it does not run
+                state = _of_instance(id, known) if known else NodeState(id, "hybrid", "running")
+                yield _with_signs(_with_agent(state, managed), known or {}, managed)
+        for id, instance in instances.items():
+            yield _with_signs(_of_instance(id, instance), instance, {})
 
 
 def _literally(value: str) -> str:
@@ -185,6 +207,11 @@ def _with_agent(state: NodeState, managed: Mapping[str, Any]) -> NodeState:
         platform_version=managed.get("PlatformVersion"),
         agent_version=managed.get("AgentVersion"),
     )
+
+
+def _with_signs(state: NodeState, instance: Mapping[str, Any], managed: Mapping[str, Any]) -> NodeState:
+    pinged, began = managed.get("LastPingDateTime"), instance.get("LaunchTime", managed.get("RegistrationDate"))
+    return replace(state, last_seen=_utc(pinged) if pinged else None, launched=_utc(began) if began else None)
 
 
 def _patch_state(state: Mapping[str, Any]) -> PatchState:

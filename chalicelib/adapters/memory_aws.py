@@ -14,7 +14,7 @@ from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Execution, Invocation, RemediationException
+from chalicelib.ports import Execution, Invocation, Page, RemediationException
 
 _Known = TypeVar("_Known")
 _NAMESPACE = uuid.UUID("5b5a9f0e-6a55-5c59-9d3c-3f7f2f1c2a10")
@@ -29,6 +29,7 @@ class MemoryInventory:
     def __init__(self) -> None:
         self._nodes: dict[Node, NodeState] = {}
         self._scans: dict[Node, PatchState] = {}
+        self.per_page = 50
 
     def node(self, node: Node, state: NodeState | None) -> None:
         """From now on the node is in this state; None: neither EC2 nor SSM knows it."""
@@ -61,10 +62,18 @@ class MemoryInventory:
         state = self._scans.get(node)
         return [patch for patch in (state.patches or () if state else ()) if patch.id in ids]
 
-    def compliance(self, location: Location) -> Iterator[Finding]:
-        for node, state in list(self._scans.items()):
-            if node.location == location:
-                yield Finding(node, Control.PATCH, state.noncompliant == 0, state.ended_at, Source.SWEEP)
+    def compliance(self, location: Location, after: str | None = None) -> Page:
+        """Pages of `per_page` findings."""
+        start, here = int(after or 0), [each for each in self._scans.items() if each[0].location == location]
+        findings = tuple(
+            Finding(node, Control.PATCH, state.noncompliant == 0, state.ended_at, Source.SWEEP)
+            for node, state in here[start : start + self.per_page]
+        )
+        more = start + self.per_page < len(here)
+        return Page(findings, str(start + self.per_page) if more else None)
+
+    def roll(self, location: Location) -> Iterator[NodeState]:
+        return iter([state for node, state in self._nodes.items() if node.location == location and not state.gone])
 
 
 def _shares(state: NodeState, by: str, tag: str | None, value: str) -> bool:

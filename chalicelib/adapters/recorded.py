@@ -7,10 +7,10 @@ from typing import Any
 
 from chalicelib.core.errors import Denied
 from chalicelib.core.facts import NodeState, Patch, PatchState
-from chalicelib.core.findings import Control, Finding, remediation_id
+from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Location, Node
-from chalicelib.ports import Ledger
+from chalicelib.ports import Ledger, Page
 
 
 class RecordedInventory:
@@ -37,7 +37,10 @@ class RecordedInventory:
         state = self.patch_states(node.location, [node.id]).get(node.id)
         return [patch for patch in (state.patches or () if state else ()) if patch.id in ids]
 
-    def compliance(self, location: Location) -> Iterator[Finding]:
+    def compliance(self, location: Location, after: str | None = None) -> Page:
+        return Page(())
+
+    def roll(self, location: Location) -> Iterator[NodeState]:
         return iter(())
 
     def _block(self, location: Location, identity: str, name: str) -> Mapping[str, Any] | None:

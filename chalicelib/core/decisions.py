@@ -144,6 +144,8 @@ def _by_action(
         return Decision(Cause.OBSERVED, f"{winner.id}: {winner.title}: only observed", {"decision": made, "due": None})
     if winner.then.action == "ticket":
         return _ticket(f"{winner.id}: {winner.title}", made)
+    if finding.control is Control.REPORTING:
+        return _ticket(f"{winner.id}: no runbook reaches a node that does not report", made)
     image = _image(winner, policies, facts)
     if image:
         return _ticket(image.because, {**made, **image.sets})
@@ -398,6 +400,8 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
         return _note("compliant, as it already was")
     if finding.control is Control.ASSOCIATION:
         return _resolved("its associations are compliant again", facts)
+    if finding.control is Control.REPORTING:
+        return _resolved("it reports again", facts)
     if finding.control is Control.EMERGENCY:
         return _proved(finding, case)
     if "patch" not in facts:

@@ -18,7 +18,8 @@ class NodeState:
 
     `state` is EC2's (`running`, `stopped`, `terminated`, …) or `running` for a hybrid node; `ping` is SSM's
     (`Online`, `ConnectionLost`, `Inactive`) or None for a node that Systems Manager does not manage; `tags`
-    None: they could not be read, which is not the same as a node without tags.
+    None: they could not be read, which is not the same as a node without tags. `last_seen` is the agent's last ping,
+    `launched` EC2's LaunchTime or a hybrid node's registration; both are told by the roll of a place only.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
     """
 
@@ -33,6 +34,8 @@ class NodeState:
     tags: Mapping[str, str] | None = field(default=None, hash=False)
     group: str | None = None
     zone: str | None = None
+    last_seen: datetime | None = None
+    launched: datetime | None = None
 
     @property
     def gone(self) -> bool:

@@ -14,8 +14,11 @@ from chalicelib.core.nodes import Node
 
 
 class Control(StrEnum):
+    """What is to be met. `REPORTING`: the agent answers and the last scan is recent, so that the rest is known."""
+
     PATCH = "patch"
     ASSOCIATION = "association"
+    REPORTING = "reporting"
     EMERGENCY = "emergency"
 
 

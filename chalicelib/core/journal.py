@@ -6,7 +6,7 @@ A *subject* is `kind/name`, such as `pause/account/111122223333`; its newest ent
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -58,7 +58,8 @@ class Entry:
         return self.subject.split("/", 1)[1]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "at": format_moment(self.at), "value": dict(self.value)}
+        known = {name: getattr(self, name) for name in self.__slots__}
+        return {**known, "at": format_moment(self.at), "value": dict(self.value)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Entry:

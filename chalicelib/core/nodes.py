@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstanceInformation.html
 NODE_ID = re.compile(r"(i-(\w{8}|\w{17})|mi-\w{17})\Z", re.ASCII)
@@ -35,12 +36,18 @@ class Node:
 
     @property
     def location(self) -> Location:
-        return Location(self.account, self.region)
+        return _place(self.account, self.region)
 
     @property
     def kind(self) -> str:
         """`ec2` or `hybrid`."""
         return "hybrid" if self.id.startswith("mi-") else "ec2"
+
+
+@cache
+def _place(account: str, region: str) -> Location:
+    """The one value of a place: it is asked for in every loop over nodes, and there are few places."""
+    return Location(account, region)
 
 
 def node_id(text: object) -> str | None:

@@ -81,6 +81,9 @@ class Member:
     number: int
     policy: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {"remediation": self.remediation, "node": self.node, "number": self.number, "policy": self.policy}
+
 
 class BatchState(StrEnum):
     INTENDED = "intended"
@@ -121,7 +124,7 @@ class Batch:
             "document": self.document,
             "version": self.version,
             "parameters": dict(self.parameters),
-            "members": [asdict(member) for member in self.members],
+            "members": [member.to_json() for member in self.members],
             "created_at": format_moment(self.created_at),
             "state": self.state.value,
             "execution": self.execution,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -204,7 +204,7 @@ class Remediation:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types only; `from_json` gives the equal value back."""
-        value: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        value: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         for name in _MOMENTS:
             value[name] = format_moment(value[name]) if value[name] else None
         return {**value, "node": str(self.node), "control": self.control.value, "state": self.state.value,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from chalicelib.core.compiled import NONE, Shape, exactly, texts_by
+from chalicelib.core.compiled import NONE, Shape, exactly, seconds, texts_by
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Location, valid_place
@@ -45,7 +45,8 @@ class Immutable:
 class Settings:
     """`linger` is how long a batch waits for company, `verify_within` how long for its scan.
 
-    `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
+    `stale_after` is how old a node's last scan may be before the sweep says that it does not report; None: it is never
+    said. `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
     `baselines` is what is done with a node that another patch baseline than ours was used on: enforce, warn or off.
     `output` is where run commands write: bucket, prefix and log_group, each only if it is wanted.
     `surge` None: none is looked for; `_set.yaml` cannot say so, only a set that is written by hand.
@@ -62,6 +63,7 @@ class Settings:
     immutable: Immutable | None = None
     output: Mapping[str, str] = field(default_factory=dict, hash=False)
     surge: Ceilings | None = None
+    stale_after: timedelta | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Settings:
@@ -79,6 +81,7 @@ class Settings:
             baselines=known["baselines"],
             immutable=Immutable.from_json(known["immutable"]) if known["immutable"] else None,
             surge=Ceilings.from_json(known["surge"]) if known["surge"] else None,
+            stale_after=seconds(known["stale_after"]),
         )
 
 
@@ -94,8 +97,9 @@ _SETTINGS: Shape = {
     "baselines": frozenset({"enforce", "warn", "off"}),
     "immutable": (dict, NONE),
     "surge": (dict, NONE),
+    "stale_after": (int, NONE),
 }
-_LATER: dict[str, object] = {"baselines": "off", "immutable": None, "output": {}, "surge": None}
+_LATER: dict[str, object] = {"baselines": "off", "immutable": None, "output": {}, "surge": None, "stale_after": None}
 """What a set that was compiled before there was such a setting means by leaving it out."""
 
 

@@ -114,6 +114,7 @@ _DETAIL = (
     Field(("detail", "severity"), Type.STRING, 1, "Highest severity among the missing patches", _SSM),
     Field(("detail", "patch-baseline-id"), Type.STRING, 1, "Baseline of the scan", _SSM),
     Field(("detail", "compliance-type"), Type.STRING, 1, "Patch or Association", _SSM),
+    Field(("detail", "stale"), Type.STRING, 1, "Why a node does not report, in words", _EVENT),
     Field(("detail", "last-runtime"), Type.STRING, 1, "Last run of the association", _SSM),
 )
 

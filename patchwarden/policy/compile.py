@@ -246,6 +246,7 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
     return {
         "linger": _seconds(rules.linger),
         "verify_within": _seconds(rules.verify_within),
+        "stale_after": _seconds(rules.stale_after),
         "executions_per_location": rules.executions_per_location,
         "scope": rules.scope.model_dump(),
         "windows": {name: window.model_dump() for name, window in rules.windows.items()},

@@ -585,7 +585,7 @@ class FixtureFinding(Shape):
     account: Annotated[str, Field(description="Account of the node, 12 digits in quotes")]
     region: Annotated[str, Field(description="Region of the node")]
     node: Annotated[str, Field(description="Id of the node, i-… or mi-…")]
-    control: Literal["patch", "association", "emergency"] = "patch"
+    control: Literal["patch", "association", "reporting", "emergency"] = "patch"
     source: Literal["config", "ssm", "sweep", "request", "again", "emergency"] = "sweep"
     rule: Annotated[str, Field(description="Name of the Config rule, or of the emergency")] | None = None
     observed_at: Moment
@@ -698,6 +698,9 @@ class SetFile(Shape):
     verify_within: Annotated[Duration, Field(description="How long the scan after an execution may take to arrive")] = (
         timedelta(hours=2)
     )
+    stale_after: Annotated[
+        Duration | None, Field(description="How old the last scan of a node may be; `null`: as old as it likes")
+    ] = timedelta(days=7)
     executions_per_location: Annotated[
         int, Field(ge=1, le=100, description="Executions at once in one account and Region")
     ] = 10

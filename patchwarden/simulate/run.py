@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ MINUTE, SWEEP = 60.0, 900.0
 CALM = 14 * HOUR
 """How long everything works before the end is judged; it ends earlier when nothing is left to do."""
 
-_TIMEOUTS = {"dispatch": 55.0, "sweep": 840.0}
+_TIMEOUTS = {"dispatch": 90.0, "sweep": 840.0}
 _RETRIES = (60.0, 120.0)
 """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
 
@@ -80,12 +80,46 @@ class VisitClock:
 
     def __init__(self, scheduler: Scheduler, visit: Visit) -> None:
         self._scheduler, self._visit = scheduler, visit
+        self._at, self._moment = 0.0, moment(0.0)
 
     def now(self) -> datetime:
-        return moment(self._scheduler.now + self._visit.skew)
+        at = self._scheduler.now + self._visit.skew
+        if at != self._at:
+            self._at, self._moment = at, moment(at)
+        return self._moment
 
     def sleep(self, seconds: float) -> None:
         self._scheduler.pause(seconds)
+
+
+class VisitCrew:
+    """The port `Crew` of one invocation: every work runs at the same time, and is killed with the invocation."""
+
+    def __init__(self, scheduler: Scheduler, visit: Visit) -> None:
+        self._scheduler, self._visit = scheduler, visit
+
+    def together(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        made: list[Any] = [None] * len(works)
+        broke: list[BaseException] = []
+
+        def one(number: int) -> None:
+            try:
+                made[number] = works[number]()
+            except (Temporary, Denied) as error:
+                made[number] = error
+            except Killed as error:
+                self._visit.ends = -1.0
+                broke.insert(0, error)
+            except _DEFECTS as error:
+                broke.append(error)
+
+        self._scheduler.together([partial(one, number) for number in range(len(works))])
+        if broke:
+            raise broke[0]
+        return made
+
+    def alone(self, work: Callable[[], Any]) -> Any:
+        return work()
 
 
 class Outside:
@@ -271,6 +305,7 @@ class Simulated:
             notices=self._bundle.notices,
             tracing=self._bundle.tracing,
             clock=VisitClock(self.scheduler, visit),
+            crew=VisitCrew(self.scheduler, visit),
         )
 
     def _call(self, visit: Visit, call: str, real: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -304,8 +339,6 @@ class Simulated:
         self.world.lag = self.weather.lag() if fault is Fault.STALE else 0.0
         self.past.before(self.ledger, call, given)
         answer = real(*given, **named)
-        if call == "inventory.compliance":
-            answer = iter(list(answer))
         self.world.lag = 0.0
         self.watch.after(call, given)
         return real(*given, **named) if fault is Fault.REPEATED else answer

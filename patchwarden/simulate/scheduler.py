@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from greenlet import getcurrent, greenlet
 
@@ -31,6 +32,22 @@ class Scheduler:
         """Give way: whoever calls goes on so many seconds later."""
         self.at(self.now + seconds, getcurrent().switch)
         self._hub.switch()
+
+    def together(self, works: Sequence[Action]) -> None:
+        """Begin all of them now; whoever calls goes on when the last has ended."""
+        left, caller = len(works), getcurrent()
+
+        def ended(work: Action) -> None:
+            nonlocal left
+            work()
+            left -= 1
+            if not left:
+                self.at(self.now, caller.switch)
+
+        for work in works:
+            self.spawn(partial(ended, work))
+        if works:
+            self._hub.switch()
 
     def run_until(self, end: float) -> None:
         coming = self._coming

@@ -16,7 +16,7 @@ from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
 from chalicelib.core.tickets import Errand
-from chalicelib.ports import Execution, Invocation
+from chalicelib.ports import Execution, Invocation, Page
 from patchwarden.simulate.faults import Weather
 from patchwarden.simulate.rules import GROUP, IMMUTABLE, LOCATIONS, REPAIR, START
 from patchwarden.simulate.scheduler import Scheduler
@@ -24,6 +24,12 @@ from patchwarden.simulate.scheduler import Scheduler
 SCALING = "aws:autoscaling:groupName"
 _NAMESPACE = uuid.UUID("3a3a40f8-5a51-5f55-8a4e-6f3e0c8a3b10")
 _Known = TypeVar("_Known")
+
+PER_PAGE = (8, 50, 50, 50)
+"""Machines in one page of compliance: in every fourth small world there are several pages."""
+
+SPANS = (120, 300, 600, 1200, 5400)
+"""How many seconds an execution takes; the longest stays silent for longer than the sweep waits."""
 
 KINDS = ("plain",) * 6 + ("hot", "legacy", "guarded", "sleeping")
 TEMPERS = ("well",) * 6 + ("fails", "fails once", "lies", "reboots", "unscanned")
@@ -104,6 +110,11 @@ class World:
         self.runs: dict[str, Run] = {}
         self.begins: Callable[[Run], None] = lambda run: None
         self.machines = {machine.node: machine for machine in _machines(self.random, nodes)}
+        self.per_page = self.random.choice(PER_PAGE)
+        self.spans: tuple[int, ...] = SPANS
+        self.places: dict[Location, list[Machine]] = {place: [] for place in LOCATIONS}
+        for node, machine in self.machines.items():
+            self.places[node.location].append(machine)
 
     @property
     def now(self) -> float:
@@ -178,7 +189,7 @@ class World:
         run = Run(batch, id, nodes, self.now)
         self.begins(run)
         self.runs[id] = run
-        takes = self.random.choice((120, 300, 600, 1200, 5400)) + self.random.random()
+        takes = self.random.choice(self.spans) + self.random.random()
         self.scheduler.at(self.now + takes, lambda: self._end(run))
 
     def _end(self, run: Run) -> None:
@@ -287,8 +298,8 @@ class WorldInventory:
         return lost | self._seen(location, ids, lambda machine: machine.states, 0.0)
 
     def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
-        machines = [each for each in self._world.machines.values() if each.node.location == location]
-        return sum(each.state == "running" and each.group(by, tag) == value for each in machines)
+        here = self._world.places[location]
+        return sum(each.state == "running" and each.group(by, tag) == value for each in here)
 
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
         found = self._seen(location, ids, lambda machine: machine.scans, self._world.weather.scan_lag)
@@ -300,15 +311,25 @@ class WorldInventory:
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         raise Denied(f"no emergency is simulated here, and nobody asks {node} for {len(ids)} patches")
 
-    def compliance(self, location: Location) -> Iterator[Finding]:
-        for node, machine in self._world.machines.items():
-            if node.location != location or machine.state == "terminated":
+    def compliance(self, location: Location, after: str | None = None) -> Page:
+        """Pages of `PER_PAGE` machines, in the order of their ids."""
+        here, start = self._world.places[location], int(after or 0)
+        found = []
+        for machine in here[start : start + self._world.per_page]:
+            node, scan = machine.node, machine.scan
+            if machine.state == "terminated":
                 continue
-            if machine.scan:
-                compliant = machine.scan.noncompliant == 0
-                yield Finding(node, Control.PATCH, compliant, machine.scan.ended_at, Source.SWEEP)
+            if scan:
+                found.append(Finding(node, Control.PATCH, scan.noncompliant == 0, scan.ended_at, Source.SWEEP))
             if machine.broken is not None:
-                yield Finding(node, Control.ASSOCIATION, not machine.broken, moment(machine.seen), Source.SWEEP)
+                at = moment(machine.seen)
+                found.append(Finding(node, Control.ASSOCIATION, not machine.broken, at, Source.SWEEP))
+        return Page(
+            tuple(found), str(start + self._world.per_page) if start + self._world.per_page < len(here) else None
+        )
+
+    def roll(self, location: Location) -> Iterator[NodeState]:
+        return iter([each.states[-1][1] for each in self._world.places[location] if each.state == "running"])
 
     def _seen(
         self, location: Location, ids: Sequence[str], told: Callable[[Machine], list[tuple[float, _Known]]], lag: float

@@ -14,7 +14,7 @@ from chalicelib.adapters.inventory import AwsInventory
 from chalicelib.adapters.memory_aws import MemoryInventory
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.facts import NodeState, Patch, PatchState
-from chalicelib.core.findings import Control, Source
+from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location
 from chalicelib.ports import Inventory
 from patchwarden.simulator.machines import Machine, Report
@@ -108,6 +108,16 @@ def machines(world: World, location: Location) -> list[Machine]:
     return world.sim.fleet.at(location)
 
 
+def counted(inventory: Inventory, place: Location) -> list[Finding]:
+    """The findings of every page."""
+    found: list[Finding] = []
+    page = inventory.compliance(place)
+    while page.next:
+        found += page.findings
+        page = inventory.compliance(place, page.next)
+    return [*found, *page.findings]
+
+
 class TestContract:
     @pytest.mark.parametrize(
         "part", ["new", "stopped", "asleep", "dead-agent", "hybrid", "untagged", "cluster", "legacy"]
@@ -174,7 +184,7 @@ class TestContract:
         assert inventory.patches(machine.node, more).patches is None
 
     def test_compliance_tells_of_every_scanned_node(self, world: World, inventory: Inventory) -> None:
-        found = [one for one in inventory.compliance(world.member) if one.control is Control.PATCH]
+        found = [one for one in counted(inventory, world.member) if one.control is Control.PATCH]
         expected = {one.node: one.report for one in machines(world, world.member) if one.report}
         assert {one.node for one in found} == set(expected)
         for finding in found:
@@ -251,7 +261,7 @@ class TestOverAws:
             with pytest.raises(Denied, match=world.member.account):
                 over_aws(world).patch_states(world.member, [UNKNOWN])
             with pytest.raises(Denied, match=world.member.region):
-                list(over_aws(world).compliance(world.member))
+                counted(over_aws(world), world.member)
         finally:
             world.sim.aws.allow(world.member.account)
 
@@ -271,7 +281,7 @@ class TestOverAws:
     def test_compliance_reads_every_page(self, world: World) -> None:
         world.calls.clear()
         many = World(options={"nodes": 60, "regions": ("eu-west-1",), "accounts": ("111122223333",)})
-        found = list(over_aws(many).compliance(many.home))
+        found = counted(over_aws(many), many.home)
         assert many.calls.count("ListResourceComplianceSummaries") > 1
         assert len({one.node for one in found}) == sum(one.report is not None for one in machines(many, many.home))
 
@@ -288,12 +298,12 @@ class TestOverAws:
         def spoil(parsed: dict[str, Any]) -> None:
             parsed["ResourceComplianceSummaryItems"][0].update(change)
 
-        whole = list(over_aws(world).compliance(world.member))
-        spoilt = list(hooked(world, "after-call.ssm.ListResourceComplianceSummaries", spoil).compliance(world.member))
+        whole = counted(over_aws(world), world.member)
+        spoilt = counted(hooked(world, "after-call.ssm.ListResourceComplianceSummaries", spoil), world.member)
         assert len(spoilt) == len(whole) - 1
 
     def test_association_compliance_is_a_finding_of_its_own(self, world: World) -> None:
-        found = list(over_aws(world).compliance(world.member))
+        found = counted(over_aws(world), world.member)
         assert {one.control for one in found} == {Control.PATCH, Control.ASSOCIATION}
         worst = {one.detail["severity"] for one in found if not one.compliant}
         assert worst <= {"critical", "high", "medium", "low", "informational", "unspecified"}

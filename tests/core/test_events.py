@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from chalicelib.core.chain import canonical
 from chalicelib.core.events import ENDED, EVENT_PATTERNS, ExecutionUpdate, Ignored, NodeUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
+from chalicelib.core.reporting import reports
 from chalicelib.core.vocabulary import FIELDS
+from tests.sets import NOW, machine
 
 SAMPLES = {
     path.stem: json.loads(path.read_text())
@@ -181,6 +183,7 @@ def test_every_field_of_the_event_that_policies_may_name_is_there_in_some_event(
     events = [sample(name) for name in FINDINGS]
     events[0]["detail"]["newEvaluationResult"]["annotation"] = "Two patches are missing."
     details = [finding(event).detail for event in events]
+    details += [told.detail for told in reports(HERE, [machine(ping=None)], {}, NOW, timedelta(days=1))]
     promised = {steps[1:] for steps in FIELDS if steps[0] == "detail"}
     assert promised
     assert [steps for steps in promised if not any(_holds(detail, steps) for detail in details)] == []

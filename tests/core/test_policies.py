@@ -167,7 +167,7 @@ FREE = ("operand", "parameters", "accounts", "regions", "windows", "documents", 
 """Maps and lists whose keys are the author's: one entry less or more is another set, not a malformed one."""
 
 
-LATER = {"schedule_offset", "hooks", "output", "waves", "error_budget", "surge"}
+LATER = {"schedule_offset", "hooks", "output", "waves", "error_budget", "surge", "stale_after"}
 """What a set of an earlier release does not have."""
 
 

@@ -97,6 +97,7 @@ def test_the_shipped_set_is_what_the_organisation_asked_for() -> None:
         "dev-now": "remediate",
         "hybrid-ticket": "ticket",
         "legacy-erp-exempt": "exempt",
+        "not-reporting-ticket": "ticket",
         "prod-critical-24h": "remediate",
         "prod-security-72h": "remediate",
         "prod-window": "remediate",

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.errors import Barred
+from chalicelib.core.errors import Barred, Temporary
+from chalicelib.core.nodes import Location
+from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import Cause
 from patchwarden.simulate.faults import PROFILES, Fault, Profile
+from patchwarden.simulate.rules import LOCATIONS
 from patchwarden.simulate.run import Report, Simulated, replay
 from patchwarden.simulate.soak import Sum, reports
+from tests.simulation.sabotage import Instead
 
-SEEDS, NODES, WORKERS = 600, 50, 2
-"""What fits into a minute on two idle processors; `make soak` runs 50,000."""
+SEEDS, NODES, CHUNK = 700, 50, 100
+"""Chunk by chunk, so that processors share them; `make soak` runs 50,000."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,12 +55,13 @@ class Refusing:
         return asked
 
 
-def test_no_seed_breaks_a_promise() -> None:
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_no_seed_breaks_a_promise(first: int) -> None:
     total = Sum()
-    for report in reports(range(SEEDS), NODES, "mixed", WORKERS):
+    for report in reports(range(first, first + CHUNK), NODES, "mixed"):
         total.add(report)
     assert total.failures == {}
-    assert total.seeds == SEEDS
+    assert total.seeds == CHUNK
     assert set(total.faults) == set(Fault), "every kind of fault must have happened"
     assert set(total.states) >= {"resolved", "ticketed", "gone", "reboot_pending"}
 
@@ -124,6 +129,69 @@ def test_an_account_that_denies_everything_holds_up_nobody_else() -> None:
         refuse(run, "444455556666")
         assert [sentence for sentence in run.play().wrong if "111122223333" in sentence] == []
         assert sum("/access/" in slip.key for slip in run.tickets.kept.values()) == 1, "one ticket, for the account"
+
+
+def test_a_place_that_is_down_for_six_hours_holds_up_no_other_and_is_caught_up_with_in_two_sweeps() -> None:
+    """Nothing is heard from the place and nothing gets through to it; its nodes are found when it is back."""
+    down, hours, sweeps = LOCATIONS[1], 6 * 3600.0, 2 * 900.0
+    run = Simulated(3, NODES, replace(PROFILES["none"], chaos=hours))
+    for machine in run.world.machines.values():
+        machine.temper = "well"
+    for port in ("inventory", "automations"):
+        setattr(run, port, Down(run, getattr(run, port), down, hours))
+    emitted = run.world.emit
+    run.world.emit = lambda kind, event: (
+        None if (event["account"], event["region"]) == (down.account, down.region) and run.scheduler.now < hours
+        else emitted(kind, event)
+    )  # fmt: skip
+    seen: dict[str, set[str]] = {}
+
+    def look(when: str, here: bool) -> None:
+        seen[when] = {case.state.value for case in run.ledger.all_heads() if (case.location == down) is here}
+
+    run.scheduler.at(hours - 1, lambda: look("the others before the end", False))
+    run.scheduler.at(hours - 1, lambda: look("the place before the end", True))
+    run.scheduler.at(hours + sweeps + 360, lambda: look("the place after two sweeps", True))
+    assert run.play().wrong == ()
+    settled = {"resolved", "ticketed", "exempt", "reboot_pending"}
+    assert seen["the others before the end"] <= settled
+    assert seen["the place before the end"] == set()
+    assert seen["the place after two sweeps"] & {"starting", "running", "verifying", "resolved"}
+    assert "queued" not in seen["the place after two sweeps"]
+
+
+class Down:
+    """A port whose answers from one place do not come for a while."""
+
+    def __init__(self, run: Simulated, whole: Any, place: Location, until: float) -> None:
+        self._run, self._whole, self._place, self._until = run, whole, place, until
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._whole, name)
+
+        def asked(first: Any, *rest: Any) -> Any:
+            if getattr(first, "location", first) == self._place and self._run.scheduler.now < self._until:
+                raise Temporary(f"{self._place} does not answer")
+            return real(first, *rest)
+
+        return asked
+
+
+def test_a_place_that_throttles_every_second_start_gets_them_all_in_the_end() -> None:
+    """No start is lost, and none is tried in a hot loop: at most three times for each that was made."""
+    run = Simulated(5, NODES, "none")
+    whole, tries = run.automations, [0]
+
+    def start(batch: Batch) -> str:
+        tries[0] += 1
+        if tries[0] % 2:
+            raise Temporary("AutomationExecutionLimitExceeded")
+        return str(whole.start(batch))
+
+    run.automations = Instead(whole, start=start)
+    report = run.play()
+    assert report.wrong == ()
+    assert report.executions <= tries[0] <= 3 * report.executions
 
 
 def test_the_same_seed_gives_the_same_history_in_another_process() -> None:

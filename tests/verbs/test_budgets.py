@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -133,12 +134,12 @@ def test_an_unreachable_node_costs_no_budget(world: World) -> None:
     assert world.ledger.subjects(Kind.GUARD) == []
 
 
-def test_the_same_line_is_charged_once_however_often_it_is_tried(world: World) -> None:
+def test_a_batch_is_charged_once_for_a_node_however_often_it_is_tried(world: World) -> None:
     spend(world, "9", failing=1)
     (case,) = [one for one in world.ledger.all_heads() if one.state is State.TICKETED]
     before = world.ledger.kept("budget/" + case.decision["budget"]["accounts"][0])
-    for _ in range(3):
-        budget.charge(world.ports, case)
+    for notes in range(3):
+        budget.charge(world.ports, replace(case, batch="another", number=case.number + notes))
     after = world.ledger.kept("budget/" + case.decision["budget"]["accounts"][0])
     assert before and after
     assert len(after.value["failed"]) == len(before.value["failed"]) + 1

@@ -689,7 +689,7 @@ def test_one_node_that_cannot_be_read_does_not_hide_the_others_from_the_sweep(wo
     world.policies = policy_set(policy("dev", tag("Environment", "dev")))
     for node in (NODE, OTHER):
         world.node(node)
-    broken = Broken(world.inventory, "nodes", Denied("AccessDenied"))
+    broken = Broken(world.inventory, "nodes", Denied("AccessDenied"), times=2)
     assert sweep(replace(world.ports, inventory=broken)).missed == 1
 
 
