@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
@@ -83,9 +84,9 @@ def _first_day(ledger: Ledger, now: datetime) -> date:
 
 
 def _born(ledger: Ledger, case: Remediation) -> datetime:
-    """Not later than its first line. A regression set the first finding anew, so then the trail is asked."""
+    """Not later than its first day. A regression set the first finding anew, so then the trail is asked."""
     if case.episode or case.first_seen is None:
-        return next((line.at for line in ledger.trail(case.id)), datetime.max.replace(tzinfo=UTC))
+        return min((line.at for line in ledger.trail(case.id)), default=datetime.max.replace(tzinfo=UTC))
     return case.first_seen - timedelta(days=1)
 
 
@@ -95,7 +96,7 @@ def _end(day: date) -> datetime:
 
 def _day(ledger: Ledger, vault: Vault, day: date, *, final: bool, empty: bool) -> tuple[dict[str, Any], int]:
     """The day's manifest and how many files were written. The manifest comes last: what it names is there."""
-    files, counts = packed(ledger.day(day))
+    files, counts = packed(ledger.day(day), lambda trail, number: _on_another_day(ledger, trail, number, day))
     again = sum(1 for _ in ledger.day(day))
     lines = sum(counts.values())
     if again != lines and final:
@@ -112,23 +113,36 @@ def _day(ledger: Ledger, vault: Vault, day: date, *, final: bool, empty: bool) -
     return manifest, len(files) + 1
 
 
-def packed(lines: Iterable[Transition]) -> tuple[dict[str, bytes], dict[str, int]]:
-    """JSON lines by account, compressed, always to the same bytes; and how many. ValueError: a line is missing."""
-    buffers, counts, newest = dict[str, BytesIO](), dict[str, int](), dict[str, int]()
+def packed(
+    lines: Iterable[Transition], elsewhere: Callable[[str, int], bool] = lambda trail, number: False
+) -> tuple[dict[str, bytes], dict[str, int]]:
+    """JSON lines by account, compressed, always to the same bytes; and how many. Temporary: a line is missing.
+
+    A trail's lines may come out of their order: clocks differ. `elsewhere` says of the number of a line that is not
+    among them whether it stands on another day.
+    """
+    buffers, counts, seen = dict[str, BytesIO](), dict[str, int](), defaultdict[str, set[int]](set)
     writers = dict[str, gzip.GzipFile]()
     for line in lines:
         account = line.remediation.split(".", 1)[0]
         if account not in writers:
             buffers[account], counts[account] = BytesIO(), 0
             writers[account] = gzip.GzipFile("", "wb", fileobj=buffers[account], mtime=0)
-        if newest.get(line.remediation, line.number - 1) != line.number - 1:
-            raise Temporary(f"{line.remediation}: the day index left out a line before line {line.number}: come again")
-        newest[line.remediation] = line.number
+        seen[line.remediation].add(line.number)
         writers[account].write((canonical(line.to_json()) + "\n").encode())
         counts[account] += 1
+    for trail, numbers in seen.items():
+        for number in range(min(numbers), max(numbers)):
+            if number not in numbers and not elsewhere(trail, number):
+                raise Temporary(f"{trail}: the day index left out a line before line {number + 1}: come again")
     for writer in writers.values():
         writer.close()
     return {account: buffer.getvalue() for account, buffer in sorted(buffers.items())}, counts
+
+
+def _on_another_day(ledger: Ledger, trail: str, number: int, day: date) -> bool:
+    """Whether that line was stamped on another day than its neighbours, by a clock that was behind at midnight."""
+    return any(line.number == number and line.at.date() != day for line in ledger.trail(trail))
 
 
 def _service(ledger: Ledger, vault: Vault, shelf: Shelf | None) -> None:

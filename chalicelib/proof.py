@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 
 from chalicelib.core.audit import fault
@@ -218,16 +219,23 @@ def verify_export(vault: Vault, signer: Signer | None = None, *, ledger: Ledger 
     said = signed(vault, signer) if signer and numbers(vault) else Signed({}, {})
     faults = list(said.faults)
     days = _days(vault, faults)
-    hashes, lines = defaultdict[str, list[str]](list), 0
+    hashes, early, lines = defaultdict[str, list[str]](list), defaultdict[str, dict[int, Transition]](dict), 0
     for day, manifest in days:
         told = list(_lines(vault, day, manifest, faults))
         lines += len(told)
         for line in told:
-            _chained(line, hashes[line.remediation], faults)
+            # clocks differ: a line may stand before, or on the day before, the one it follows
+            waiting, before = early[line.remediation], hashes[line.remediation]
+            waiting[line.number] = line
+            while (due := waiting.pop(len(before) + 1, None)) is not None:
+                _chained(due, before, faults)
         if ledger and manifest.get("final"):
             count = sum(1 for _ in ledger.day(day))
             if count != len(told):
                 faults.append(f"{manifest_of(day)}: it holds {len(told)} lines, the ledger's day index {count}")
+    for remediation, waiting in early.items():
+        for number in sorted(waiting):
+            _chained(waiting[number], hashes[remediation], faults)
     service = _exported_service(vault, faults)
     end = datetime.combine(days[-1][0] + timedelta(days=1), time(), UTC) if days else None
     for subject in said.by_subject:
@@ -273,6 +281,9 @@ def _lines(vault: Vault, day: date, manifest: Mapping[str, Any], faults: list[st
             continue
         if len(found) != known["lines"]:
             faults.append(f"{name}: it holds {len(found)} lines; its manifest counts {known['lines']}")
+        swapped = next((after for line, after in pairwise(found) if after.at < line.at), None)
+        if swapped:
+            faults.append(f"{swapped.remediation}: line {swapped.number} stands out of order in {name}")
         yield from found
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +236,7 @@ def edit(lines: list[Any]) -> list[Any]:
             lambda lines: [line for line in lines if line["number"] != 7],
             "line 7 is missing; line 8 stands in its place",
         ),
-        (lambda lines: [*lines[:20], lines[21], lines[20], *lines[22:]], "is missing; line"),
+        (lambda lines: [*lines[:20], lines[21], lines[20], *lines[22:]], "stands out of order in"),
         (lambda lines: lines[:-1], f"{NODE.id}.patch: line 40 is gone: checkpoint 3"),
     ],
 )
@@ -273,6 +273,41 @@ def test_lines_that_the_day_index_has_not_got_yet_are_waited_for(signed: Ports, 
 
     with pytest.raises(Temporary, match="left out a line before line 8"):
         packed(Behind().day(DAY))
+
+
+def line_of(case: Remediation, cause: Cause, at: datetime) -> Transition:
+    """A line as a release wrote it that took the clock's word for it, whatever the line before it said."""
+    return advance(replace(case, at=None), cause, because="x", now=at)
+
+
+def test_a_line_is_never_stamped_before_the_one_it_follows() -> None:
+    case, lines = trail(3)
+    late = advance(case, Cause.NOTED, because="a clock that is behind", now=NOW - timedelta(minutes=5))
+    assert late.at == lines[-1].at == apply(case, late).at
+    assert Remediation.from_json(case.to_json()) == case
+    old = {name: value for name, value in case.to_json().items() if name != "at"}
+    head = Remediation.from_json(old)
+    assert head.at is None and fault(head, lines) is None, "a release that did not keep the moment wrote it"
+    assert fault(replace(case, at=NOW), lines) == f"{case.id}: the head is not what its 3 lines add up to"
+
+
+@pytest.mark.parametrize("start", [NOW, datetime(2026, 11, 24, tzinfo=UTC) + timedelta(milliseconds=20)])
+def test_lines_that_an_older_release_stamped_out_of_order_are_exported(
+    vault: Vault, signer: Signer, start: datetime
+) -> None:
+    """Within a day, and over midnight: line 1 after it, line 2 before it, line 3 after it again."""
+    world = World(clock=MemoryClock(start))
+    case = Remediation(NODE, Control.PATCH)
+    for number, milliseconds in enumerate((0, -50, 10, -40, 20)):
+        line = line_of(case, Cause.NOTED if number else Cause.TICKETED, start + timedelta(milliseconds=milliseconds))
+        case = apply(case, line)
+        world.ledger.append(Change(line, case))
+    world.clock.move(timedelta(hours=1))
+    checkpoint(world.ports, vault, signer)
+    world.clock.move(timedelta(days=3))
+    assert sum(day["lines"] for day in export(world.ports, vault)) == 5
+    assert verify_export(vault, signer, ledger=world.ledger).faults == ()
+    assert verify(world.ledger, world.clock.now(), vault=vault, signer=signer).faults == ()
 
 
 # --- AWS ------------------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
 
 LONGEST_SENTENCE = 1000
 
-_MOMENTS = frozenset({"since", "first_seen", "observed_at", "attempted_at", "due", "cools_until"})
+_MOMENTS = frozenset({"at", "since", "first_seen", "observed_at", "attempted_at", "due", "cools_until"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,8 @@ class Remediation:
 
     `observed_at` is the newest claim, `attempted_at` the end of the last execution: no scan from before it proves
     anything. `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed
-    attempt; `held` the guard or condition that keeps it from starting; `emergency` the one that opened it.
+    attempt; `held` the guard or condition that keeps it from starting; `emergency` the one that opened it. `at` is the
+    moment of the newest line; a head of a release that did not keep it has none until its next line.
     """
 
     node: Node
@@ -183,6 +184,7 @@ class Remediation:
     held: str | None = None
     last_outcome: str | None = None
     emergency: str | None = None
+    at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -233,14 +235,17 @@ def advance(
     sets: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Any] | None = None,
 ) -> Transition:
-    """The next line of the case's trail. `sets` holds JSON types; IllegalTransition if the table has no row."""
+    """The next line of the case's trail. `sets` holds JSON types; IllegalTransition if the table has no row.
+
+    It is never stamped before the line it follows: two writers' clocks differ, and a trail is read by its moments.
+    """
     after = TRANSITIONS[case.state].get(cause)
     if after is None:
         raise IllegalTransition(f"{case.id} is {case.state}: it cannot be {cause}")
     line = Transition(
         remediation=case.id,
         number=case.number + 1,
-        at=parse_moment(format_moment(now)),
+        at=parse_moment(format_moment(max(now, case.at or now))),
         before=case.state,
         cause=cause,
         after=after,
@@ -271,7 +276,7 @@ def apply(case: Remediation, line: Transition) -> Remediation:
         changed["since"] = line.at
     if line.cause is not Cause.NOTED:
         changed["because"] = line.because
-    return replace(case, **changed, state=line.after, number=line.number, hash=line.hash)
+    return replace(case, **changed, state=line.after, number=line.number, hash=line.hash, at=line.at)
 
 
 def replay(node: Node, control: Control, lines: Iterable[Transition]) -> Remediation:
