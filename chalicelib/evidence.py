@@ -28,6 +28,12 @@ AGAIN = 2
 LATEST = timedelta(minutes=2)
 """How old a line is before a checkpoint speaks of it: the day index follows the writes by seconds."""
 
+LOOKBACK = timedelta(minutes=15)
+"""How far a clock may be behind: so far before the last checkpoint's end a line is looked for that it did not see."""
+
+LONGEST = timedelta(hours=6)
+"""How much of the trail one checkpoint reads at most; after a longer pause each run signs one such step."""
+
 
 def manifest_of(day: date) -> str:
     return f"trail/day={day.isoformat()}/manifest.json"
@@ -168,6 +174,7 @@ def checkpoint(ports: Ports, vault: Vault, signer: Signer) -> Checkpoint:
     before = newest(ledger, vault)
     until = parse_moment(format_moment(ports.clock.now() - LATEST))
     since = before[0].until if before else None
+    until = min(until, since + LONGEST) if since else until
     if since and until <= since:
         raise Stale(f"checkpoint {before[0].number if before else 0} speaks for now already")
     heads = _grown(ledger, since, until, ports.clock.now())
@@ -233,13 +240,19 @@ def signed_up_to(ledger: Ledger) -> int:
 
 
 def _grown(ledger: Ledger, since: datetime | None, until: datetime, now: datetime) -> Mapping[str, tuple[int, str]]:
-    """The newest line of each trail that was written to in between; at first, of every trail there is."""
+    """The newest line of each trail that was written to in between; at first, of every trail there is.
+
+    A trail with a line shortly before `since` is named again: the line may have come after the last checkpoint did.
+    """
     heads = dict[str, tuple[int, str]]()
     if since is None:
         return _all_heads(ledger, until, now)
-    for number in range((until.date() - since.date()).days + 1):
-        for line in ledger.day(since.date() + timedelta(days=number)):
-            if since < line.at <= until and line.number > heads.get(line.remediation, (0, ""))[0]:
+    first = since - LOOKBACK
+    for number in range((until.date() - first.date()).days + 1):
+        for line in ledger.day(first.date() + timedelta(days=number), since=first):
+            if line.at > until:
+                break
+            if line.number > heads.get(line.remediation, (0, ""))[0]:
                 heads[line.remediation] = (line.number, line.hash)
     return heads
 
@@ -247,8 +260,8 @@ def _grown(ledger: Ledger, since: datetime | None, until: datetime, now: datetim
 def _all_heads(ledger: Ledger, until: datetime, now: datetime) -> dict[str, tuple[int, str]]:
     """Every trail's newest line up to then; only a trail that got one since is read for it."""
     days = range((now.date() - until.date()).days + 1)
-    later = {line.remediation for number in days for line in ledger.day(until.date() + timedelta(days=number))
-             if line.at > until}  # fmt: skip
+    later = {line.remediation for number in days
+             for line in ledger.day(until.date() + timedelta(days=number), since=until) if line.at > until}  # fmt: skip
     heads = {case.id: (case.number, case.hash) for case in ledger.all_heads() if case.id not in later}
     for identity in later:
         lines = [line for line in ledger.trail(identity) if line.at <= until]

@@ -94,8 +94,8 @@ class Ledger(Protocol):
         Reads about one page from each partition. One that moves meanwhile may be met twice, or not at all.
         """
 
-    def day(self, day: date) -> Iterator[Transition]:
-        """Every line written on one UTC day, in order of time, remediation and number."""
+    def day(self, day: date, *, since: datetime | None = None) -> Iterator[Transition]:
+        """Every line stamped on one UTC day, from `since` on, in order of time, remediation and number."""
 
     def all_heads(self) -> Iterator[Remediation]:
         """Every remediation there is; for reports, never in the event path."""

@@ -65,7 +65,7 @@ class Signed:
             if hashes[claim.number - 1] != claim.hash:
                 first = f"between {confirmed + 1} and {claim.number}" if claim.number > confirmed + 1 else claim.number
                 return f"{subject}: line {first} was rewritten: it is not what {signed} signed"
-            confirmed = claim.number
+            confirmed = max(confirmed, claim.number)
         return None
 
 
@@ -172,7 +172,7 @@ def _chosen(ledger: Ledger, now: datetime, since: datetime | None, node: Node | 
     if since is None:
         return None
     touched = {line.remediation for number in range((now.date() - since.date()).days + 2)
-               for line in ledger.day(since.date() + timedelta(days=number)) if line.at >= since}  # fmt: skip
+               for line in ledger.day(since.date() + timedelta(days=number), since=since)}  # fmt: skip
     return [case for identity in sorted(touched) if (case := ledger.head(identity))]
 
 

@@ -26,7 +26,7 @@ from chalicelib.core.findings import Control
 from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Cause, Remediation, Transition, advance, apply
-from chalicelib.evidence import checkpoint, export, lines_of, packed
+from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, lines_of, packed
 from chalicelib.ports import Change, Ports, Signer, Vault
 from chalicelib.proof import verify, verify_export
 from tests.sets import NODE, NOW
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_was_changed_removed_or_signed_by_another_is_named(
     assert isinstance(vault, FolderVault)
     place = vault._path / name_of(2)
     whole = place.read_bytes()
-    place.write_bytes(whole.replace(b'"count":1', b'"count":7'))
+    place.write_bytes(whole.replace(b'"count":2', b'"count":7'))
     assert "checkpoint 2: its signature is not that of" in proved(signed, vault, signer)[0]
     made, _ = opened(whole)
     other = FileSigner(tmp_path / "other")
@@ -200,6 +200,54 @@ def test_two_runs_at_once_sign_one_checkpoint(signed: Ports, vault: Vault, signe
     vault.put("checkpoints/x", b"1", locked=True)
     with pytest.raises(Denied):
         vault.put("checkpoints/x", b"2", locked=True)
+
+
+@pytest.mark.parametrize("behind", [3, 14])
+def test_a_line_stamped_by_a_clock_that_is_behind_is_signed_by_the_next_checkpoint(
+    vault: Vault, signer: Signer, behind: int
+) -> None:
+    world = World(clock=MemoryClock(NOW))
+    world.node(OTHER)
+    for minutes in (10, 60):
+        world.clock._now = NOW + timedelta(minutes=minutes)
+        checkpoint(world.ports, vault, signer)
+    world.clock.move(timedelta(minutes=-behind))
+    world.say(OTHER)
+    world.clock.move(timedelta(minutes=behind))
+    for _ in range(2):
+        world.clock.move(timedelta(hours=1))
+        checkpoint(world.ports, vault, signer)
+    case = world.case(OTHER)
+    forged = replace(world.ledger.trail(case.id)[-1], actor="nobody", hash="")
+    forged = replace(forged, hash=link(forged.previous, forged.to_json()))
+    put(world.ledger, replace(case, hash=forged.hash), [*world.ledger.trail(case.id)[:-1], forged])
+    (found,) = (one for one in proved(world.ports, vault, signer) if "rewritten" in one)
+    assert found.startswith(f"{case.id}: line")
+
+
+def test_a_trail_that_is_named_by_two_checkpoints_is_whole(world: World, vault: Vault, signer: Signer) -> None:
+    """Its last line lies shortly before the end of the first: both sign it."""
+    for minutes in (45, 60):
+        world.clock._now = NOW + timedelta(minutes=minutes)
+        last = checkpoint(world.ports, vault, signer)
+    assert last.count == 1
+    assert proved(world.ports, vault, signer) == ()
+
+
+def test_after_a_long_pause_each_checkpoint_reads_one_step_and_the_next_goes_on(
+    signed: Ports, world: World, vault: Vault, signer: Signer
+) -> None:
+    world.node(OTHER)
+    began = NOW + timedelta(minutes=60) - LATEST
+    world.clock._now = NOW + timedelta(hours=15)
+    world.say(OTHER)
+    world.clock.move(timedelta(hours=2))
+    made = [checkpoint(signed, vault, signer) for _ in range(3)]
+    assert [one.until for one in made] == [began + LONGEST, began + 2 * LONGEST, world.clock.now() - LATEST]
+    assert [one.count for one in made] == [0, 0, 1]
+    with pytest.raises(Stale):
+        checkpoint(signed, vault, signer)
+    assert proved(signed, vault, signer) == ()
 
 
 # --- the export -----------------------------------------------------------------------------------------------------
@@ -268,7 +316,7 @@ def test_a_day_a_file_or_the_journal_that_is_missing_is_named(exported: Vault, s
 
 def test_lines_that_the_day_index_has_not_got_yet_are_waited_for(signed: Ports, tmp_path: Path) -> None:
     class Behind(MemoryLedger):
-        def day(self, day: Any) -> Iterator[Transition]:
+        def day(self, day: Any, *, since: Any = None) -> Iterator[Transition]:
             return (line for line in signed.ledger.day(day) if line.number != 7)
 
     with pytest.raises(Temporary, match="left out a line before line 8"):

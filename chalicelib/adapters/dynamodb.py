@@ -73,7 +73,7 @@ _MOST_KEYS = 100
 """https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
 _TRIES = 5
 _OPEN = frozenset({BatchState.INTENDED, BatchState.STARTED})
-_LAST = "~~"
+_FIRST, _LAST = "!", "~~"
 
 Item = dict[str, dict[str, str]]
 
@@ -160,9 +160,10 @@ class DynamoLedger:
         merged = heapq.merge(*streams, key=lambda item: item[sort]["S"])
         return list(map(_remediation, islice(merged, limit)))
 
-    def day(self, day: date) -> Iterator[Transition]:
+    def day(self, day: date, *, since: datetime | None = None) -> Iterator[Transition]:
+        first = format_moment(since) if since else _FIRST
         partitions = [f"{day.isoformat()}#{shard}" for shard in range(SHARDS)]
-        return map(_transition, self._merged(_DAY, partitions, _LAST))
+        return map(_transition, self._merged(_DAY, partitions, _LAST, first))
 
     def all_heads(self) -> Iterator[Remediation]:
         return self.work(State)
@@ -353,11 +354,13 @@ class DynamoLedger:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def _merged(self, index: tuple[str, str, str], partitions: Iterable[str], last: str) -> Iterator[Item]:
-        """The items of several index partitions up to `last`, in one order."""
+    def _merged(
+        self, index: tuple[str, str, str], partitions: Iterable[str], last: str, first: str = _FIRST
+    ) -> Iterator[Item]:
+        """The items of several index partitions from `first` up to `last`, in one order."""
         name, partition, sort = index
-        condition = f"{partition} = :pk AND {sort} <= :last"
-        streams = [self._query(condition, name, pk=each, last=last) for each in partitions]
+        condition = f"{partition} = :pk AND {sort} BETWEEN :first AND :last"
+        streams = [self._query(condition, name, pk=each, first=first, last=last) for each in partitions]
         return heapq.merge(*streams, key=lambda item: item[sort]["S"])
 
 

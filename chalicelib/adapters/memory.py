@@ -91,8 +91,9 @@ class MemoryLedger:
         behind = [self._turns[state][bisect_right(self._turns[state], after or "") :] for state in set(states)]
         return [self._whose[turn] for turn in islice(heapq.merge(*behind), limit)]
 
-    def day(self, day: date) -> Iterator[Transition]:
-        lines = [line for trail in self._trails.values() for line in trail if line.at.date() == day]
+    def day(self, day: date, *, since: datetime | None = None) -> Iterator[Transition]:
+        lines = [line for trail in self._trails.values() for line in trail
+                 if line.at.date() == day and (since is None or line.at >= since)]  # fmt: skip
         return iter(sorted(lines, key=lambda line: (line.at, line.remediation, line.number)))
 
     def all_heads(self) -> Iterator[Remediation]:

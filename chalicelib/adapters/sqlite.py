@@ -183,10 +183,11 @@ class SqliteLedger:
         )
         return [Remediation.from_json(json.loads(text)) for (text,) in rows]
 
-    def day(self, day: date) -> Iterator[Transition]:
+    def day(self, day: date, *, since: datetime | None = None) -> Iterator[Transition]:
+        first = f"{day.isoformat()}T"
         rows = self._read(
             "SELECT line FROM transitions WHERE at BETWEEN ? AND ? ORDER BY at, remediation, number",
-            f"{day.isoformat()}T",
+            max(first, format_moment(since)) if since else first,
             f"{day.isoformat()}U",
         )
         return (Transition.from_json(json.loads(text)) for (text,) in rows)

@@ -31,7 +31,8 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """`heads` is the SHA-256 of the list of the newest lines of all trails that were written to in `since < at <=
-    until`, `count` how many these are; `service` names the newest line of each journal subject and of `policies`.
+    until` or shortly before, `count` how many these are; `service` names the newest line of each journal subject and
+    of `policies`.
     """
 
     number: int

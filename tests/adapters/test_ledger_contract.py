@@ -396,6 +396,9 @@ class TestDay:
         assert lines == [(0, "3", 1), (5, "1", 1), (5, "2", 1), (5, "2", 2)]
         assert [line.remediation for line in ledger.day(date(2026, 11, 23))] == [fresh(0).id]
         assert list(ledger.day(date(2026, 11, 22))) == []
+        late = list(ledger.day(midnight.date(), since=midnight + timedelta(minutes=5)))
+        assert [line.at.minute for line in late] == [5, 5, 5]
+        assert len(list(ledger.day(midnight.date(), since=midnight - timedelta(days=1)))) == 4
 
 
 class TestBatches:
