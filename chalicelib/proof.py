@@ -148,10 +148,25 @@ def verify(
         first, last = min([first, *(line.at for line in told)]), max([last, *(line.at for line in told)])
     if chosen is None:
         faults += _headless(ledger, known, first, last)
-        faults += [wrong for subject in said.by_subject if subject not in known and subject.count(".") >= 3
-                   and (wrong := said.against(subject, [line.hash for line in ledger.trail(subject)]))
-                   and not any(one.startswith(f"{subject}:") for one in faults)]  # fmt: skip
+        gone = [subject for subject in said.by_subject if subject.count(".") >= 3]
+    else:
+        gone = [remediation_id(node, control) for control in Control] if node else []
+        faults += _beheaded(ledger, gone)
+    faults += [wrong for subject in gone if subject not in known
+               and (wrong := said.against(subject, [line.hash for line in ledger.trail(subject)]))
+               and not any(one.startswith(f"{subject}:") for one in faults)]  # fmt: skip
     return Verified(len(known), lines, tuple(faults), len(said.checkpoints), said.until, _notes(said, vault, now))
+
+
+def _beheaded(ledger: Ledger, subjects: Iterable[str]) -> list[str]:
+    return [f"{subject}: its lines are there, but its head is gone" for subject in subjects
+            if ledger.head(subject) is None and ledger.trail(subject)]  # fmt: skip
+
+
+def signed_nodes(said: Signed, text: str) -> list[Node]:
+    """The nodes that checkpoints name, by `account/region/id` or by id: also those that the ledger has lost."""
+    named = {Node(*subject.split(".")[:3]) for subject in said.by_subject if subject.count(".") == 3}
+    return sorted((node for node in named if text in (str(node), node.id)), key=str)
 
 
 def _notes(said: Signed, vault: Vault | None, now: datetime) -> tuple[str, ...]:

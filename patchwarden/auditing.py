@@ -16,6 +16,7 @@ from rich.progress import Progress
 from chalicelib import evidence, history, lookup, proof, routes, speed, wiring
 from chalicelib.answers import set_at
 from chalicelib.core.moments import format_moment
+from chalicelib.core.nodes import Node
 from chalicelib.core.points import Where
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import WAITS, Cause, State
@@ -376,8 +377,16 @@ def _verified(
     now = present(scope, ports)
     return proof.verify(
         ports.ledger, now, since=routes.before(since, now) if since else None,
-        node=one_node(ports, node) if node else None, vault=vault, signer=signer,
+        node=_node(ports, node, vault, signer) if node else None, vault=vault, signer=signer,
     )  # fmt: skip
+
+
+def _node(ports: Ports, text: str, vault: Vault | None, signer: Signer | None) -> Node:
+    """The node that is meant; one whose trails are gone from the ledger too, if a checkpoint names it."""
+    lost = list[Node]()
+    if vault and signer and not lookup.nodes(ports.ledger, text):
+        lost = proof.signed_nodes(proof.signed(vault, signer), text)
+    return lost[0] if len(lost) == 1 else one_node(ports, text)
 
 
 @audit.command()

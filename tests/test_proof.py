@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import click
 import pytest
 from moto import mock_aws
 
+from chalicelib import wiring
 from chalicelib.adapters.memory import MemoryClock, MemoryLedger
 from chalicelib.adapters.signing import FileSigner, KmsSigner
 from chalicelib.adapters.vault import BucketVault, FolderVault
+from chalicelib.answers import READS, Asked
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
 from chalicelib.core.checkpoints import name_of, opened, sealed
@@ -28,7 +31,9 @@ from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Cause, Remediation, Transition, advance, apply
 from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, lines_of, packed
 from chalicelib.ports import Change, Ports, Signer, Vault
-from chalicelib.proof import verify, verify_export
+from chalicelib.proof import signed as read
+from chalicelib.proof import signed_nodes, verify, verify_export
+from patchwarden import auditing
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
 
@@ -155,6 +160,46 @@ def test_a_tail_that_was_cut_with_its_head_is_found(signed: Ports, vault: Vault,
     assert verify(ledger, signed.clock.now()).faults == (), "the chain alone cannot tell"
     (found,) = proved(signed, vault, signer)
     assert f"{identity}: line {left + 1} is gone: checkpoint" in found
+
+
+def test_a_signed_trail_that_is_gone_is_found_by_its_node_too(signed: Ports, vault: Vault, signer: Signer) -> None:
+    ledger = signed.ledger
+    assert isinstance(ledger, MemoryLedger)
+    identity = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
+    head = ledger._heads.pop(identity)
+    of = {"node": NODE, "vault": vault, "signer": signer}
+    assert verify(ledger, signed.clock.now(), **of).faults == (
+        f"{identity}: its lines are there, but its head is gone",
+    )
+    del ledger._trails[identity]
+    (found,) = verify(ledger, signed.clock.now(), **of).faults
+    assert found.startswith(f"{identity}: line 1 is gone: checkpoint")
+    assert signed_nodes(read(vault, signer), NODE.id) == signed_nodes(read(vault, signer), str(head.node)) == [NODE]
+    assert signed_nodes(read(vault, signer), "i-0") == []
+    assert verify(ledger, signed.clock.now(), node=OTHER, vault=vault, signer=signer).faults == ()
+
+
+def test_the_api_and_the_command_line_find_a_signed_trail_that_is_gone(
+    signed: Ports, vault: Vault, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring, "vault", lambda settings: vault)
+    monkeypatch.setattr(wiring, "signer", lambda settings: signer)
+    monkeypatch.setattr(wiring.Settings, "from_environment", lambda: wiring.Settings(table="t"))
+
+    def told(node: Node) -> Any:
+        path = {"account": node.account, "region": node.region, "node": node.id}
+        return READS["verify"](Asked(signed, signed.clock.now(), path, {}))
+
+    assert told(NODE)["faults"] == () and told(replace(NODE, id="i-0aaaaaaaaaaaaaaaa")) is None
+    assert isinstance(signed.ledger, MemoryLedger)
+    identity = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
+    put(signed.ledger, Remediation(NODE, Control.PATCH), [])
+    del signed.ledger._heads[identity], signed.ledger._trails[identity]
+    assert f"{identity}: line 1 is gone" in told(NODE)["faults"][0]
+    signed.ledger._whose = {turn: one for turn, one in signed.ledger._whose.items() if one.id != identity}
+    assert auditing._node(signed, NODE.id, vault, signer) == NODE
+    with pytest.raises(click.ClickException, match="nothing is recorded"):
+        auditing._node(signed, NODE.id, None, None)
 
 
 def test_a_checkpoint_that_was_changed_removed_or_signed_by_another_is_named(
