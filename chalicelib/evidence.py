@@ -206,19 +206,25 @@ def newest(ledger: Ledger, vault: Vault) -> tuple[Checkpoint, bytes] | None:
     """The newest checkpoint in the vault; the ledger's count is where to look first, no more."""
     kept = ledger.kept(_KEPT)
     number = int(kept.value["number"]) if kept else 0
-    found = vault.get(name_of(number)) if number else None
+    found = first(vault, name_of(number)) if number else None
     if found is None:
-        there = numbers(vault)
+        there = numbers(vault.originals("checkpoints/"))
         number = there[-1] if there else 0
-        found = vault.get(name_of(number)) if number else None
-    while (later := vault.get(name_of(number + 1))) is not None:
+        found = first(vault, name_of(number)) if number else None
+    while (later := first(vault, name_of(number + 1))) is not None:
         number, found = number + 1, later
     return opened(found) if found else None
 
 
-def numbers(vault: Vault) -> list[int]:
-    """The numbers of the checkpoints that are there."""
-    names = (name.removeprefix("checkpoints/") for name in vault.names("checkpoints/"))
+def first(vault: Vault, name: str) -> bytes | None:
+    """The document as it was first put, whatever covers it now."""
+    original = vault.originals(name).get(name)
+    return vault.get(name, original.version) if original and original.version is not None else None
+
+
+def numbers(there: Iterable[str]) -> list[int]:
+    """The numbers of the checkpoints among these names."""
+    names = (name.removeprefix("checkpoints/") for name in there)
     return sorted(int(name[:10]) for name in names if name.endswith(".json") and name[:10].isdigit())
 
 
@@ -227,6 +233,8 @@ _KEPT = "evidence/checkpoint"
 
 def _remember(ledger: Ledger, number: int) -> None:
     kept = ledger.kept(_KEPT)
+    if kept and int(kept.value["number"]) >= number:
+        return
     try:
         ledger.keep(_KEPT, {"number": number}, expected=kept.version if kept else 0)
     except Stale:
@@ -237,6 +245,18 @@ def signed_up_to(ledger: Ledger) -> int:
     """The number of the last checkpoint that the ledger knows of; 0: none."""
     kept = ledger.kept(_KEPT)
     return int(kept.value["number"]) if kept else 0
+
+
+def set_back(ledger: Ledger, highest: int) -> str | None:
+    """Why the ledger's count cannot be what checkpoints left, of which `highest` is there; None: it can.
+
+    Each raises it once, when it is written: the newest may still be about to, or have stopped before.
+    """
+    kept = ledger.kept(_KEPT)
+    number = int(kept.value["number"]) if kept else 0
+    if number < highest - 1 or (kept and kept.version > number):
+        return f"the ledger's count of checkpoints was set back to {number}"
+    return None
 
 
 def _grown(ledger: Ledger, since: datetime | None, until: datetime, now: datetime) -> Mapping[str, tuple[int, str]]:

@@ -23,8 +23,8 @@ from chalicelib.core.nodes import Node
 from chalicelib.core.publications import Publication
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, Transition
-from chalicelib.evidence import lines_of, manifest_of, numbers, signed_up_to
-from chalicelib.ports import Ledger, Signer, Vault
+from chalicelib.evidence import lines_of, manifest_of, numbers, set_back, signed_up_to
+from chalicelib.ports import Ledger, Original, Signer, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,16 @@ def signed(vault: Vault, signer: Signer, expected: int = 0) -> Signed:
     known, faults = dict[int, Checkpoint](), list[str]()
     by_subject = defaultdict[str, list[Claim]](list)
     before: tuple[Checkpoint, bytes] | None = None
-    there = numbers(vault)
-    for number in range(1, max([expected, *there], default=0) + 1):
+    there = vault.originals("checkpoints/")
+    faults += _covered(there)
+    for number in range(1, max([expected, *numbers(there)], default=0) + 1):
         try:
-            found, signature = opened(_there(vault, name_of(number)))
+            found, signature = opened(_there(vault, name_of(number), there))
             _check(found, signature, number, before, signer)
-            told = claims(found, _there(vault, found.heads_name))
+            told = claims(found, _there(vault, found.heads_name, there))
         except ValueError as error:
             faults.append(f"checkpoint {number}: {error}")
-            before = _best(vault, number)
+            before = _best(vault, number, there)
             continue
         known[number], before = found, (found, signature)
         for claim in told:
@@ -93,17 +94,28 @@ def signed(vault: Vault, signer: Signer, expected: int = 0) -> Signed:
     return Signed(by_subject, known, tuple(faults))
 
 
-def _there(vault: Vault, name: str) -> bytes:
-    body = vault.get(name)
+def _covered(there: Mapping[str, Original]) -> Iterator[str]:
+    """What was put under a checkpoint's name after it: the first is the one that counts, and this is told."""
+    for name, original in there.items():
+        number = int(name.removeprefix("checkpoints/")[:10]) if numbers([f"{name[:22]}.json"]) else 0
+        if original.hidden:
+            yield f"checkpoint {number}: {name} was hidden by a delete marker"
+        if original.puts > 1:
+            yield f"checkpoint {number}: {name} was put {original.puts} times"
+
+
+def _there(vault: Vault, name: str, there: Mapping[str, Original]) -> bytes:
+    original = there.get(name)
+    body = vault.get(name, original.version) if original and original.version is not None else None
     if body is None:
         raise ValueError(f"{name} is missing")
     return body
 
 
-def _best(vault: Vault, number: int) -> tuple[Checkpoint, bytes] | None:
+def _best(vault: Vault, number: int, there: Mapping[str, Original]) -> tuple[Checkpoint, bytes] | None:
     """A checkpoint that is wrong, as what the next one follows from: so that one fault is told once."""
     try:
-        return opened(vault.get(name_of(number)) or b"")
+        return opened(_there(vault, name_of(number), there))
     except ValueError:
         return None
 
@@ -131,6 +143,8 @@ def verify(
     """
     said = signed(vault, signer, signed_up_to(ledger)) if vault and signer else Signed({}, {})
     faults = list(said.faults)
+    if vault and signer and (wrong := set_back(ledger, max(said.checkpoints, default=0))):
+        faults.append(wrong)
     chosen = _chosen(ledger, now, since, node)
     lines = 0 if node else _service(ledger, said, faults)
     first, last, known = now, now, set[str]()
@@ -231,7 +245,7 @@ def verify_export(vault: Vault, signer: Signer | None = None, *, ledger: Ledger 
 
     With a ledger, each final day must hold as many lines as the day index does.
     """
-    said = signed(vault, signer) if signer and numbers(vault) else Signed({}, {})
+    said = signed(vault, signer) if signer and numbers(vault.names("checkpoints/")) else Signed({}, {})
     faults = list(said.faults)
     days = _days(vault, faults)
     hashes, early, lines = defaultdict[str, list[str]](list), defaultdict[str, dict[int, Transition]](dict), 0

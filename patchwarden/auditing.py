@@ -418,8 +418,8 @@ def export(scope: Scope, out: Path | None, since: str | None, form: str) -> None
 
 def _copied(source: Vault, target: Vault) -> None:
     """The checkpoints belong to an export: without them nobody can tell it from a rewritten one."""
-    for name in source.names("checkpoints/"):
-        body = source.get(name)
+    for name, original in source.originals("checkpoints/").items():
+        body = source.get(name, original.version) if original.version is not None else None
         if body is not None:
             target.put(name, body)
 

@@ -145,11 +145,16 @@ def test_what_keeps_evidence_writes_it_and_deletes_nothing(resources: Template) 
     def at(action: str, *folders: str) -> set[tuple[str, str]]:
         return {(f"s3:{action}", f"arn:aws:s3:::{bucket}/{folder}*") for folder in folders}
 
+    def versions(*folders: str) -> set[tuple[str, str]]:
+        """What is first put is what counts: a delete marker or a second version may cover it."""
+        listed = ("s3:ListBucketVersions", lists[1])
+        return {listed, *at("GetObject", *folders), *at("GetObjectVersion", *folders)}
+
     copied = ("trail/", "service/", "policies/")
     assert {function: held for function, held in allowed.items() if held} == {
-        "OnCheckpoint": {lists, *at("GetObject", "checkpoints/"), *at("PutObject", "checkpoints/"), ("kms:Sign", key)},
+        "OnCheckpoint": {lists, *versions("checkpoints/"), *at("PutObject", "checkpoints/"), ("kms:Sign", key)},
         "OnExport": {lists, *at("GetObject", *copied), *at("PutObject", *copied)},
-        "APIHandler": {lists, *at("GetObject", ""), ("kms:Verify", key)},
+        "APIHandler": {lists, *versions(""), ("kms:Verify", key)},
     }
 
 

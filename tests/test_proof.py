@@ -30,7 +30,7 @@ from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Cause, Remediation, Transition, advance, apply
 from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, lines_of, packed
-from chalicelib.ports import Change, Ports, Signer, Vault
+from chalicelib.ports import Change, Kept, Ports, Signer, Vault
 from chalicelib.proof import signed as read
 from chalicelib.proof import signed_nodes, verify, verify_export
 from patchwarden import auditing
@@ -167,7 +167,7 @@ def test_a_signed_trail_that_is_gone_is_found_by_its_node_too(signed: Ports, vau
     assert isinstance(ledger, MemoryLedger)
     identity = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
     head = ledger._heads.pop(identity)
-    of = {"node": NODE, "vault": vault, "signer": signer}
+    of: Any = {"node": NODE, "vault": vault, "signer": signer}
     assert verify(ledger, signed.clock.now(), **of).faults == (
         f"{identity}: its lines are there, but its head is gone",
     )
@@ -220,6 +220,20 @@ def test_a_checkpoint_that_was_changed_removed_or_signed_by_another_is_named(
     place.write_bytes(whole)
     (vault._path / name_of(3)).unlink()
     assert proved(signed, vault, signer) == (f"checkpoint 3: {name_of(3)} is missing",), "the ledger knows of three"
+
+
+def test_a_count_of_checkpoints_that_was_set_back_is_told(signed: Ports, vault: Vault, signer: Signer) -> None:
+    kept = signed.ledger.kept("evidence/checkpoint")
+    assert kept is not None and (kept.value["number"], kept.version) == (3, 3)
+    signed.ledger.keep("evidence/checkpoint", {"number": 2}, expected=3)
+    assert proved(signed, vault, signer) == ("the ledger's count of checkpoints was set back to 2",)
+    assert isinstance(vault, FolderVault) and isinstance(signed.ledger, MemoryLedger)
+    (vault._path / name_of(3)).unlink()
+    assert proved(signed, vault, signer) == ("the ledger's count of checkpoints was set back to 2",)
+    del signed.ledger._kept["evidence/checkpoint"]
+    assert proved(signed, vault, signer) == ("the ledger's count of checkpoints was set back to 0",)
+    signed.ledger.keep("evidence/checkpoint", {"number": 1}, expected=0)
+    assert proved(signed, vault, signer) == (), "a run that stopped before it counted its checkpoint"
 
 
 def test_a_list_of_heads_that_was_changed_is_named(signed: Ports, vault: Vault, signer: Signer) -> None:
@@ -435,3 +449,26 @@ def test_a_bucket_and_a_kms_key_do_what_folder_and_file_do(world: World, aws: tu
     world.clock._now = NOW + timedelta(days=2)
     assert sum(day["written"] for day in export(world.ports, vault)) > 0
     assert verify_export(vault, signer, ledger=world.ledger).faults == ()
+
+
+def test_a_checkpoint_that_is_hidden_or_put_again_still_counts_and_is_named(
+    world: World, aws: tuple[Any, ...], tmp_path: Path
+) -> None:
+    vault, signer, s3 = aws
+    for hours in (1, 2):
+        world.clock._now = NOW + timedelta(hours=hours)
+        made = checkpoint(world.ports, vault, signer)
+    s3.delete_object(Bucket="evidence", Key=made.name)
+    world.ledger._kept["evidence/checkpoint"] = Kept({"number": 1}, 1)
+    assert vault.get(made.name) is None and vault.names("checkpoints/0000000002.") == []
+    assert proved(world.ports, vault, signer) == (f"checkpoint 2: {made.name} was hidden by a delete marker",)
+    world.clock._now = NOW + timedelta(hours=3)
+    third = checkpoint(world.ports, vault, signer)
+    assert third.number == 3, "the hidden one is not made anew"
+    s3.put_object(Bucket="evidence", Key=third.name, Body=b"another")
+    found = read(vault, signer)
+    assert found.faults[1:] == (f"checkpoint 3: {third.name} was put 2 times",) and {*found.checkpoints} == {1, 2, 3}
+    auditing._copied(vault, FolderVault(tmp_path / "out"))
+    assert read(FolderVault(tmp_path / "out"), signer).faults == ()
+    rewrite(world.ledger, 30, world.ledger.trail(f"{NODE.account}.{NODE.region}.{NODE.id}.patch"))
+    assert any("was rewritten" in one for one in proved(world.ports, vault, signer))

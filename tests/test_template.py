@@ -265,6 +265,16 @@ def test_evidence_cannot_be_deleted_before_its_time(resources: Template) -> None
     assert made["ObjectLockConfiguration"]["Rule"]["DefaultRetention"] == {"Mode": "COMPLIANCE", "Days": 2557}
 
 
+def test_nobody_hides_evidence_and_the_stack_alone_sets_its_lock(resources: Template) -> None:
+    rules = resources["EvidenceBucketRules"]["Properties"]["PolicyDocument"]["Statement"]
+    denied = {one["Sid"]: one for one in rules}
+    hidden, lock = denied["NothingIsHiddenOrReleased"], denied["TheStackAloneSetsTheLock"]
+    assert hidden["Principal"] == lock["Principal"] == "*" and "Condition" not in hidden
+    assert {"s3:DeleteObject", "s3:DeleteObjectVersion"} <= {*hidden["Action"]}
+    assert {"s3:PutBucketObjectLockConfiguration", "s3:PutLifecycleConfiguration"} <= {*lock["Action"]}
+    assert lock["Condition"] == {"ForAllValues:StringNotEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
+
+
 def test_checkpoints_are_signed_with_a_key_that_never_leaves(resources: Template) -> None:
     made = resources["SigningKey"]["Properties"]
     assert (made["KeySpec"], made["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")

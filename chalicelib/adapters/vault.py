@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from botocore.config import Config
 
 from chalicelib.adapters.accounts import Refusal, botocore_session, configuration, translating
 from chalicelib.core.errors import Denied
-from chalicelib.ports import Clock
+from chalicelib.ports import Clock, Original
 
 
 class FolderVault:
@@ -32,7 +33,7 @@ class FolderVault:
         except OSError as error:
             raise Denied(f"the evidence folder {self._path} cannot be written: {error.strerror}") from error
 
-    def get(self, name: str) -> bytes | None:
+    def get(self, name: str, version: str | None = None) -> bytes | None:
         place = self._path / name
         try:
             return place.read_bytes()
@@ -45,6 +46,9 @@ class FolderVault:
         top = self._path / prefix.rpartition("/")[0]
         found = (str(file.relative_to(self._path).as_posix()) for file in top.rglob("*") if file.is_file())
         return sorted(name for name in found if name.startswith(prefix) and not name.endswith(".half"))
+
+    def originals(self, prefix: str) -> dict[str, Original]:
+        return {name: Original("") for name in self.names(prefix)}
 
 
 class BucketVault:
@@ -76,11 +80,11 @@ class BucketVault:
             if self.get(name) != body:
                 raise Denied(f"s3://{self._bucket}/{name} is there already and must not be changed") from refusal
 
-    def get(self, name: str) -> bytes | None:
+    def get(self, name: str, version: str | None = None) -> bytes | None:
         try:
-            answer = self._ask("get_object", Key=name)
+            answer = self._ask("get_object", Key=name, **({"VersionId": version} if version else {}))
         except Refusal as refusal:
-            if refusal.code != "NoSuchKey":
+            if refusal.code not in ("NoSuchKey", "NoSuchVersion"):
                 raise
             return None
         with translating(f"bucket {self._bucket} s3:get_object"):
@@ -95,6 +99,22 @@ class BucketVault:
             if not page.get("NextContinuationToken"):
                 return sorted(found)
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def originals(self, prefix: str) -> dict[str, Original]:
+        """S3 names the newest version of a key first.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+        """
+        found, start = dict[str, Original](), dict[str, str]()
+        while True:
+            page = self._ask("list_object_versions", Prefix=prefix, **start)
+            for item in page.get("Versions", ()):
+                known = found.get(item["Key"], Original(None, 0))
+                found[item["Key"]] = replace(known, version=item["VersionId"], puts=known.puts + 1)
+            for item in page.get("DeleteMarkers", ()):
+                found[item["Key"]] = replace(found.get(item["Key"], Original(None, 0)), hidden=True)
+            if not page.get("IsTruncated"):
+                return dict(sorted(found.items()))
+            start = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
 
     def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
         with translating(f"bucket {self._bucket} s3:{operation}"):
