@@ -214,8 +214,10 @@ class Remediation:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Remediation:
+        """The remediation; a field that only a newer release knows is left aside, so that two of them can overlap."""
         node, control, state = Node(*value["node"].split("/")), Control(value["control"]), State(value["state"])
-        rest = {name: _typed(name, value[name]) for name in value if name not in ("node", "control", "state")}
+        named = set(cls.__slots__) - {"node", "control", "state"}
+        rest = {name: _typed(name, value[name]) for name in value if name in named}
         return cls(node=node, control=control, state=state, **rest)
 
 

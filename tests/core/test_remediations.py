@@ -132,3 +132,8 @@ def test_the_sets_of_a_line_are_the_only_way_to_change_a_field() -> None:
 def test_a_note_keeps_the_sentence_and_the_moment_of_the_state() -> None:
     case, _ = trail([Cause.TICKETED, Cause.NOTED])
     assert (case.because, case.since, case.number) == ("step 0", NOW, 2)
+
+
+def test_a_field_of_a_newer_release_is_left_aside() -> None:
+    case = Remediation(NODE, Control.PATCH)
+    assert Remediation.from_json({**case.to_json(), "colour": "blue"}) == case
