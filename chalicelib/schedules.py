@@ -180,7 +180,10 @@ def _note_missed(ports: Ports, last: Entry | None, book: Book, schedule: Schedul
 
 
 def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime) -> str | None:
-    """Why an installation by this schedule may not start at that moment, or None; a scan is never held."""
+    """Why an installation by this schedule may not start at that moment, or None; a scan is never held.
+
+    What another schedule installs counts also after it was renamed or removed: its own order says where that is.
+    """
     brake = pause.read(ports)
     if brake.everything:
         return brake.everything
@@ -190,11 +193,12 @@ def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime) 
     freeze = held(installing, now, policies.settings.freezes)
     if freeze:
         return f"freeze {freeze.name} until {format_moment(freeze.until)}: {freeze.reason}"
-    for other in policies.schedules:
-        busy = None if other.id == schedule.id else book_of(ports, other.id)[1].busy
-        if busy and busy.operation is Operation.INSTALL and may_share_nodes(schedule, other):
+    for busy in (at.book.busy for at in _open(ports)):
+        if busy is None or busy.schedule == schedule.id or busy.operation is not Operation.INSTALL:
+            continue
+        if may_share_nodes(busy.order, schedule):
             since = format_moment(busy.starts)
-            return f"schedule {other.id} has been installing since {since}, maybe on the same nodes"
+            return f"schedule {busy.schedule} has been installing since {since}, maybe on the same nodes"
     return None
 
 

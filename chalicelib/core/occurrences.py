@@ -13,7 +13,7 @@ from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import REBOOT_OPTIONS, extras
-from chalicelib.core.schedules import Operation, Schedule
+from chalicelib.core.schedules import Operation, Schedule, Where
 from chalicelib.core.settings import Settings
 
 PATCH_FLEET = "Patchwarden-PatchFleet"
@@ -267,18 +267,22 @@ def _share(text: str, number: int, count: int, *, least: int) -> str:
     return str(max(whole + (number < rest), least))
 
 
-def may_share_nodes(one: Schedule, other: Schedule) -> bool:
-    """Whether two schedules may speak of the same nodes; in doubt they do."""
-    if {one.platform, other.platform} == {"linux", "windows"}:
+def may_share_nodes(order: Order, schedule: Schedule) -> bool:
+    """Whether a run with this order may work on nodes of the schedule; in doubt it may."""
+    if {*order.parameters.get("Platform", ["all"]), schedule.platform} == {"linux", "windows"}:
         return False
-    if not set(one.where.regions) & set(other.where.regions):
+    if order.places and not any(_may_meet(place, schedule.where) for place in order.places):
         return False
-    listed = not one.where.units and not other.where.units
-    if listed and not _accounts(one) & _accounts(other):
-        return False
-    tags = one.target, other.target
-    same_tag = all(target.kind == "tag" for target in tags) and one.target.name == other.target.name
-    return not same_tag or bool({*one.target.values} & {*other.target.values})
+    (key, values), target = order.target, schedule.target
+    same_tag = target.kind == "tag" and key == f"tag:{target.name}"
+    return not same_tag or bool({*values} & {*target.values})
+
+
+def _may_meet(place: Place, where: Where) -> bool:
+    """Nobody has asked the organisation which accounts a unit holds."""
+    listed = {*where.accounts} - {*where.exclude}
+    accounts = place.units or where.units or listed & ({*place.accounts} - {*place.exclude})
+    return bool(accounts) and bool({*place.regions} & {*where.regions})
 
 
 def without(schedule: Schedule, accounts: frozenset[str], regions: frozenset[str]) -> Schedule | None:
@@ -291,10 +295,6 @@ def without(schedule: Schedule, accounts: frozenset[str], regions: frozenset[str
         exclude=(*where.exclude, *sorted(accounts - {*where.exclude})) if where.units else where.exclude,
     )
     return replace(schedule, where=left) if left.regions and (left.accounts or left.units) else None
-
-
-def _accounts(schedule: Schedule) -> set[str]:
-    return {*schedule.where.accounts} - {*schedule.where.exclude}
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,18 @@ def test_an_installation_waits_for_another_schedules_on_nodes_that_may_be_the_sa
     assert (turn.started, turn.held) == ((1, 1) if waits else (2, 0))
 
 
+@pytest.mark.parametrize(("where", "waits"), [({}, True), ({"regions": ["us-east-1"]}, False)])
+def test_an_installation_waits_for_the_run_of_a_schedule_that_was_renamed(
+    calendar: Calendar, where: dict[str, Any], waits: bool
+) -> None:
+    calendar.having({**INSTALL, "where": {"regions": ["eu-west-1"]}})
+    calendar.round(DUE)
+    calendar.having({**INSTALL, "id": "renamed", "where": where, "calendar": {"cron": "0 3 ? * * *"}})
+    turn = calendar.round(DUE + timedelta(hours=1))
+    assert (turn.started, turn.held) == ((0, 1) if waits else (1, 0))
+    assert ("schedule tested has been installing" in calendar.said("renamed")) is waits
+
+
 def test_values_of_one_tag_are_different_nodes(calendar: Calendar) -> None:
     tagged = [{"kind": "tag", "name": "Ring", "values": [value]} for value in ("a", "b")]
     calendar.having({**INSTALL, "id": "first", "target": tagged[0]}, {**INSTALL, "id": "second", "target": tagged[1]})
