@@ -29,6 +29,7 @@ from chalicelib.core.occurrences import (
     total,
     without,
 )
+from chalicelib.core.pauses import Brake
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause
 from chalicelib.core.schedules import Operation, Schedule, coming, due, held
@@ -149,8 +150,10 @@ def _due(ports: Ports, policies: PolicySet, schedule: Schedule) -> str:
     if found is None or (book.dealt is not None and found.start <= book.dealt):
         return "nothing"
     installs = schedule.operation is Operation.INSTALL
-    why = holds(ports, policies, schedule, now) if installs else None
-    if why:
+    brake = pause.read(ports) if installs else Brake()
+    spared = _spared(brake, schedule, schedule.operation)
+    why = holds(ports, policies, schedule, now, brake) if installs else None
+    if why or spared is None:
         if book.held != found.start:
             waits = f"{_named(found)} waits, until {format_moment(found.end)} at most: {why}"
             _enter(ports, last, schedule.id, "held", replace(book, held=found.start), because=waits)
@@ -159,7 +162,7 @@ def _due(ports: Ports, policies: PolicySet, schedule: Schedule) -> str:
         why = f"{_named(found)} is not started: the run of {format_moment(book.busy.starts)} is still under way"
         _enter(ports, last, schedule.id, "refused", replace(book, dealt=found.start, held=None), because=why)
         return "refused"
-    run = _run(ports, policies, schedule, last, book, found)
+    run = _run(ports, policies, spared, last, book, found)
     return "started" if start(ports, last, book.intending(run), because=f"{_named(found)} is due") else "refused"
 
 
@@ -179,15 +182,15 @@ def _note_missed(ports: Ports, last: Entry | None, book: Book, schedule: Schedul
     return last, book
 
 
-def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime) -> str | None:
+def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime, brake: Brake) -> str | None:
     """Why an installation by this schedule may not start at that moment, or None; a scan is never held.
 
+    `brake`: read once for the whole decision, so that what is left out and what is held rest on one answer.
     What another schedule installs counts also after it was renamed or removed: its own order says where that is.
     """
-    brake = pause.read(ports)
     if brake.everything:
         return brake.everything
-    if _spared(ports, schedule, Operation.INSTALL) is None:
+    if _spared(brake, schedule, Operation.INSTALL) is None:
         return f"all of its places are paused: {'; '.join(one.because for one in brake.pauses)}"
     installing = replace(schedule, operation=Operation.INSTALL)
     freeze = held(installing, now, policies.settings.freezes)
@@ -202,35 +205,44 @@ def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime) 
     return None
 
 
-def _spared(ports: Ports, schedule: Schedule, operation: Operation) -> Schedule | None:
+def _spared(brake: Brake, schedule: Schedule, operation: Operation) -> Schedule | None:
     """The schedule without the accounts and Regions in which nothing may be installed now; None if nothing is left."""
     if operation is Operation.SCAN:
         return schedule
-    paused = [one.scope.partition("/") for one in pause.read(ports).pauses]
+    if brake.everything:
+        return None
+    paused = [one.scope.partition("/") for one in brake.pauses]
     return without(schedule, frozenset(name for kind, _, name in paused if kind == "account"),
                    frozenset(name for kind, _, name in paused if kind == "region"))  # fmt: skip
 
 
 def _run(
-    ports: Ports, policies: PolicySet, schedule: Schedule, last: Entry | None, book: Book, found: Opening
+    ports: Ports, policies: PolicySet, spared: Schedule, last: Entry | None, book: Book, found: Opening
 ) -> Run:  # fmt: skip
-    id = run_id(schedule.id, found.start, last.number + 1 if last else 1)
-    spared = _spared(ports, schedule, schedule.operation) or schedule
+    """The run of an occurrence; `spared`: the schedule without what is paused."""
+    id = run_id(spared.id, found.start, last.number + 1 if last else 1)
     return Run(
-        id=id, schedule=schedule.id, operation=schedule.operation, starts=found.start, until=found.end,
+        id=id, schedule=spared.id, operation=spared.operation, starts=found.start, until=found.end,
         hub=ports.fleets.home(), order=order(spared, id, policies.settings), state=RunState.INTENDED,
         intended_at=ports.clock.now(), before=book.dealt,
     )  # fmt: skip
 
 
 def asked_for(
-    ports: Ports, policies: PolicySet, schedule: Schedule, operation: Operation, by: str, *, alone: bool = False
-) -> Run:
-    """The run that a person asks for now; nothing is written or started yet. PolicyError if it is too large."""
+    ports: Ports, policies: PolicySet, schedule: Schedule, operation: Operation, by: str, *,
+    brake: Brake | None = None, alone: bool = False,
+) -> Run:  # fmt: skip
+    """The run that a person asks for now; nothing is written or started yet. PolicyError if it is too large.
+
+    `brake` is what `holds` was asked with; a run that it holds is Denied.
+    """
     now = ports.clock.now().replace(microsecond=0)
     number = 1 if alone else (last.number + 1 if (last := book_of(ports, schedule.id)[0]) else 1)
     id = run_id(f"{schedule.id}/{operation}/{by}", now, number)
-    spared = schedule if alone else _spared(ports, schedule, operation) or schedule
+    brake = Brake() if alone else brake or pause.read(ports)
+    spared = _spared(brake, schedule, operation)
+    if spared is None:
+        raise Denied(f"schedule {schedule.id} may not install: {brake.everything or 'all of its places are paused'}")
     return Run(
         id=id, schedule=schedule.id, operation=operation, starts=now, until=now, hub=ports.fleets.home(),
         order=order(spared, id, policies.settings, operation=operation, alone=alone), state=RunState.INTENDED,

@@ -6,18 +6,20 @@ import getpass
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from chalicelib import schedules
+from chalicelib import pause, schedules
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.facts import NodeState
 from chalicelib.core.journal import Entry
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.occurrences import Book, Run
+from chalicelib.core.pauses import Brake
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.schedules import Operation, Schedule
 from chalicelib.ports import Ports
@@ -58,8 +60,9 @@ def schedule_run(
     asked = _schedule(policies, name)
     does = Operation(operation) if operation else asked.operation
     alone = _alone(ports, only) if only else False
-    run = schedules.asked_for(ports, policies, asked, does, by, alone=alone)
-    _refuse_if_held(ports, policies, asked, run, alone=alone)
+    brake = Brake() if alone else pause.read(ports)
+    _refuse_if_held(ports, policies, asked, does, None if alone else brake)
+    run = schedules.asked_for(ports, policies, asked, does, by, brake=brake, alone=alone)
     told = _told(asked, run)
     output.rows([told], tuple(told), form=form)
     if not yes and not click.confirm(f"Start this {does.value.lower()} now?", default=False, err=True):
@@ -104,33 +107,37 @@ def _alone(ports: Ports, only: str) -> bool:
     return True
 
 
-def _refuse_if_held(ports: Ports, policies: PolicySet, asked: Schedule, run: Run, *, alone: bool) -> None:
-    why = _held_by_files(policies, asked, run) if alone else None
-    if not alone:
-        installs = run.operation is Operation.INSTALL
+def _refuse_if_held(
+    ports: Ports, policies: PolicySet, asked: Schedule, does: Operation, brake: Brake | None
+) -> None:  # fmt: skip
+    """`brake` None: in an account of its own, where the files alone decide."""
+    now = ports.clock.now()
+    if brake is None:
+        why = _held_by_files(policies, asked, does, ports.fleets.home(), now)
+    else:
         busy = schedules.book_of(ports, asked.id)[1].busy
-        since = format_moment(busy.starts) if busy else ""
-        why = f"its run of {since} is still under way" if busy else None
-        why = why or (schedules.holds(ports, policies, asked, ports.clock.now()) if installs else None)
+        why = f"its run of {format_moment(busy.starts)} is still under way" if busy else None
+        installs = does is Operation.INSTALL
+        why = why or (schedules.holds(ports, policies, asked, now, brake) if installs else None)
     if why:
         output.note(f"Error: schedule {asked.id} may not start: {why}")
         sys.exit(REFUSED)
 
 
-def _held_by_files(policies: PolicySet, asked: Schedule, run: Run) -> str | None:
+def _held_by_files(policies: PolicySet, asked: Schedule, does: Operation, home: Location, now: datetime) -> str | None:
     """In an account of its own there is no journal to ask: the freezes of the files hold all the same.
 
     An account outside of the schedule's list is refused: its owner may act, but not widen the schedule.
     """
     where = asked.where
-    if not where.units and run.hub.account not in where.accounts:
-        return f"it is not for account {run.hub.account}"
-    if run.hub.account in where.exclude or run.hub.region not in where.regions:
-        return f"it is not for {run.hub}"
-    if run.operation is Operation.SCAN:
+    if not where.units and home.account not in where.accounts:
+        return f"it is not for account {home.account}"
+    if home.account in where.exclude or home.region not in where.regions:
+        return f"it is not for {home}"
+    if does is Operation.SCAN:
         return None
     freezes = policies.settings.freezes
-    freeze = next((one for one in freezes if one.since <= run.starts < one.until), None)
+    freeze = next((one for one in freezes if one.since <= now < one.until), None)
     return f"freeze {freeze.name} until {format_moment(freeze.until)}: {freeze.reason}" if freeze else None
 
 

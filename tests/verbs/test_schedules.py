@@ -161,6 +161,41 @@ def test_an_installation_whose_places_are_all_paused_is_held(calendar: Calendar)
     assert "all of its places are paused" in calendar.said()
 
 
+@pytest.mark.parametrize("read", [1, 2, 3])
+@pytest.mark.parametrize("by", ["pause", "throttle"])
+def test_a_pause_that_comes_or_goes_between_two_reads_is_never_lost(calendar: Calendar, by: str, read: int) -> None:
+    """One place is paused and the other is about to be; or the switch cannot be read once."""
+    two = ["111122223333", "444455556666"]
+    calendar.having({**INSTALL, "where": {"accounts": two}})
+    ledger: Any = calendar.world.ledger
+    pause.begin(calendar.world.ports, f"account/{two[0]}", by="me", reason="an incident")
+    real, reads = ledger.subjects, []
+
+    def subjects(kind: Kind) -> Any:
+        reads.append(kind)
+        if reads.count(Kind.PAUSE) == read and kind is Kind.PAUSE:
+            if by == "throttle":
+                raise Temporary("throttled")
+            pause.begin(calendar.world.ports, f"account/{two[1]}", by="me", reason="stop")
+        return real(kind)
+
+    ledger.subjects = subjects
+    calendar.round(DUE)
+    ledger.subjects = real
+    paused = {one.scope.removeprefix("account/") for one in pause.in_force(ledger, calendar.world.clock.now())}
+    for run in calendar.fleets.started:
+        assert not paused & {name for place in run.order.places for name in place.accounts}
+    assert reads.count(Kind.PAUSE) == 1
+
+
+def test_a_person_starts_nothing_where_the_pauses_cannot_be_read(calendar: Calendar) -> None:
+    calendar.having(INSTALL)
+    blind = replace(calendar.ports, ledger=Broken(calendar.world.ledger, "subjects", Temporary("throttled")))
+    with pytest.raises(Denied, match="the pause switch cannot be read"):
+        schedules.asked_for(blind, calendar.policies, calendar.policies.schedules[0], Operation.INSTALL, "me")
+    assert calendar.fleets.started == []
+
+
 def test_what_was_held_too_long_is_missed_and_said(calendar: Calendar) -> None:
     calendar.having(INSTALL)
     pause.begin(calendar.world.ports, "all", by="me", reason="an incident")
