@@ -22,6 +22,7 @@ from chalicelib.core.occurrences import (
     Run,
     RunState,
     calendar_of,
+    may_install,
     may_share_nodes,
     order,
     run_id,
@@ -103,14 +104,23 @@ class _At:
 
 
 def _open(ports: Ports) -> list[_At]:
-    books = [Book.from_json(found.value) for found in ports.ledger.subjects(Kind.SCHEDULE)]
-    return [_At(book, book.busy.hub) for book in books if book.busy]
+    """The books with a run under way; one that cannot be read is left out and said."""
+    found = []
+    for newest in ports.ledger.subjects(Kind.SCHEDULE):
+        try:
+            book = Book.read(newest.name, newest.value)
+        except Denied as error:
+            ports.notices.say("schedule_failed", schedule=newest.name, because=str(error))
+            continue
+        if book.busy:
+            found.append(_At(book, book.busy.hub))
+    return found
 
 
 def book_of(ports: Ports, schedule: str) -> tuple[Entry | None, Book]:
-    """The newest entry of a schedule and what it holds."""
+    """The newest entry of a schedule and what it holds; Denied if it cannot be read."""
     last = ports.ledger.entry(subject_of(Kind.SCHEDULE, schedule))
-    return last, Book.from_json(last.value) if last else Book()
+    return last, Book.read(schedule, last.value) if last else Book()
 
 
 def _enter(
@@ -196,8 +206,16 @@ def holds(ports: Ports, policies: PolicySet, schedule: Schedule, now: datetime, 
     freeze = held(installing, now, policies.settings.freezes)
     if freeze:
         return f"freeze {freeze.name} until {format_moment(freeze.until)}: {freeze.reason}"
-    for busy in (at.book.busy for at in _open(ports)):
-        if busy is None or busy.schedule == schedule.id or busy.operation is not Operation.INSTALL:
+    for newest in ports.ledger.subjects(Kind.SCHEDULE):
+        if newest.name == schedule.id:
+            continue
+        try:
+            busy = Book.read(newest.name, newest.value).busy
+        except Denied as error:
+            if may_install(newest.value):
+                return f"nobody knows whether schedule {newest.name} is installing: {error}"
+            continue
+        if busy is None or busy.operation is not Operation.INSTALL:
             continue
         if may_share_nodes(busy.order, schedule):
             since = format_moment(busy.starts)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from chalicelib.core.errors import PolicyError
+from chalicelib.core.errors import Denied, PolicyError
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import REBOOT_OPTIONS, extras
@@ -42,7 +42,7 @@ class Place:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Place:
         lists = ("accounts", "regions", "units", "exclude")
-        return cls(**{**value, **{name: tuple(value[name]) for name in lists}})
+        return cls(**{**_known(cls, value), **{name: tuple(value.get(name, ())) for name in lists}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ class Run:
     def from_json(cls, value: Mapping[str, Any]) -> Run:
         moments = ("starts", "until", "intended_at", "before", "started_at", "ended_at")
         return cls(**{
-            **value,
-            **{name: parse_moment(value[name]) if value[name] else None for name in moments},
+            **_known(cls, value),
+            **{name: parse_moment(value[name]) if value.get(name) else None for name in moments},
             "operation": Operation(value["operation"]),
             "state": RunState(value["state"]),
             "hub": Location(*value["hub"].split("/")),
@@ -164,6 +164,15 @@ class Book:
             "held": format_moment(self.held) if self.held else None,
             "run": self.run.to_json() if self.run else None,
         }
+
+    @classmethod
+    def read(cls, name: str, value: Mapping[str, Any]) -> Book:
+        """The book of the schedule of that name; Denied if its entry has a shape that this release cannot read."""
+        try:
+            return cls.from_json(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Denied(f"the newest journal entry of schedule {name} cannot be read ({error!r}): another release "
+                         "wrote it; nothing of this schedule starts or is followed until that one is back") from error  # fmt: skip
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Book:
@@ -267,6 +276,15 @@ def _share(text: str, number: int, count: int, *, least: int) -> str:
     return str(max(whole + (number < rest), least))
 
 
+def may_install(value: Mapping[str, Any]) -> bool:
+    """Whether an entry that cannot be read may be of an installation under way; in doubt it may."""
+    run = value.get("run")
+    if not isinstance(run, Mapping):
+        return run is not None
+    over = (RunState.ENDED, RunState.WITHDRAWN, RunState.REFUSED)
+    return run.get("operation") != Operation.SCAN and run.get("state") not in over
+
+
 def may_share_nodes(order: Order, schedule: Schedule) -> bool:
     """Whether a run with this order may work on nodes of the schedule; in doubt it may."""
     if {*order.parameters.get("Platform", ["all"]), schedule.platform} == {"linux", "windows"}:
@@ -317,6 +335,12 @@ def total(places: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     words = ("ok", "failed", "skipped")
     summed = {word: sum(int(counts.get(word, 0)) for counts in places.values()) for word in words}
     return {**summed, "locations": len(places), "unread": sum("trouble" in counts for counts in places.values())}
+
+
+def _known(of: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    """What this release knows of what a later one wrote."""
+    names = {one.name for one in fields(of)}
+    return {name: each for name, each in value.items() if name in names}
 
 
 def _lists(value: Any) -> Any:

@@ -13,7 +13,7 @@ from chalicelib.adapters.memory_fleets import MemoryFleets
 from chalicelib.core.audit import fault
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.findings import remediation_id
-from chalicelib.core.journal import Kind, subject_of
+from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.journal import fault as journal_fault
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.occurrences import NodeRun, Run
@@ -431,3 +431,41 @@ def test_more_than_fifty_accounts_share_the_pace(calendar: Calendar) -> None:
     assert [len(place.accounts) for place in places] == [50, 50, 20]
     assert [place.concurrency for place in places] == ["3", "2", "2"]
     assert {place.max_errors for place in places} == {"10%"}
+
+
+def rewritten(calendar: Calendar, name: str, **run: Any) -> None:
+    """The newest entry of a schedule as another release would write it; a field that is None is not in it."""
+    last = calendar.world.ledger.entry(subject_of(Kind.SCHEDULE, name))
+    assert last is not None
+    told = {key: value for key, value in {**last.value["run"], **run}.items() if value is not None}
+    value = {**last.value, "run": told}
+    now = calendar.world.clock.now()
+    calendar.world.ledger.enter(entry(last, last.subject, "noted", because="x", actor="later", now=now, value=value))
+
+
+def test_an_entry_with_a_field_more_and_one_less_is_read_all_the_same(calendar: Calendar) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    order = calendar.run().to_json()["order"]
+    order["places"] = [{**place, "new": 1} for place in order["places"]]
+    rewritten(calendar, "tested", new_field=1, order=order, asked=None, before=None, status=None)
+    calendar.end()
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == 1
+
+
+@pytest.mark.parametrize(("given", "held"), [({"operation": "Scan"}, False), (INSTALL, True)])
+def test_an_entry_that_cannot_be_read_stops_its_own_schedule_and_no_scan(
+    calendar: Calendar, given: dict[str, Any], held: bool
+) -> None:
+    """Nobody knows whether what it tells of is an installation under way, so that another installation waits."""
+    other = {**given, "id": "other", "calendar": {"cron": "0 3 ? * * *"}}
+    calendar.having({**INSTALL, "id": "broken"}, other)
+    calendar.round(DUE)
+    rewritten(calendar, "broken", hub=7)
+    turn = calendar.round(DUE + timedelta(hours=1))
+    assert (turn.started, turn.held, turn.refused) == ((0, 1, 1) if held else (1, 0, 1))
+    told = calendar.world.notices.of("schedule_failed")
+    assert {one["schedule"] for one in told} == {"broken"}
+    assert "cannot be read" in told[0]["because"]
+    rewritten(calendar, "broken", state="ended")
+    assert calendar.round(DUE + timedelta(hours=1, minutes=5)).started == int(held)
