@@ -13,7 +13,7 @@ from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
 from chalicelib.core.journal import Entry, Kind, entry, subject_of
-from chalicelib.core.moments import format_moment
+from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.occurrences import (
     PATCH_FLEET,
@@ -47,7 +47,7 @@ ABANDONED = timedelta(minutes=25)
 """An intent this old, which no execution carries, never started and never will: as for a batch."""
 
 PATIENCE = timedelta(hours=6)
-"""How long after its start a run waits for a location that does not answer."""
+"""How long after its end was first seen a run waits for a location that does not answer."""
 
 UNKNOWN_FOR = timedelta(hours=6)
 """How long an execution may stay in a status that we do not know before its run is over."""
@@ -359,8 +359,9 @@ def settle(ports: Ports, book: Book) -> int:
     if seen is not None and not _over(ports, run, seen):
         return 0
     branches = seen.branches if seen else ()
+    patient = ports.clock.now() - _end_seen(ports, run) < PATIENCE
     try:
-        places = {str(branch.location): _branch(ports, run, branch) for branch in branches}
+        places = {str(branch.location): _branch(ports, run, branch, patient) for branch in branches}
     except Temporary as error:
         ports.notices.say("degraded", place=f"schedule {run.schedule}", because=str(error),
                           refused=False)  # fmt: skip
@@ -389,8 +390,21 @@ def _over(ports: Ports, run: Run, seen: FleetRun) -> bool:
     return seen.ended
 
 
-def _branch(ports: Ports, run: Run, branch: Branch) -> dict[str, Any]:
-    """One location's counts; where its nodes cannot be read, that is said. Temporary while it may still be read."""
+def _end_seen(ports: Ports, run: Run) -> datetime:
+    """When it was first seen that the run has ended."""
+    name, now = f"schedule-run/{run.id}/end", ports.clock.now()
+    kept = ports.ledger.kept(name)
+    if kept:
+        return parse_moment(str(kept.value["seen"]))
+    try:
+        ports.ledger.keep(name, {"seen": format_moment(now)}, expected=0)
+    except Stale:
+        return now
+    return now
+
+
+def _branch(ports: Ports, run: Run, branch: Branch, patient: bool) -> dict[str, Any]:
+    """One location's counts; where its nodes cannot be read, that is said. Temporary if it may wait, and is busy."""
     if branch.execution is None:
         why = branch.failure or f"its part is {branch.status} and began nothing"
         return {"status": branch.status, "trouble": f"not reached: {why:.300}"}
@@ -399,7 +413,7 @@ def _branch(ports: Ports, run: Run, branch: Branch) -> dict[str, Any]:
         if run.operation is Operation.INSTALL:
             _tell_nodes(ports, run, branch.location, found)
     except (Temporary, Denied) as error:
-        if isinstance(error, Temporary) and ports.clock.now() - (run.started_at or run.intended_at) < PATIENCE:
+        if isinstance(error, Temporary) and patient:
             raise
         return {"status": branch.status, "execution": branch.execution, "trouble": f"not read: {error!s:.300}"}
     failed = [f"{node.node}: {node.because:.160}" for node in found if node.outcome == "failed"][:_MOST_TOLD]

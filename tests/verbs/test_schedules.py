@@ -346,6 +346,21 @@ def test_a_location_that_is_busy_is_asked_again_and_one_that_refuses_is_said(cal
     assert calendar.run().counts["unread"] == 1
 
 
+def test_a_location_that_is_busy_has_six_hours_from_the_end_of_the_run_however_long_that_took(
+    calendar: Calendar,
+) -> None:
+    calendar.having({})
+    calendar.round(DUE)
+    ended = DUE + timedelta(hours=7)
+    calendar.world.clock.move(ended - calendar.world.clock.now())
+    calendar.end()
+    calendar.fleets = Broken(calendar.fleets, "nodes", Temporary("busy"), times=3)
+    assert calendar.round().ended == 0
+    assert calendar.round(ended + timedelta(hours=5, minutes=59)).ended == 0
+    assert calendar.round(ended + timedelta(hours=6)).ended == 1
+    assert calendar.run().counts["unread"] == 1
+
+
 def test_a_run_in_an_unknown_status_and_one_that_ssm_forgot_come_to_an_end(calendar: Calendar) -> None:
     calendar.having({})
     calendar.round(DUE)
