@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,6 +60,12 @@ GRACE = timedelta(minutes=10)
 
 _MOST_MISSED = 10
 _MOST_TOLD = 20
+_PAGE = 25
+"""Locations with all their failures that fit into the 400 KB of one item, whatever the failures are called.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+"""
+
 _SERVICE = "patchwarden"
 
 
@@ -367,7 +373,8 @@ def settle(ports: Ports, book: Book) -> int:
                           refused=False)  # fmt: skip
         return 0
     status = seen.status if seen else "unknown to Systems Manager"
-    counts = {**total(places), "places": places}
+    pages = _keep_places(ports, run, places)
+    counts = {**total(places), "pages": pages, "failures": _examples(places)}
     ended = replace(run, state=RunState.ENDED, ended_at=ports.clock.now(), status=status, counts=counts)
     last, now = book_of(ports, run.schedule)
     if now.run != run:
@@ -388,6 +395,38 @@ def _over(ports: Ports, run: Run, seen: FleetRun) -> bool:
         ports.notices.say("unknown_status", run=run.id, execution=seen.id, status=seen.status)
         return ports.clock.now() - (run.started_at or run.intended_at) >= UNKNOWN_FOR
     return seen.ended
+
+
+def _keep_places(ports: Ports, run: Run, places: Mapping[str, Mapping[str, Any]]) -> int:
+    """Keep what each location came to next to the journal, whose entry has room for the sums; how many pages."""
+    names = sorted(places)
+    pages = [names[start : start + _PAGE] for start in range(0, len(names), _PAGE)]
+    for number, page in enumerate(pages):
+        name, value = _page_name(run, number), {"places": {place: dict(places[place]) for place in page}}
+        kept = ports.ledger.kept(name)
+        if kept and kept.value == value:
+            continue
+        try:
+            ports.ledger.keep(name, value, expected=kept.version if kept else 0)
+        except Stale as error:
+            raise Temporary(f"the counts of run {run.id} are written by somebody else too: come again") from error
+    return len(pages)
+
+
+def _page_name(run: Run, number: int) -> str:
+    return f"schedule-run/{run.id}/places/{number}"
+
+
+def _examples(places: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    told = (f"{place}/{failure}" for place in sorted(places) for failure in places[place].get("failures", ()))
+    return [failure for _, failure in zip(range(_MOST_TOLD), told, strict=False)]
+
+
+def places_of(ports: Ports, run: Run) -> dict[str, Any]:
+    """What an ended run came to in each location: status and execution, nodes by outcome, failures or trouble."""
+    pages = (ports.ledger.kept(_page_name(run, number)) for number in range(int(run.counts.get("pages", 0))))
+    found = {place: told for page in pages if page for place, told in page.value["places"].items()}
+    return {**run.counts.get("places", {}), **found}
 
 
 def _end_seen(ports: Ports, run: Run) -> datetime:

@@ -178,10 +178,21 @@ def schedule_history(scope: Scope, name: str, last: int, form: str) -> None:
     if not lines:
         _schedule(ports.policies.active(), name)
         output.note(f"nothing is recorded about {name} yet: the service looks every five minutes")
-    output.rows([_line(line) for line in lines], _HISTORY, form=form, whole=[line.to_json() for line in lines])
+    whole = [_whole(ports, line) for line in lines] if form == "json" else None
+    output.rows([_line(line) for line in lines], _HISTORY, form=form, whole=whole)
 
 
 _HISTORY = ("at", "what", "operation", "execution", "ok", "failed", "skipped", "unread", "by", "because")
+
+
+def _whole(ports: Ports, line: Entry) -> dict[str, Any]:
+    """The entry with what each location came to, which is kept next to it."""
+    told = line.to_json()
+    run = Book.from_json(line.value).run
+    if line.what == "ended" and run:
+        counts = {**run.counts, "places": schedules.places_of(ports, run)}
+        told["value"] = {**line.value, "run": {**line.value["run"], "counts": counts}}
+    return told
 
 
 def _line(line: Entry) -> dict[str, Any]:

@@ -77,6 +77,9 @@ def test_yes_starts_it_and_the_history_tells_how_it_ended(world: World, ports: P
     run_due(ports)
     lines = json.loads(run("history", "tested", "-o", "json").stdout)
     assert [line["what"] for line in lines] == ["seen", "ended", "started", "intended"]
+    counts = lines[1]["value"]["run"]["counts"]
+    assert len(counts["places"]) == counts["locations"] == 6
+    assert sum(place["ok"] for place in counts["places"].values()) == counts["ok"]
     ended = run("history", "tested", "-o", "csv").stdout.splitlines()[2]
     assert ",ended,Scan," in ended
 

@@ -78,7 +78,7 @@ class Run:
     """One occurrence under way or over. `before` is the occurrence that was dealt with before it, if any.
 
     `asked`: a person asked for it now, so that it deals with no occurrence of the calendar.
-    `counts` holds nodes by outcome, whole and per location, once it has ended.
+    `counts` holds nodes by outcome once it has ended, some failures, and on how many `pages` its locations are kept.
     """
 
     id: str

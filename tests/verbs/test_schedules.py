@@ -11,6 +11,7 @@ import pytest
 from chalicelib import pause, schedules
 from chalicelib.adapters.memory_fleets import MemoryFleets
 from chalicelib.core.audit import fault
+from chalicelib.core.chain import canonical
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.findings import remediation_id
 from chalicelib.core.journal import Kind, entry, subject_of
@@ -327,11 +328,43 @@ def test_an_ended_run_counts_its_nodes_per_location_and_is_told_once(calendar: C
     counts = calendar.run().counts
     whole = {name: counts[name] for name in ("ok", "failed", "skipped", "locations", "unread")}
     assert whole == {"ok": 1, "failed": 1, "skipped": 1, "locations": 2, "unread": 1}
-    assert counts["places"][str(HERE)]["failures"] == ["i-0b: no space"]
-    assert "cannot be assumed" in counts["places"][str(THERE)]["trouble"]
+    places = schedules.places_of(calendar.ports, calendar.run())
+    assert places[str(HERE)]["failures"] == ["i-0b: no space"]
+    assert "cannot be assumed" in places[str(THERE)]["trouble"]
+    assert counts["failures"] == [f"{HERE}/i-0b: no space"]
     assert "1 of 2 locations not reached" in calendar.said()
     calendar.round(DUE + timedelta(minutes=15))
     assert len(calendar.world.notices.of("schedule_ended")) == 1
+
+
+MOST = 400 * 1024
+"""What an item of the ledger's table may hold."""
+
+
+def test_a_run_over_two_hundred_places_with_failures_everywhere_fits_into_the_ledger(calendar: Calendar) -> None:
+    accounts = [f"{100000000000 + number}" for number in range(200)]
+    calendar.having({"where": {"accounts": accounts, "regions": ["eu-west-1"]}})
+    calendar.round(DUE)
+    bad = [NodeRun(f"i-{number:017x}", "failed", "e", "ошибка: " * 40) for number in range(20)]
+    calendar.end("Failed", did={Location(account, "eu-west-1"): bad for account in accounts})
+    ledger: Any = calendar.world.ledger
+    real, sizes = (ledger.enter, ledger.keep), []
+
+    def enter(line: Any) -> None:
+        sizes.append(len(canonical(line.to_json()).encode()))
+        real[0](line)
+
+    def keep(name: str, value: Any, *, expected: int) -> None:
+        sizes.append(len(canonical(value).encode()))
+        real[1](name, value, expected=expected)
+
+    ledger.enter, ledger.keep = enter, keep
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == 1
+    assert max(sizes) < MOST
+    places = schedules.places_of(calendar.ports, calendar.run())
+    assert sorted(places) == [f"{account}/eu-west-1" for account in accounts]
+    assert all(len(told["failures"]) == 20 for told in places.values())
+    assert len(calendar.run().counts["failures"]) == 20
 
 
 def test_a_location_that_is_busy_is_asked_again_and_one_that_refuses_is_said(calendar: Calendar) -> None:
