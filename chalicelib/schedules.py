@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib import follow as batches
-from chalicelib import pause
+from chalicelib import isolate, pause
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
@@ -90,7 +90,7 @@ def run_due(ports: Ports) -> Turn:
         degraded: list[str] = []
         until = ports.clock.now() + ENOUGH
         resumed = sum(each(ports, _open(ports), lambda at: _resume(ports, at.book), degraded, until))
-        ended = sum(each(ports, _open(ports), lambda at: settle(ports, at.book), degraded, until))
+        ended = sum(each(ports, _open(ports), lambda at: _follow_up(ports, at), degraded, until))
         policies = in_force(ports)
         wanted = () if isinstance(policies, PolicyError) else policies.schedules
         said = [_consider(ports, policies, one) for one in wanted if isinstance(policies, PolicySet)]
@@ -121,6 +121,16 @@ def _open(ports: Ports) -> list[_At]:
         if book.busy:
             found.append(_At(book, book.busy.hub))
     return found
+
+
+def _follow_up(ports: Ports, at: _At) -> int:
+    """Settle; a hub that refused and tells of its run again is let back: out of the scope, nobody else asks it."""
+    count = settle(ports, at.book)
+    account, run = at.location.account, at.book.busy
+    aside = isolate.degraded(ports.ledger).get(account) if run and run.state is RunState.STARTED else None
+    if aside and not aside.starting:
+        isolate.answers(ports, account)
+    return count
 
 
 def book_of(ports: Ports, schedule: str) -> tuple[Entry | None, Book]:

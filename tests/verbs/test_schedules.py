@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib import pause, schedules
+from chalicelib import isolate, pause, schedules
 from chalicelib.adapters.memory_fleets import MemoryFleets
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import canonical
-from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.errors import Barred, Denied, Stale, Temporary
 from chalicelib.core.findings import remediation_id
 from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.journal import fault as journal_fault
@@ -517,3 +517,17 @@ def test_an_entry_that_cannot_be_read_stops_its_own_schedule_and_no_scan(
     assert "cannot be read" in told[0]["because"]
     rewritten(calendar, "broken", state="ended")
     assert calendar.round(DUE + timedelta(hours=1, minutes=5)).started == int(held)
+
+
+def test_a_hub_out_of_scope_that_refused_once_is_let_back_by_the_next_round(calendar: Calendar) -> None:
+    calendar.fleets = MemoryFleets(Location("999999999999", "eu-west-1"))
+    calendar.having({})
+    calendar.round(DUE)
+    whole = calendar.fleets
+    calendar.fleets = Broken(whole, "execution", Barred("AccessDenied"), times=2)
+    calendar.round(DUE + timedelta(minutes=5))
+    assert "999999999999" in isolate.degraded(calendar.world.ledger)
+    calendar.round(DUE + timedelta(minutes=10))
+    assert "999999999999" in isolate.degraded(calendar.world.ledger)
+    calendar.round(DUE + timedelta(minutes=15))
+    assert isolate.degraded(calendar.world.ledger) == {}
