@@ -49,6 +49,9 @@ ABANDONED = timedelta(minutes=25)
 PATIENCE = timedelta(hours=6)
 """How long after its end was first seen a run waits for a location that does not answer."""
 
+AT_ONCE = 20
+"""Of how many locations the nodes are read on one event, whose function has a minute; more are left to the round."""
+
 UNKNOWN_FOR = timedelta(hours=6)
 """How long an execution may stay in a status that we do not know before its run is over."""
 
@@ -353,6 +356,8 @@ def follow(ports: Ports, event: object) -> Receipt:
         if run and run.hub == update.location and _is_of(ports, update.execution, run):
             if run.state is RunState.INTENDED:
                 _started(ports, book_of(ports, run.schedule)[0], at.book, update.execution, "adopted")
+            if run.order.size > AT_ONCE:
+                return Receipt("noted", f"the run of schedule {run.schedule} is counted by the next round")
             count = settle(ports, book_of(ports, run.schedule)[1])
             said = "has ended" if count else "goes on"
             return Receipt("decided" if count else "noted", f"the run of schedule {run.schedule} {said}")

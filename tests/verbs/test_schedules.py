@@ -17,13 +17,13 @@ from chalicelib.core.findings import remediation_id
 from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.journal import fault as journal_fault
 from chalicelib.core.nodes import Location, Node
-from chalicelib.core.occurrences import NodeRun, Run
+from chalicelib.core.occurrences import PATCH_FLEET, NodeRun, Run
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State
 from chalicelib.core.schedules import Operation
 from chalicelib.ports import Ports
 from tests.sets import HERE, NODE, scan, scheduled
-from tests.verbs.conftest import Broken, World
+from tests.verbs.conftest import Broken, World, execution_event
 
 THERE = Location("444455556666", "us-east-1")
 DUE = datetime.fromisoformat("2026-11-24T02:00:00Z")
@@ -531,3 +531,21 @@ def test_a_hub_out_of_scope_that_refused_once_is_let_back_by_the_next_round(cale
     assert "999999999999" in isolate.degraded(calendar.world.ledger)
     calendar.round(DUE + timedelta(minutes=15))
     assert isolate.degraded(calendar.world.ledger) == {}
+
+
+@pytest.mark.parametrize(("where", "said"), [
+    ({"accounts": [f"{number:012d}" for number in range(1, 11)]}, "decided"),
+    ({"accounts": [f"{number:012d}" for number in range(1, 12)]}, "noted"),
+    ({"accounts": [], "units": ["ou-ab12-prod00001"]}, "noted"),
+])  # fmt: skip
+def test_an_event_counts_a_run_of_up_to_twenty_places_and_leaves_more_to_the_round(
+    calendar: Calendar, where: dict[str, Any], said: str
+) -> None:
+    calendar.having({"where": {"regions": ["eu-west-1", "us-east-1"], **where}})
+    calendar.round(DUE)
+    calendar.end()
+    event = execution_event(NODE, str(calendar.run().execution), "Success")
+    event["detail"]["Definition"] = PATCH_FLEET
+    assert schedules.follow(calendar.ports, event).status == said
+    assert calendar.run().open == (said == "noted")
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == int(said == "noted")
