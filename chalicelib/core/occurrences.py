@@ -177,8 +177,10 @@ class Book:
         try:
             return cls.from_json(value)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Denied(f"the newest journal entry of schedule {name} cannot be read ({error!r}): another release "
-                         "wrote it; nothing of this schedule starts or is followed until that one is back") from error  # fmt: skip
+            raise Denied(
+                f"the newest journal entry of schedule {name} cannot be read ({error!r}): another release wrote it; "
+                "nothing of this schedule starts or is followed until that one is back"
+            ) from error
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Book:

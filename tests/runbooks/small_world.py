@@ -72,6 +72,7 @@ class Command:
     statuses: dict[str, str]
     parameters: Mapping[str, list[str]]
     comment: str
+    document: str = "AWS-RunPatchBaseline"
     applied: bool = False
 
 
@@ -117,6 +118,13 @@ class SmallWorld:
             self._let_happen()
             wait = run.advance()
         return run
+
+    def elsewhere(self, *nodes: str, operation: str = "Install", document: str = "AWS-RunPatchBaseline") -> None:
+        """A command of somebody else is under way on these nodes for an hour."""
+        id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"elsewhere {len(self.commands)}"))
+        given = {"Operation": [operation], "SnapshotId": [id]}
+        told = dict.fromkeys(nodes, "InProgress")
+        self.commands[id] = Command(id, self.moment + timedelta(hours=1), told, given, "a schedule's", document)
 
     def terminate(self, id: str, at: datetime) -> None:
         """Let the node be terminated at a moment; whatever it is doing then is not delivered."""
@@ -192,10 +200,22 @@ class SmallWorld:
         never = None in statuses.values()
         takes = timedelta(days=9) if never else self.takes if install else timedelta(minutes=1)
         told = {i: status or "InProgress" for i, status in statuses.items()}
-        self.commands[id] = Command(id, self.moment + takes, told, request["Parameters"], request["Comment"])
+        self.commands[id] = Command(id, self.moment + takes, told, request["Parameters"], request["Comment"],
+                                    request["DocumentName"])  # fmt: skip
         return {"Command": {"CommandId": id, "Status": "Pending"}}
 
-    def list_commands(self, CommandId: str) -> dict[str, Any]:
+    def list_commands(
+        self, CommandId: str | None = None, InstanceId: str | None = None, Filters: list[dict[str, str]] | None = None
+    ) -> dict[str, Any]:
+        """How one command stands; or, with the filter for what is executing, what runs at all or on one node."""
+        if CommandId is None:
+            assert Filters == [{"key": "ExecutionStage", "value": "Executing"}]
+            running = [one for one in self.commands.values() if self.moment < one.ends]
+            return {"Commands": [
+                {"CommandId": one.id, "Status": "InProgress", "DocumentName": one.document, "Comment": one.comment,
+                 "Parameters": dict(one.parameters)}
+                for one in running if InstanceId is None or InstanceId in one.statuses
+            ]}  # fmt: skip
         command = self.commands[CommandId]
         if self.moment < command.ends:
             return {"Commands": [{"CommandId": CommandId, "Status": "InProgress"}]}

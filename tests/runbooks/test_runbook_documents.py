@@ -290,8 +290,8 @@ BROKEN: dict[str, tuple[str, Change, str]] = {
     ),
     "a script that is given what it does not read": (
         PATCH_NODES,
-        lambda d: step(d, "CheckNodes")["inputs"]["InputPayload"].update(BatchId="{{ BatchId }}"),
-        "CheckNodes: the script is given BatchId and does not read it",
+        lambda d: step(d, "CheckNodes")["inputs"]["InputPayload"].update(SnapshotId="{{ SnapshotId }}"),
+        "CheckNodes: the script is given SnapshotId and does not read it",
     ),
 }
 

@@ -143,6 +143,44 @@ def test_nothing_is_sent_if_no_node_is_online() -> None:
     assert set(map(tuple, run.record.outputs.values())) == {(NO_OUTPUT,)}
 
 
+@pytest.mark.parametrize("document", ["AWS-RunPatchBaseline", "AWS-RunPatchBaselineWithHooks"])
+def test_a_node_on_which_somebody_else_installs_is_left_out_and_the_others_are_patched(document: str) -> None:
+    world = SmallWorld(Machine(WEB), Machine(APP))
+    world.elsewhere(WEB, document=document)
+    run = patch_nodes(world)
+    assert run.record.status == "Success"
+    assert world.sent("Install") == [[WEB], [APP]]
+    assert world.sent("Scan") == [[APP]]
+    assert run.record.step("CheckNodes").outputs["NotReadyNodeIds"] == [WEB]
+    assert report(run)[WEB]["Install"] == "NotSent"
+
+
+def test_nothing_is_sent_if_somebody_else_installs_on_every_node() -> None:
+    world = SmallWorld(Machine(WEB), Machine(APP))
+    world.elsewhere(WEB)
+    world.elsewhere(APP)
+    run = patch_nodes(world)
+    assert statuses(run) == {"CheckNodes": "Failed"}
+    assert f"An installation that is not ours is under way on all of them: {WEB}, {APP}" in str(run.record.failure)
+    assert len(world.commands) == 2
+
+
+def test_a_scan_or_another_document_under_way_keeps_no_node_out() -> None:
+    world = SmallWorld(Machine(WEB))
+    world.elsewhere(WEB, operation="Scan")
+    world.elsewhere(WEB, document="Example-Drain")
+    assert patch_nodes(world).record.status == "Success"
+    assert report(world.run)[WEB]["Compliant"] is True  # type: ignore[arg-type]
+
+
+def test_where_nobody_installs_one_question_is_enough() -> None:
+    world = SmallWorld(Machine(WEB), Machine(APP))
+    patch_nodes(world)
+    asked = [request for name, request in world.calls if name == "ListCommands" and "Filters" in request]
+    assert len(asked) == 2
+    assert not any("InstanceId" in request for request in asked)
+
+
 def test_a_node_named_twice_is_patched_once() -> None:
     world = SmallWorld(Machine(WEB))
     world.drive(start(world, PATCH_NODES, [WEB, WEB]))
