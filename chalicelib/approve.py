@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chalicelib.core.approvals import asks, standing
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import Policy
-from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.core.remediations import Cause, Remediation, State, Transition
 from chalicelib.intake import TRIES, Receipt, again, in_force
 from chalicelib.ports import Ports
 from chalicelib.record import record
@@ -68,10 +70,19 @@ def _wrong(ports: Ports, case: Remediation, policy: Policy, who: str) -> str | N
     assert policy.then.approval is not None, "a policy that does not ask was refused before"
     if not policy.then.approval.may(who):
         return f"{who} is not among the approvers of {policy.id}: {', '.join(policy.then.approval.by)}"
-    requests = {line.actor for line in ports.ledger.trail(case.id) if case.first_seen and line.at >= case.first_seen}
-    if f"request by {who}" in requests:
+    if f"request by {who}" in _requests(ports.ledger.trail(case.id)):
         return f"{who} asked for it: somebody else must approve it"
     return None
+
+
+def _requests(trail: Iterable[Transition]) -> set[str]:
+    """Who asked in this episode. Its first line begins it, whatever the clocks of the senders say."""
+    asked: set[str] = set()
+    for line in trail:
+        if "episode" in line.sets:
+            asked.clear()
+        asked.add(line.actor)
+    return asked
 
 
 def _yes(ports: Ports, case: Remediation, policy: Policy, who: str, because: str) -> Receipt:

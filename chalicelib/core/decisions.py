@@ -41,7 +41,7 @@ def decide(
     Without a policy set, but with the reason why there is none, what a policy should decide is a person's turn.
     """
     answer = _answer(finding, case, facts, policies, now)
-    news = {} if finding.source in _FRESH else _news(finding, case)
+    news = _first_seen(finding, case) if finding.source in _FRESH else _news(finding, case)
     if answer.cause not in (Cause.NOTED, Cause.RESOLVED, Cause.GONE) and case.state in _CLOSED:
         news |= _episode(finding, case)
     return _settled(Decision(answer.cause, answer.because, {**news, **answer.sets}), case)
@@ -429,13 +429,18 @@ def _proved(finding: Finding, case: Remediation) -> Decision:
 
 def _news(finding: Finding, case: Remediation) -> dict[str, Any]:
     """A compliant finding that proves nothing hides nothing: a Config rule dates old news with its own time."""
-    first: dict[str, Any] = {} if case.number else {"first_seen": format_moment(finding.observed_at)}
+    first: dict[str, Any] = _first_seen(finding, case)
     if finding.control is Control.EMERGENCY and not case.active:
         first |= {"emergency": finding.rule}
     if finding.compliant:
         return first
     newest = max(finding.observed_at, case.observed_at) if case.observed_at else finding.observed_at
     return {"observed_at": format_moment(newest), **first}
+
+
+def _first_seen(finding: Finding, case: Remediation) -> dict[str, Any]:
+    """The clock of a case begins with whatever was said of it first, a person's request too."""
+    return {"first_seen": format_moment(finding.observed_at)} if case.first_seen is None else {}
 
 
 def _episode(finding: Finding, case: Remediation) -> dict[str, Any]:

@@ -93,6 +93,44 @@ def test_who_asked_for_it_cannot_approve_it(asked: World) -> None:
     assert yes(asked, BOB).status == "noted"
 
 
+def ask(world: World, by: str | None) -> Receipt:
+    """A request for the node, by somebody or by nobody named."""
+    named = {} if by is None else {"RequestedBy": by}
+    return request(world.ports, {"ResourceId": NODE.id, "AccountId": NODE.account, "Region": NODE.region, **named})
+
+
+def test_who_asked_first_of_all_cannot_approve_it_either(world: World) -> None:
+    world.policies = policy_set(asking())
+    world.node()
+    ask(world, ANN)
+    assert world.case().first_seen == NOW, "the clock of the case begins with the request"
+    world.pass_minutes(10)
+    world.say()
+    assert world.case().first_seen == NOW, "and what is said later does not move it"
+    assert yes(world, ANN).because == "ann@example.com asked for it: somebody else must approve it"
+    assert yes(world, BOB).status == "decided"
+
+
+def test_who_asked_is_known_of_a_case_whose_first_finding_came_from_a_fast_clock(world: World) -> None:
+    world.policies = policy_set(asking())
+    world.node()
+    world.say(at=NOW + timedelta(minutes=30))
+    world.pass_minutes(1)
+    ask(world, ANN)
+    assert yes(world, ANN).status == "refused"
+
+
+def test_a_request_alone_starts_the_clock_of_the_deadline(world: World) -> None:
+    world.policies = policy_set(policy("late", window="saturday", deadline=7 * 86400))
+    world.node()
+    ask(world, ANN)
+    began = world.case().decision["deadline"]
+    world.pass_minutes(60)
+    world.policies = policy_set(policy("late", title="said in other words", window="saturday", deadline=7 * 86400))
+    ask(world, BOB)
+    assert world.case().decision["deadline"] == began == format_moment(NOW + timedelta(days=7))
+
+
 def test_a_no_ends_the_question_and_stays_a_persons_turn(asked: World) -> None:
     answer = reject(asked.ports, asked.case().id, by=BOB, because="the vendor warns of it")
     assert (answer.status, answer.state) == ("decided", "ticketed")
