@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.core.approvals import asks, standing
+from chalicelib.core.approvals import asks, person, standing
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import Policy
-from chalicelib.core.remediations import Cause, Remediation, State, Transition
+from chalicelib.core.remediations import LONGEST_ACTOR, Cause, Remediation, State, Transition, sentence
 from chalicelib.intake import TRIES, Receipt, again, in_force
 from chalicelib.ports import Ports
 from chalicelib.record import record
@@ -70,26 +70,32 @@ def _wrong(ports: Ports, case: Remediation, policy: Policy, who: str) -> str | N
     assert policy.then.approval is not None, "a policy that does not ask was refused before"
     if not policy.then.approval.may(who):
         return f"{who} is not among the approvers of {policy.id}: {', '.join(policy.then.approval.by)}"
-    if f"request by {who}" in _requests(ports.ledger.trail(case.id)):
+    if any(_same(who, line) for line in _episode(ports.ledger.trail(case.id))):
         return f"{who} asked for it: somebody else must approve it"
     return None
 
 
-def _requests(trail: Iterable[Transition]) -> set[str]:
-    """Who asked in this episode. Its first line begins it, whatever the clocks of the senders say."""
-    asked: set[str] = set()
+def _episode(trail: Iterable[Transition]) -> list[Transition]:
+    """The lines of this episode. Its first line begins it, whatever the clocks of the senders say."""
+    lines: list[Transition] = []
     for line in trail:
-        if "episode" in line.sets:
-            asked.clear()
-        asked.add(line.actor)
-    return asked
+        lines = [line] if "episode" in line.sets else [*lines, line]
+    return lines
+
+
+def _same(who: str, line: Transition) -> bool:
+    """Whether the line is a request by this person; its actor is cut, so a line of ours keeps the name beside it."""
+    asked = line.evidence.get("requested_by")
+    if asked is None:
+        return line.actor == sentence(f"request by {who}", LONGEST_ACTOR)
+    return person(str(asked)) == person(who)
 
 
 def _yes(ports: Ports, case: Remediation, policy: Policy, who: str, because: str) -> Receipt:
     assert policy.then.approval is not None, "a policy that does not ask was refused before"
     given = standing(case.decision, policy.digest)
-    if who in (one["by"] for one in given):
-        return Receipt("duplicate", f"{who} has approved it already", case.id, case.state.value)
+    if person(who) in (person(one["by"]) for one in given):
+        return Receipt("duplicate", f"{person(who)} has approved it already", case.id, case.state.value)
     one = {"by": who, "at": format_moment(ports.clock.now()), "because": because, "policy_digest": policy.digest}
     given = [*given, one]
     counted = f"{len(given)} of {policy.then.approval.minimum}"

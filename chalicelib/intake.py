@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from chalicelib import emergency
+from chalicelib.core.approvals import asks
 from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
@@ -30,6 +31,11 @@ MOST_PATCHES = 500
 
 MOST_CVES, CVES_CUT = 100_000, 200
 """How many letters of CVEs a line keeps whole, and how many of each patch if there are more."""
+
+NOBODY = "somebody"
+"""Who the trail says asked, where a request names nobody."""
+
+NOTHING: Mapping[str, Any] = {}
 
 SKEW = timedelta(hours=1)
 """How far the clock of a sender may run before ours."""
@@ -79,8 +85,9 @@ def request(ports: Ports, payload: object) -> Receipt:
 
     Payload: `ResourceId` (bare or as Config prefixes it), `AccountId`, `Region`, optionally `Control` and
     `RequestedBy`. A ticketed remediation is decided again, unless the request is `Automatic`: then it is a finding of
-    Config's like any other. Who requests does not approve: a policy that asks for an approval asks somebody else. A
-    payload `{"Wait": remediation}` asks only how that remediation stands, and writes nothing.
+    Config's like any other. Who requests does not approve: a policy that asks for an approval asks somebody else, and
+    a request that names nobody asks nothing anew that a person or the time has answered.
+    A payload `{"Wait": remediation}` asks only how that remediation stands, and writes nothing.
     """
     if isinstance(payload, dict) and "Wait" in payload:
         return _stands(ports, payload["Wait"])
@@ -88,7 +95,7 @@ def request(ports: Ports, payload: object) -> Receipt:
         asked = _asked(payload)
         if isinstance(asked, str):
             return _ignored(ports, asked, "malformed")
-        node, control, by, source = asked
+        node, control, named, source = asked
         foreign = _foreign(ports, node)
         if foreign:
             return _ignored(ports, foreign, "out-of-scope")
@@ -102,7 +109,8 @@ def request(ports: Ports, payload: object) -> Receipt:
                 ports, f"no emergency has found {node.id}: `patchwarden emergency status`", "no-remediation"
             )
         finding = Finding(node, control, False, ports.clock.now(), source)
-        return take(ports, finding, actor=by, annotate=annotate)
+        by = f"request by {named or NOBODY}"
+        return take(ports, finding, actor=by, asked_by=named, annotate=annotate)
 
 
 def _stands(ports: Ports, remediation: object) -> Receipt:
@@ -149,10 +157,13 @@ def _emergency(ports: Ports, case: Remediation) -> Remediation | None:
     return case
 
 
-def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate: Any = None) -> Receipt:
+def take(
+    ports: Ports, finding: Finding, *, actor: str = "patchwarden", asked_by: str | None = None, annotate: Any = None
+) -> Receipt:
     """Decide one finding and write its line; an exact redelivery writes none.
 
-    A compliant one is decided first: the scan that proves it may have come in between.
+    A compliant one is decided first: the scan that proves it may have come in between. `asked_by`: whose request it
+    is, as the caller says, in full; empty: nobody's.
     """
     for _ in range(TRIES):
         case = ports.ledger.head(finding.remediation) or Remediation(finding.node, finding.control)
@@ -161,10 +172,12 @@ def take(ports: Ports, finding: Finding, *, actor: str = "patchwarden", annotate
         if not finding.compliant and _redelivered(ports, case, finding):
             return _duplicate(case)
         found = consider(ports, finding, case)
+        if not asked_by and finding.source is Source.REQUEST and asks(found.decision.sets.get("decision", {})):
+            found = consider(ports, replace(finding, source=Source.AGAIN), case)
         if finding.compliant and found.decision.cause is Cause.NOTED and _in_trail(ports, case.id, finding.key):
             return _duplicate(case)
         try:
-            head = _write(ports, found, actor)
+            head = _write(ports, found, actor, {"requested_by": asked_by} if asked_by else {})
         except Stale:
             continue
         if annotate:
@@ -198,8 +211,8 @@ def in_force(ports: Ports) -> PolicySet | PolicyError:
         return error
 
 
-def _write(ports: Ports, found: Considered, actor: str) -> Remediation:
-    evidence = {"finding": _told(found.finding), "facts": _kept(found.facts)}
+def _write(ports: Ports, found: Considered, actor: str, said: Mapping[str, Any] = NOTHING) -> Remediation:
+    evidence = {"finding": _told(found.finding), "facts": _kept(found.facts), **said}
     decision = found.decision
     return record(
         ports, found.case, decision.cause, decision.because, sets=decision.sets, evidence=evidence, actor=actor
@@ -331,9 +344,8 @@ def _asked(payload: object) -> tuple[Node, Control, str, Source] | str:
     control = payload.get("Control", Control.PATCH.value)
     if control not in list(Control):
         return f"Control {control!r:.40} is not one of {', '.join(Control)}"
-    by = cleaned(payload.get("RequestedBy")) or "somebody"
     automatic = payload.get("Automatic", False)
     if not isinstance(automatic, bool):
         return f"Automatic must be true or false, not {automatic!r:.40}"
-    source = Source.CONFIG if automatic else Source.REQUEST
-    return Node(str(account), str(region), found), Control(control), f"request by {by}", source
+    source, by = Source.CONFIG if automatic else Source.REQUEST, cleaned(payload.get("RequestedBy"))
+    return Node(str(account), str(region), found), Control(control), "" if by == NOBODY else by, source

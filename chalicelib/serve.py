@@ -93,13 +93,16 @@ def _act(route: Route, path: Mapping[str, str], request: Request) -> Response:
 
 
 def caller(context: Mapping[str, Any]) -> str:
-    """Who calls, as API Gateway proved it: the user pool's member, or the IAM identity. Unknown: nobody did."""
+    """Who calls, as API Gateway proved it: the user pool's member, or the IAM identity. Unknown: nobody did.
+
+    A member may change the own e-mail address, and in some pools needs no proof of it; not so the user's name.
+    """
     claims = (context.get("authorizer") or {}).get("claims")
     if claims:
         groups = re.split(r"[\s,\[\]]+", str(claims.get("cognito:groups", "")))
         if ACTS not in groups:
             raise Unknown(f"the caller is not in the group {ACTS} of the user pool")
-        return str(claims.get("email") or claims.get("cognito:username") or claims["sub"])
+        return str(claims.get("cognito:username") or claims["sub"])
     arn = (context.get("identity") or {}).get("userArn")
     if not arn:
         raise Unknown("the caller has no proved identity: sign the request for execute-api")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +10,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from chalicelib.core.compiled import exactly, seconds
+
+SSO = "AWSReservedSSO_"
+"""How the roles begin that IAM Identity Center makes for its permission sets.
+
+https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
+"""
+
+_ASSUMED = re.compile(r"arn:[\w-]+:sts::\d{12}:assumed-role\Z")
+_FEDERATED = re.compile(r"arn:[\w-]+:sts::\d{12}:federated-user\Z")
 
 ON_TIMEOUT = frozenset({"ticket", "observe"})
 
@@ -35,12 +45,31 @@ class Approval:
         return not self.by or any(fnmatchcase(who, glob) for glob in self.by)
 
 
+def person(who: str) -> str:
+    """Whom an identity counts as, so that one person is not two.
+
+    Whoever assumes a role names the session as they like, so all sessions of a role are one person. In a role of
+    IAM Identity Center the session is the user's name there, and IAM Identity Center writes it. What a federated user
+    is called, too, is for the caller to say: all of an account are one.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#ck_rolesessionname
+    """
+    kind, _, name = who.partition("/")
+    if _ASSUMED.match(kind):
+        role = name.partition("/")[0]
+        return who if role.startswith(SSO) else f"{kind}/{role}"
+    return kind if _FEDERATED.match(kind) else who
+
+
 def standing(decision: Mapping[str, Any], policy_digest: str) -> list[dict[str, str]]:
     """The approvals in a case's decision that were said to this very policy; one that was changed since asks anew.
 
-    Each is `{"by", "at", "because", "policy_digest"}`.
+    Of one person's the first counts. Each is `{"by", "at", "because", "policy_digest"}`.
     """
-    return [one for one in decision.get("approvals", ()) if one["policy_digest"] == policy_digest]
+    known: dict[str, dict[str, str]] = {}
+    for one in decision.get("approvals", ()):
+        if one["policy_digest"] == policy_digest:
+            known.setdefault(person(one["by"]), one)
+    return list(known.values())
 
 
 def asks(decision: Mapping[str, Any]) -> bool:

@@ -101,6 +101,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
 }
 
 LONGEST_SENTENCE = 1000
+LONGEST_ACTOR = 128
 
 _MOMENTS = frozenset({"at", "since", "first_seen", "observed_at", "attempted_at", "due", "cools_until"})
 
@@ -252,7 +253,7 @@ def advance(
         cause=cause,
         after=after,
         because=sentence(because, LONGEST_SENTENCE),
-        actor=sentence(actor, 128),
+        actor=sentence(actor, LONGEST_ACTOR),
         sets=dict(sets or {}),
         evidence=dict(evidence or {}),
         previous=case.hash,

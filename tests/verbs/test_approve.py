@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib import lookup
 from chalicelib.approve import approve, reject
+from chalicelib.core.approvals import standing
 from chalicelib.core.moments import format_moment
 from chalicelib.intake import Receipt, request
 from tests.sets import NODE, NOW, policy, policy_set
@@ -129,6 +130,66 @@ def test_a_request_alone_starts_the_clock_of_the_deadline(world: World) -> None:
     world.policies = policy_set(policy("late", title="said in other words", window="saturday", deadline=7 * 86400))
     ask(world, BOB)
     assert world.case().decision["deadline"] == began == format_moment(NOW + timedelta(days=7))
+
+
+SSO = "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_SecurityPowerUsers_0123456789abcdef"
+ROLE = "arn:aws:sts::111122223333:assumed-role/Approvers"
+
+
+def test_who_asked_under_a_long_name_is_known_by_all_of_it(world: World) -> None:
+    world.policies = policy_set(asking(by=["*"]))
+    world.node()
+    world.say()
+    world.pass_minutes(1)
+    long, other = (f"{SSO}/{name}.musterfrau@subsidiary.example.com" for name in ("maximiliana", "maximiliane"))
+    ask(world, long)
+    assert world.ledger.trail(world.case().id)[-1].evidence["requested_by"] == long and len(long) > 128
+    assert yes(world, long).because.endswith("asked for it: somebody else must approve it")
+    assert yes(world, other).status == "decided"
+
+
+def test_sessions_of_one_role_are_one_person(world: World) -> None:
+    world.policies = policy_set(asking(by=[f"{ROLE}/*"], minimum=2))
+    world.node()
+    world.say()
+    assert yes(world, f"{ROLE}/ann").status == "noted"
+    answer = yes(world, f"{ROLE}/ann2")
+    assert (answer.status, answer.because) == ("duplicate", f"{ROLE} has approved it already")
+    assert world.case().state == "ticketed"
+    world.pass_minutes(1)
+    ask(world, f"{ROLE}/bob")
+    assert yes(world, f"{ROLE}/eve").status == "refused", "nor does a role approve what it asked for"
+
+
+def test_users_of_identity_center_are_people_in_one_role(world: World) -> None:
+    world.policies = policy_set(asking(by=[f"{SSO}/*"], minimum=2))
+    world.node()
+    world.say()
+    assert yes(world, f"{SSO}/{ANN}").status == "noted"
+    assert yes(world, f"{SSO}/{ANN}").status == "duplicate"
+    assert yes(world, f"{SSO}/{BOB}").status == "decided"
+
+
+def test_two_yes_of_one_role_that_were_recorded_count_once() -> None:
+    said = [{"by": f"{ROLE}/{name}", "at": "", "because": "", "policy_digest": "d"} for name in ("ann", "ann2")]
+    assert standing({"approvals": said}, "d") == said[:1]
+
+
+def test_a_request_without_a_name_asks_nothing_again_that_was_answered(asked: World) -> None:
+    reject(asked.ports, asked.case().id, by=BOB, because="the vendor warns of it")
+    asked.pass_minutes(1)
+    for nobody in (None, " ", "somebody"):
+        assert ask(asked, nobody).status in ("noted", "duplicate")
+        assert asked.case().decision["action"] == "ticket"
+    asked.pass_minutes(1)
+    ask(asked, EVE)
+    assert asked.case().decision["action"] == "approve", "with a name it asks anew"
+
+
+def test_a_request_without_a_name_asks_where_nobody_has_asked(world: World) -> None:
+    world.policies = policy_set(asking())
+    world.node()
+    assert ask(world, None).state == "ticketed" and world.case().decision["action"] == "approve"
 
 
 def test_a_no_ends_the_question_and_stays_a_persons_turn(asked: World) -> None:
