@@ -170,9 +170,9 @@ def _by_action(
 
 def _answered(case: Remediation, winner: Policy | None, now: datetime) -> bool:
     """Whether a case that asks for an approval has it, or asks no longer: then it is decided again."""
-    if not asks(case.decision) or winner is None:
+    if not asks(case.decision):
         return False
-    if winner.digest != case.decision.get("policy_digest") or winner.then.approval is None:
+    if winner is None or winner.digest != case.decision.get("policy_digest") or winner.then.approval is None:
         return True
     enough = len(standing(case.decision, winner.digest)) >= winner.then.approval.minimum
     return enough or parse_moment(str(case.decision["ask_until"])) <= now

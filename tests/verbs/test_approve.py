@@ -12,7 +12,7 @@ from chalicelib.approve import approve, reject
 from chalicelib.core.approvals import standing
 from chalicelib.core.moments import format_moment
 from chalicelib.intake import Receipt, request
-from tests.sets import NODE, NOW, policy, policy_set
+from tests.sets import NODE, NOW, policy, policy_set, tag
 from tests.verbs.conftest import World
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.org"
@@ -240,6 +240,16 @@ def test_a_policy_that_asks_no_more_lets_it_go(asked: World) -> None:
     asked.pass_minutes(3 * 24 * 60 + 1)
     asked.round()
     assert asked.case().state in ("queued", "starting", "running")
+
+
+def test_a_case_that_no_policy_speaks_for_any_more_asks_no_more(asked: World) -> None:
+    asked.policies = policy_set(policy("other", tag("Environment", "prod")))
+    asked.pass_minutes(3 * 24 * 60 + 1)
+    for _ in range(3):
+        asked.round()
+        asked.pass_minutes(1)
+    assert asked.case().state == "open" and asked.case().due is None
+    assert asked.causes() == ["ticketed", "observed"], "one line, not one for each round"
 
 
 def test_an_approved_case_still_waits_for_its_window_and_keeps_its_approval(world: World) -> None:
