@@ -93,17 +93,26 @@ def _same(who: str, line: Transition) -> bool:
 
 def _yes(ports: Ports, case: Remediation, policy: Policy, who: str, because: str) -> Receipt:
     assert policy.then.approval is not None, "a policy that does not ask was refused before"
-    given = standing(case.decision, policy.digest)
+    given, minimum = standing(case.decision, policy.digest), policy.then.approval.minimum
     if person(who) in (person(one["by"]) for one in given):
+        if len(given) >= minimum:
+            return _enough(ports, case, f"{len(given)} of {minimum}")
         return Receipt("duplicate", f"{person(who)} has approved it already", case.id, case.state.value)
-    one = {"by": who, "at": format_moment(ports.clock.now()), "because": because, "policy_digest": policy.digest}
+    now = format_moment(ports.clock.now())
+    one = {"by": who, "at": now, "because": because, "policy_digest": policy.digest}
     given = [*given, one]
-    counted = f"{len(given)} of {policy.then.approval.minimum}"
+    counted, last = f"{len(given)} of {minimum}", len(given) >= minimum
     head = record(ports, case, Cause.NOTED, f"approved by {who} ({counted}): {because}", actor=who,
-                  sets={"decision": {**case.decision, "approvals": given}}, evidence={"approval": one})  # fmt: skip
-    if len(given) < policy.then.approval.minimum:
+                  sets={"decision": {**case.decision, "approvals": given}, **({"due": now} if last else {})},
+                  evidence={"approval": one})  # fmt: skip
+    if not last:
         return Receipt("noted", f"approved, {counted}: others must say yes too", head.id, head.state.value)
-    head = again(ports, head)
+    return _enough(ports, head, counted)
+
+
+def _enough(ports: Ports, case: Remediation, counted: str) -> Receipt:
+    """Decide again; if that breaks off, the next round does, as the case is due, or whoever says yes once more."""
+    head = again(ports, case)
     due = format_moment(head.due) if head.due else None
     return Receipt("decided", f"approved, {counted}: {head.because}", head.id, head.state.value, due)
 

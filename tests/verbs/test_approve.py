@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from chalicelib import lookup
 from chalicelib.approve import approve, reject
 from chalicelib.core.approvals import standing
+from chalicelib.core.errors import Temporary
 from chalicelib.core.moments import format_moment
 from chalicelib.intake import Receipt, request
 from tests.sets import NODE, NOW, policy, policy_set, tag
-from tests.verbs.conftest import World
+from tests.verbs.conftest import Broken, World
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.org"
 
@@ -63,6 +65,23 @@ def test_what_was_approved_starts_and_is_proved_like_anything_else(asked: World)
     asked.end(str(asked.case().execution))
     assert asked.case().state == "resolved"
     assert "resolved" in asked.causes()
+
+
+@pytest.mark.parametrize("retried", [True, False], ids=["said-again", "next-round"])
+def test_a_last_yes_that_broke_off_is_not_lost(world: World, retried: bool) -> None:
+    world.policies = policy_set(policy("ask", tag("Environment", "dev"), action="approve",
+                                       approval=asking()["then"]["approval"]))  # fmt: skip
+    world.node()
+    world.say()
+    busy = replace(world.ports, inventory=Broken(world.inventory, "nodes", Temporary("throttled")))
+    with pytest.raises(Temporary):
+        approve(busy, world.case().id, by=ANN, because="the change board agreed")
+    assert world.case().state == "ticketed"
+    if retried:
+        assert (yes(world, ANN).status, world.case().state) == ("decided", "queued")
+    else:
+        world.round()
+        assert world.case().state in ("queued", "running")
 
 
 def test_one_persons_yes_counts_once(asked: World) -> None:
@@ -249,7 +268,7 @@ def test_a_case_that_no_policy_speaks_for_any_more_asks_no_more(asked: World) ->
         asked.round()
         asked.pass_minutes(1)
     assert asked.case().state == "open" and asked.case().due is None
-    assert asked.causes() == ["ticketed", "observed"], "one line, not one for each round"
+    assert asked.causes() == ["ticketed", "noted", "observed"], "one line, not one for each round"
 
 
 def test_an_approved_case_still_waits_for_its_window_and_keeps_its_approval(world: World) -> None:
