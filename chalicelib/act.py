@@ -52,14 +52,14 @@ def once(
     return status, answer, False
 
 
-def pause(ports: Ports, actor: str, reason: str, until: datetime | None) -> Told:
+def pause(ports: Ports, actor: str, reason: str, until: datetime | None, key: str | None = None) -> Told:
     """Start nothing new anywhere: `{paused: {scope, by, reason, since, until}}`. The journal keeps who and why."""
-    return {"paused": begin(ports, ALL, by=actor, reason=reason, until=until).to_json()}
+    return {"paused": begin(ports, ALL, by=actor, reason=reason, until=until, key=key).to_json()}
 
 
-def resume(ports: Ports, actor: str, reason: str) -> Told:
+def resume(ports: Ports, actor: str, reason: str, key: str | None = None) -> Told:
     """Let starts go on: `{paused: None, was: {...} or None}`."""
-    was = end(ports, ALL, by=actor, reason=reason)
+    was = end(ports, ALL, by=actor, reason=reason, key=key)
     return {"paused": None, "was": was.to_json() if was else None}
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chalicelib.core.errors import Denied, Stale, Temporary
-from chalicelib.core.journal import Kind, entry, subject_of
+from chalicelib.core.journal import Entry, Kind, entry, subject_of
 from chalicelib.core.moments import format_moment
-from chalicelib.core.pauses import Brake, Pause, pause_of
+from chalicelib.core.pauses import Brake, Pause, joined, pause_of
 from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import Cause, Remediation
 from chalicelib.ports import Ledger, Ports
@@ -41,27 +41,59 @@ def read(ports: Ports) -> Brake:
         return Brake(unreadable=f"the pause switch cannot be read: {error}")
 
 
-def begin(ports: Ports, scope: str, *, by: str, reason: str, until: datetime | None = None) -> Pause:
-    """Pause the scope, or say anew why and until when it is paused. Stale if somebody else was first."""
-    subject = subject_of(Kind.PAUSE, scope)
-    value = {"paused": True, "until": format_moment(until) if until else None}
-    line = entry(ports.ledger.entry(subject), subject, "paused", because=reason, actor=by, now=ports.clock.now(),
-                 value=value)  # fmt: skip
-    ports.ledger.enter(line)
+def begin(
+    ports: Ports, scope: str, *, by: str, reason: str, until: datetime | None = None, key: str | None = None
+) -> Pause:
+    """Pause the scope, or one that is paused for longer or for one more reason: never for less, that takes `end`.
+
+    `key`: of the request; one that is in the journal already is done, and what it made is the answer. Stale if
+    somebody else was first.
+    """
+    subject, now = subject_of(Kind.PAUSE, scope), ports.clock.now()
+    newest = ports.ledger.entry(subject)
+    line = _done(ports, subject, key)[1]
+    if line is None:
+        held = joined(pause_of(newest), by, reason, until, now)
+        reason, until = (held.reason, held.until) if held else (reason, until)
+        value = {"paused": True, "until": format_moment(until) if until else None, **_keyed(key)}
+        value |= {"since": format_moment(held.since)} if held else {}
+        line = entry(newest, subject, "paused", because=reason, actor=by, now=now, value=value)
+        ports.ledger.enter(line)
     pause = pause_of(line)
     assert pause is not None, f"{subject} was paused and is not"
     return pause
 
 
-def end(ports: Ports, scope: str, *, by: str, reason: str) -> Pause | None:
-    """Let starts of the scope go on; the pause that ended, or None if there was none in force."""
-    subject = subject_of(Kind.PAUSE, scope)
-    newest, now = ports.ledger.entry(subject), ports.clock.now()
-    paused = pause_of(newest)
-    if paused is None:
-        return None
-    ports.ledger.enter(entry(newest, subject, "resumed", because=reason, actor=by, now=now))
-    return paused if paused.in_force(now) else None
+def end(ports: Ports, scope: str, *, by: str, reason: str, key: str | None = None) -> Pause | None:
+    """Let starts of the scope go on; the pause that ended, or None if there was none in force.
+
+    `key`: of the request, as of `begin`: come again, it lifts no pause that was set since. So its line is written
+    even if there is nothing to end.
+    """
+    subject, now = subject_of(Kind.PAUSE, scope), ports.clock.now()
+    before, line = _done(ports, subject, key)
+    if line is None:
+        before = ports.ledger.entry(subject)
+        if pause_of(before) is None and key is None:
+            return None
+        line = entry(before, subject, "resumed", because=reason, actor=by, now=now, value=_keyed(key))
+        ports.ledger.enter(line)
+    paused = pause_of(before)
+    return paused if paused and paused.in_force(line.at) else None
+
+
+def _keyed(key: str | None) -> dict[str, str]:
+    return {"request": key} if key else {}
+
+
+def _done(ports: Ports, subject: str, key: str | None) -> tuple[Entry | None, Entry | None]:
+    """The line that this request left before it broke off, and the one before that."""
+    before = None
+    for line in ports.ledger.entries(subject) if key else ():
+        if line.value.get("request") == key:
+            return before, line
+        before = line
+    return None, None
 
 
 def tell(ports: Ports, brake: Brake) -> None:

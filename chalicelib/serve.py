@@ -124,7 +124,7 @@ Deed = Callable[[], tuple[int, dict[str, Any]]]
 
 def _pause(ports: Ports, actor: str, _: Mapping[str, Any], body: Mapping[str, Any], key: str) -> Deed:
     until = _until(body.get("until"), ports.clock.now())
-    return lambda: (200, act.pause(ports, actor, body["reason"], until))
+    return lambda: (200, act.pause(ports, actor, body["reason"], until, key))
 
 
 def _until(text: str | None, now: datetime) -> datetime | None:
@@ -140,7 +140,7 @@ def _until(text: str | None, now: datetime) -> datetime | None:
 
 
 def _resume(ports: Ports, actor: str, _: Mapping[str, Any], body: Mapping[str, Any], key: str) -> Deed:
-    return lambda: (200, act.resume(ports, actor, body["reason"]))
+    return lambda: (200, act.resume(ports, actor, body["reason"], key))
 
 
 def _answered(deed: Callable[..., Any]) -> Callable[..., Deed]:

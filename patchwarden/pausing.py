@@ -56,6 +56,8 @@ def pause(
     ends = _moment(until, now) if until else None
     for name in scopes:
         begun = switch.begin(ports, name, by=by, reason=reason, until=ends)
+        if ends and begun.until != ends:
+            output.note(f"{_called(name)} was paused for longer: that holds; resume it first for an earlier end")
         running = _running(ports, begun)
         goes_on = "" if stop_running else f"; {running} executions are in flight and go on"
         output.note(f"{_called(name)} paused until {_end_of(begun)}{goes_on}")

@@ -35,7 +35,8 @@ class Kind(StrEnum):
 class Entry:
     """One line: `what` happened, in the past tense, to `subject`; `value` is what holds of it from then on.
 
-    `value` holds JSON types; an entry that ends what the one before began has `{}`.
+    `value` holds JSON types; an entry that ends what the one before began has `{}`,
+    or nothing but the key of the `request` that wrote it.
     """
 
     subject: str

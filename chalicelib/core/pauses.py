@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -63,11 +63,25 @@ class Pause:
 
 def pause_of(entry: Entry | None) -> Pause | None:
     """The pause that the newest entry of a subject says, or None if it says that starts go on."""
-    if entry is None or not entry.value:
+    if entry is None or not entry.value.get("paused"):
         return None
     until = entry.value.get("until")
     ends = parse_moment(str(until)) if until else None
-    return Pause(entry.name, entry.actor, entry.because, entry.at, ends, entry.number)
+    since = parse_moment(str(entry.value["since"])) if "since" in entry.value else entry.at
+    return Pause(entry.name, entry.actor, entry.because, since, ends, entry.number)
+
+
+def joined(held: Pause | None, by: str, reason: str, until: datetime | None, now: datetime) -> Pause | None:
+    """What the scope's pause becomes with one more: the later end and both reasons. None: none is in force.
+
+    A pause is ended by a resume only, so that nobody lifts somebody else's by setting a short one.
+    """
+    if held is None or not held.in_force(now):
+        return None
+    later = max(until, held.until) if until and held.until else None
+    before = f"before by {held.by}: {held.reason}"
+    known = held.reason if (held.by, held.reason.split("; before by ")[0]) == (by, reason) else f"{reason}; {before}"
+    return replace(held, by=by, reason=known, until=later)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import pause
+from chalicelib import act, pause
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.journal import Kind
 from chalicelib.core.nodes import Node
@@ -61,6 +61,50 @@ def test_what_a_pause_holds_is_noted_once_however_long_it_lasts(world: World) ->
     assert world.causes() == ["queued", "noted"]
     assert world.ledger.trail(world.case().id)[-1].because == "held by pause: paused by operator: freeze"
     assert [told["because"] for told in world.notices.of("paused")] == ["paused by operator: freeze"]
+
+
+@pytest.mark.parametrize(("first", "second", "until"), [(None, 30, None), (30, None, None), (60, 30, 60), (30, 60, 60)])
+def test_a_second_pause_never_shortens_the_first(
+    world: World, first: int | None, second: int | None, until: int | None
+) -> None:
+    begun = world.clock.now()
+    world.pause("an incident", by="bob", until=begun + timedelta(minutes=first) if first else None)
+    world.pass_minutes(1)
+    for _ in range(2):
+        world.pause("a load test", by="ann", until=begun + timedelta(minutes=second) if second else None)
+    (held,) = pause.in_force(world.ledger, world.clock.now())
+    assert held.because == "paused by ann: a load test; before by bob: an incident"
+    assert held.until == (begun + timedelta(minutes=until) if until else None) and held.since == begun
+    world.resume()
+    world.pause("a short look", until=world.clock.now() + timedelta(minutes=5))
+    assert pause.read(world.ports).everything == "paused by operator: a short look"
+
+
+def test_a_pause_that_is_over_adds_nothing_to_the_next(world: World) -> None:
+    world.pause("an incident", until=world.clock.now() + timedelta(minutes=5))
+    world.pass_minutes(6)
+    world.pause("a load test", until=world.clock.now() + timedelta(minutes=5))
+    assert pause.read(world.ports).everything == "paused by operator: a load test"
+
+
+@pytest.mark.parametrize("paused", [True, False], ids=["paused", "not-paused"])
+def test_a_resume_that_comes_again_lifts_no_later_pause(world: World, paused: bool) -> None:
+    if paused:
+        world.pause("a look")
+    told = act.resume(world.ports, "ann", "over", "k")
+    world.pass_minutes(2)
+    world.pause("an incident", by="bob")
+    assert act.resume(world.ports, "ann", "over", "k") == told and (told["was"] is not None) is paused
+    assert pause.read(world.ports).everything == "paused by bob: an incident"
+    assert verify(world.ledger, world.clock.now()).lines
+
+
+def test_a_pause_that_comes_again_holds_nothing_that_was_let_go(world: World) -> None:
+    told = act.pause(world.ports, "ann", "a look", None, "k")
+    world.pass_minutes(2)
+    world.resume()
+    assert act.pause(world.ports, "ann", "a look", None, "k") == told
+    assert pause.read(world.ports).everything is None
 
 
 class Meanwhile:
@@ -129,7 +173,7 @@ def test_each_pause_and_each_end_is_a_line_that_audit_verify_checks(world: World
     world.pause("two, and why", by="second")
     world.resume()
     assert [(line.what, line.actor, line.because) for line in world.ledger.entries("pause/all")] == [
-        ("paused", "operator", "one"), ("paused", "second", "two, and why"), ("resumed", "operator", "over"),
+        ("paused", "operator", "one"), ("paused", "second", "two, and why; before by operator: one"), ("resumed", "operator", "over"),
     ]  # fmt: skip
     assert pause.end(world.ports, ALL, by="operator", reason="again") is None
     assert (verify(world.ledger, world.clock.now()).lines, len(world.ledger.subjects(Kind.PAUSE))) == (3, 1)
