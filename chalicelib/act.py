@@ -29,11 +29,15 @@ class Reused(Exception):
 
 
 def once(
-    ports: Ports, actor: str, key: str, asked: Mapping[str, Any], deed: Callable[[], tuple[int, Told]]
-) -> tuple[int, Told, bool]:
+    ports: Ports, actor: str, key: str, asked: Mapping[str, Any], deed: Callable[[], tuple[int, Told]],
+    shown: Callable[[Told], Told] = dict,
+) -> tuple[int, Told, bool]:  # fmt: skip
     """Status, answer, and whether it is the answer of an earlier call with the same key.
 
     Stale: that call is still under way. Reused: it asked for something else. The key is the actor's own.
+
+    What the deed answers is kept, in one item of the ledger, 400 KB: so it is short, and `shown` makes of it what the
+    caller reads, each time from how things stand then.
     """
     name, request, now = f"api/{digest([actor, key])}", digest(dict(asked)), ports.clock.now()
     kept = ports.ledger.kept(name)
@@ -41,7 +45,7 @@ def once(
         if kept.value["request"] != request:
             raise Reused(f"this Idempotency-Key was used for another request at {kept.value['at']}: take a new one")
         if "answer" in kept.value:
-            return int(kept.value["status"]), dict(kept.value["answer"]), True
+            return int(kept.value["status"]), shown(dict(kept.value["answer"])), True
         if parse_moment(kept.value["at"]) > now - CRASHED:
             raise Stale("the same request is under way")
     version = kept.version if kept else 0
@@ -49,7 +53,7 @@ def once(
     ports.ledger.keep(name, begun, expected=version)
     status, answer = deed()
     ports.ledger.keep(name, {**begun, "status": status, "answer": answer}, expected=version + 1)
-    return status, answer, False
+    return status, shown(answer), False
 
 
 def pause(ports: Ports, actor: str, reason: str, until: datetime | None, key: str | None = None) -> Told:

@@ -85,7 +85,7 @@ def _act(route: Route, path: Mapping[str, str], request: Request) -> Response:
     where, body = read(route.in_path, path, "path parameter"), read(route.body, _body(request), "field")
     deed = _DEEDS[route.name](ports, actor, where, body, digest([actor, key]))
     asked = {"route": route.name, "path": dict(where), "body": body}
-    status, said, replayed = act.once(ports, actor, key, asked, deed)
+    status, said, replayed = act.once(ports, actor, key, asked, deed, _shown(ports, route, where))
     headers: dict[str, str | list[str]] = {"Content-Type": "application/json"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -162,12 +162,19 @@ def _on_one(deed: Callable[..., Any]) -> Callable[..., Deed]:
             raise Missing(f"nothing is recorded about {identity}")
 
         def done() -> tuple[int, dict[str, Any]]:
-            deed(ports, identity, actor, body["reason"], key)
-            return 200, lookup.remediation(ports.ledger, identity) or {}
+            head = deed(ports, identity, actor, body["reason"], key)
+            return 200, {"number": head.number if head else 0}
 
         return done
 
     return made
+
+
+def _shown(ports: Ports, route: Route, path: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What is read of what was kept: of one remediation all that is recorded now, as a trail has no longest length."""
+    if route.name not in ("evaluate", "acknowledge"):
+        return dict
+    return lambda _: lookup.remediation(ports.ledger, path["identity"]) or {}
 
 
 _DEEDS: dict[str, Callable[..., Deed]] = {

@@ -185,6 +185,25 @@ def test_what_a_person_does_stands_in_the_trail_under_their_name(gateway: Gatewa
     assert said["trail"][line.number]["because"] == "decided again on request: look again"
 
 
+def test_of_an_act_only_the_number_of_its_line_is_kept(gateway: Gateway, ports: Ports) -> None:
+    case = next(case for case in ports.ledger.all_heads() if case.state == "ticketed")
+    kept: list[Mapping[str, Any]] = []
+    keep = ports.ledger.keep
+
+    def notes(name: str, value: Mapping[str, Any], *, expected: int) -> None:
+        kept.append(value)
+        keep(name, value, expected=expected)
+
+    ports.ledger.keep = notes  # type: ignore[method-assign]
+    path = f"/remediations/{case.id}/acknowledge"
+    post(gateway, path, {"reason": "on it"})
+    assert kept[-1]["answer"] == {"number": case.number + 1}, "a trail may be longer than an item of the ledger"
+    post(gateway, path, {"reason": "still on it"}, key="k-2")
+    status, said, headers = post(gateway, path, {"reason": "on it"})
+    assert (status, headers["Idempotency-Replayed"]) == (200, "true")
+    assert [line["because"] for line in said["trail"][-2:]] == ["acknowledged: on it", "acknowledged: still on it"]
+
+
 def test_a_request_that_broke_off_is_not_done_twice(gateway: Gateway, ports: Ports) -> None:
     case = next(case for case in ports.ledger.all_heads() if case.state == "ticketed")
     keep = ports.ledger.keep

@@ -173,7 +173,8 @@ def test_each_pause_and_each_end_is_a_line_that_audit_verify_checks(world: World
     world.pause("two, and why", by="second")
     world.resume()
     assert [(line.what, line.actor, line.because) for line in world.ledger.entries("pause/all")] == [
-        ("paused", "operator", "one"), ("paused", "second", "two, and why; before by operator: one"), ("resumed", "operator", "over"),
+        ("paused", "operator", "one"), ("paused", "second", "two, and why; before by operator: one"),
+        ("resumed", "operator", "over"),
     ]  # fmt: skip
     assert pause.end(world.ports, ALL, by="operator", reason="again") is None
     assert (verify(world.ledger, world.clock.now()).lines, len(world.ledger.subjects(Kind.PAUSE))) == (3, 1)
