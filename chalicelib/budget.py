@@ -23,11 +23,12 @@ TRIES = 40
 
 
 def charge(ports: Ports, case: Remediation) -> None:
-    """Charge the failure that is about to be written; that of one batch is charged once, however often it is tried.
+    """Charge the failure that is about to be written; the same attempt is charged once, however often it is tried.
 
-    It comes before its line: what dies in between, or loses a race, is tried again and charged no second time.
+    It comes before its line: what dies in between, or loses its place to a note, is tried again and charged no second
+    time. So an attempt goes by its own number: that of the line changes with a note.
     """
-    key = hashlib.sha256(f"{case.id}#{case.batch or case.number}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{case.id}#{case.episode}#{case.attempts}".encode()).hexdigest()[:12]
     for account in accounts(case):
         value = _add(ports, account, case, failed=key)
         last = ports.ledger.entry(subject_of(Kind.GUARD, _PREFIX + account)) if _over(ports, value, case) else None

@@ -54,7 +54,7 @@ def accounts(case: Remediation) -> tuple[str, ...]:
 
 def charged(value: Mapping[str, Any], now: datetime, within: timedelta, *, failed: str | None = None,
             ended: tuple[str, int] | None = None) -> dict[str, Any]:  # fmt: skip
-    """The account with a failure (under its line's name) or a batch's nodes added; the same one counts once."""
+    """The account with a failure (under its attempt's name) or a batch's nodes added; the same one counts once."""
     minute, oldest = _minute(now), _minute(now - within)
     failures = {key: at for key, at in value.get("failed", {}).items() if at >= oldest}
     batches = {key: at for key, at in value.get("ended", {}).items() if at[0] >= oldest}

@@ -14,6 +14,7 @@ from chalicelib.core.conditions import MATCH
 from chalicelib.core.journal import Kind
 from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Cause, State
+from chalicelib.record import record
 from chalicelib.sweep import sweep
 from tests.sets import NOW, policy, policy_set, tag
 from tests.verbs.conftest import World
@@ -143,6 +144,16 @@ def test_a_batch_is_charged_once_for_a_node_however_often_it_is_tried(world: Wor
     after = world.ledger.kept("budget/" + case.decision["budget"]["accounts"][0])
     assert before and after
     assert len(after.value["failed"]) == len(before.value["failed"]) + 1
+
+
+def test_a_failure_that_a_note_gets_ahead_of_is_charged_once(world: World) -> None:
+    spend(world, "9", failing=0, count=1, later=1)
+    (case,) = in_work(world)
+    budget.charge(world.ports, case)
+    record(world.ports, case, Cause.NOTED, "still non-compliant, says a finding that came in between")
+    finish(world, failing=1)
+    kept = world.ledger.kept("budget/" + case.decision["budget"]["accounts"][0])
+    assert kept and len(kept.value["failed"]) == 1
 
 
 @pytest.mark.parametrize(("most", "ended", "failures", "is_spent"), [
