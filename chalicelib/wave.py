@@ -41,16 +41,19 @@ def hold(
     """Part the cases into those whose wave is open and those that wait for it; `busy` are queued or in work.
 
     Who is `stuck` cannot start whatever the wave says: its wave waits for it, and counts it neither as failed nor as
-    verified. It is never chosen for a count.
+    verified. It is never chosen for a count. What another set than this round's has decided may have waves that this
+    round does not know: it waits for the next, which looks with that set.
     """
     rolled = {policy.id: policy for policy in policies.policies if policy.then.waves}
-    if not rolled:
-        return list(cases), []
     free, held, by_policy = list[Remediation](), list[Held](), defaultdict[str, list[Remediation]](list)
     for case in cases:
-        policy = rolled.get(str(case.decision.get("policy")))
-        same = policy is not None and case.decision.get("policy_digest") == policy.digest
-        (by_policy[policy.id] if policy and same else free).append(case)
+        policy = policies.policy(str(case.decision.get("policy")))
+        if policy is not None and case.decision.get("policy_digest") == policy.digest:
+            (by_policy[policy.id] if policy.id in rolled else free).append(case)
+        elif case.decision.get("set_digest") == policies.digest:
+            free.append(case)
+        else:
+            held.append(_held(case, "a policy set was published in the middle of this round: the next one looks with it"))
     for name, members in sorted(by_policy.items()):
         if all(case.id in stuck for case in members):
             continue

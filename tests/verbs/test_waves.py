@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from chalicelib import guard, wave
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.nodes import Node
+from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.dispatch import dispatch
 from chalicelib.lookup import rollouts
@@ -134,6 +137,39 @@ def test_a_wave_that_fails_stops_the_rollout_with_one_ticket_and_one_notice(worl
     world.round()
     finish(world)
     assert sum(world.case(node).state is State.RESOLVED for node in nodes) == 39
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_set_published_in_the_middle_of_a_round_decides_waits_for_the_next(world: World, known: bool) -> None:
+    """The window opens, and the wake decides by a set that the round has not looked at."""
+    spec = THREE if known else []
+    old = policy_set(policy("all-now", waves=spec, window="saturday"))
+    new = policy_set(policy("all-now", title="another title", waves=THREE, window="saturday"))
+    world.policies = old
+    nodes = [Node("111122223333", "eu-west-1", f"i-{n:017x}") for n in range(20)]
+    for node in nodes:
+        world.node(node)
+        world.say(node)
+    world.clock.move(datetime(2026, 11, 28, 2, 1, tzinfo=UTC) - world.clock.now())
+    made = dispatch(replace(world.ports, policies=Published(old, new)))
+    assert (made.started, made.held) == (0, 20)
+    assert {case.held for case in world.ledger.work([State.QUEUED])} == {"wave"}
+    world.policies = new
+    minute(world)
+    assert len(in_work(world)) == 1, "its first wave, and no more"
+
+
+class Published:
+    """A store in which another set stands from the second look on."""
+
+    def __init__(self, first: PolicySet, then: PolicySet) -> None:
+        self._sets = [first, then]
+
+    def active(self) -> PolicySet:
+        return self._sets.pop(0) if len(self._sets) > 1 else self._sets[0]
+
+    def trouble(self) -> str | None:
+        return None
 
 
 def test_the_second_wave_bears_as_many_failures_as_it_says(world: World) -> None:
