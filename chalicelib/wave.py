@@ -78,7 +78,7 @@ def _rolled(
         view = _moved(ports, waves, _looked(ports, line, busy), mine, stuck)
         progress = view.progress
         if progress.stopped is not None:
-            return older, [_held(case, progress.stopped, told=True) for case in mine]
+            return older, [_held(case, progress.stopped, told=guard.tripped(view.line)) for case in mine]
         if progress.last(waves):
             return list(cases), []
         # who is stuck comes last, and takes nobody's place among those that are remembered
@@ -160,6 +160,8 @@ def _step(
     ports: Ports, waves: tuple[Wave, ...], view: Outlook, cases: Sequence[Remediation], stuck: frozenset[str]
 ) -> Outlook | None:
     progress, count, now = view.progress, view.count, ports.clock.now()
+    if progress.stopped is not None and view.line.value.get("superseded"):
+        return _stopped(ports, view, cases, f"{progress.stopped}; the policy came back as it was")
     if progress.stopped is not None or progress.last(waves):
         return None
     wave, told = waves[progress.wave], _told(progress, waves)
@@ -257,11 +259,14 @@ def stop(ports: Ports, line: Entry, because: str, actor: str) -> Entry:
 
 
 def supersede(ports: Ports, policies: PolicySet) -> None:
-    """A stopped rollout of a policy that was changed is over, and its ticket is resolved."""
+    """A stopped rollout of a policy that was changed is over, and its ticket is resolved.
+
+    Should the policy come back as it was, it holds again, with a ticket of its own.
+    """
     current = {name_of(policy) for policy in policies.policies if policy.then.waves}
     for line in ports.ledger.subjects(Kind.ROLLOUT):
         if guard.tripped(line) and line.name not in current:
-            told: Mapping[str, object] = {**line.value, "tripped": False}
+            told: Mapping[str, object] = {**line.value, "tripped": False, "superseded": True}
             try:
                 guard.write(ports, line, "superseded", "the policy was changed or removed", dict(told))
             except Stale:

@@ -139,6 +139,34 @@ def test_a_wave_that_fails_stops_the_rollout_with_one_ticket_and_one_notice(worl
     assert sum(world.case(node).state is State.RESOLVED for node in nodes) == 39
 
 
+def test_a_policy_that_comes_back_after_its_rollout_had_stopped_holds_with_a_new_ticket(world: World) -> None:
+    rolled(world, attempts=1)
+    first = world.policies
+    finish(world, failing=1)
+    minute(world)
+    world.policies = policy_set(policy("all-now", title="another title", waves=THREE, attempts=1))
+    sweep(world.ports)
+    assert entries(world)[-2:] == ["superseded", "settled"]
+    world.policies = first
+    minute(world)
+    minute(world)
+    assert in_work(world) == [] and [one["stands"] for one in rollouts(world.ledger)] == ["stopped"]
+    assert [one.resolved for one in world.tickets.kept.values() if "incident" in one.key] == [True, False]
+    wave.resume(world.ports, newest(world), "that node was broken before", "ops@example.com")
+    world.pass_minutes(6)
+    world.round()
+    assert in_work(world)
+
+
+def test_a_rollout_that_a_person_stopped_keeps_no_deadline_silent(world: World) -> None:
+    """It has no ticket of its own."""
+    nodes = rolled(world, deadline=7200)
+    wave.stop(world.ports, newest(world), "the mirror is down", "ops@example.com")
+    world.pass_minutes(181)
+    world.round()
+    assert sum(world.case(node).state is State.TICKETED for node in nodes) == len(nodes) - 1
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_what_a_set_published_in_the_middle_of_a_round_decides_waits_for_the_next(world: World, known: bool) -> None:
     """The window opens, and the wake decides by a set that the round has not looked at."""
