@@ -306,7 +306,7 @@ def _asked_anew(case: Remediation, digest: str) -> bool:
 
 _ASKED = (State.OPEN, State.WAITING, State.EXEMPT, State.QUEUED)
 
-_LEARNS = (State.RESOLVED, State.GONE, State.OPEN, State.WAITING, State.QUEUED, State.REBOOT_PENDING)
+_LEARNS = (State.RESOLVED, State.GONE, State.OPEN, State.WAITING, State.EXEMPT, State.QUEUED, State.REBOOT_PENDING)
 """States that a newer finding may change: the node lacks more now, or has other tags. A node that stays non-compliant
 sends no event, so nobody else would say so."""
 

@@ -356,6 +356,23 @@ def test_lost_status_events_cost_one_sweep(world: World) -> None:
     assert world.case().state is State.RESOLVED
 
 
+def test_an_exempt_node_that_newly_lacks_an_emergency_patch_is_asked_again(world: World) -> None:
+    """It was non-compliant before, so no event says it."""
+    critical = {"path": "$.patch.counts.critical", "steps": ["patch", "counts", "critical"], "operator": "gte",
+                "operand": 1, "match": "any", "if_missing": False, "line": None}  # fmt: skip
+    world.policies = policy_set(
+        policy("vendor", action="exempt", until="2027-01-01T00:00:00Z", reason="a vendor's word"),
+        policy("emergency", critical, band="emergency", expires="2027-01-01T00:00:00Z"),
+    )
+    world.node(patch=scan(NOW - timedelta(hours=1), critical=0))
+    world.say()
+    assert world.case().state is State.EXEMPT
+    world.pass_minutes(60)
+    world.inventory.scan(NODE, scan(world.clock.now() - timedelta(minutes=5), missing=2, critical=1))
+    assert sweep(world.ports).missed == 1
+    assert (world.case().state, world.case().decision["policy"]) == (State.QUEUED, "emergency")
+
+
 def test_with_every_event_lost_the_sweep_finds_the_node(world: World) -> None:
     world.node()
     assert sweep(world.ports).missed == 1
