@@ -10,7 +10,7 @@ from functools import partial
 from chalicelib import budget, emergency
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
-from chalicelib.core.facts import PatchState, patch_block
+from chalicelib.core.facts import PatchState, kept, patch_block
 from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
@@ -82,7 +82,10 @@ def settle(ports: Ports, batch: Batch) -> int:
 
 
 def _settle_all(ports: Ports, batch: Batch, execution: Execution | None) -> int:
-    """A finished batch is not looked at again, so nobody may be left running: a note in between is read and passed."""
+    """A finished batch is not looked at again, so nobody may be left running: a note in between is read and passed.
+
+    One member that cannot be written keeps the batch open, and none of the others from its outcome.
+    """
     count = 0
     for _ in range(TRIES):
         working = [case for case in members(ports, batch) if case.state is not State.VERIFYING]
@@ -220,7 +223,7 @@ def _write(
 
     `ended` is the execution's end: what was scanned before it proves nothing any more.
     """
-    proof = {"scan": patch_block(scan)} if scan else {}
+    proof = {"scan": kept(patch_block(scan))} if scan else {}
     try:
         for cause, because in verdicts:
             if cause is Cause.FAILED:

@@ -13,7 +13,7 @@ from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.events import Ignored, NodeUpdate, parse
-from chalicelib.core.facts import NodeState, PatchState, gather
+from chalicelib.core.facts import NodeState, PatchState, gather, kept
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node, node_id, valid_place
@@ -25,12 +25,6 @@ from chalicelib.ports import Ports
 from chalicelib.record import quietly, record
 
 TRIES = 3
-
-MOST_PATCHES = 500
-"""How many single patches a line of the trail keeps."""
-
-MOST_CVES, CVES_CUT = 100_000, 200
-"""How many letters of CVEs a line keeps whole, and how many of each patch if there are more."""
 
 NOBODY = "somebody"
 """Who the trail says asked, where a request names nobody."""
@@ -220,16 +214,8 @@ def _write(ports: Ports, found: Considered, actor: str, said: Mapping[str, Any] 
 
 
 def _kept(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The facts as the trail keeps them: a line must fit into one item of the ledger, 400 KB."""
-    patch = facts.get("patch", {})
-    missing = patch.get("missing", ())
-    if sum(len(one.get("cves", "")) for one in missing) > MOST_CVES:
-        missing = [{**one, "cves": one["cves"][:CVES_CUT]} for one in missing]
-        facts = {**facts, "patch": {**patch, "missing": missing, "cves_cut_at": CVES_CUT}}
-        patch = facts["patch"]
-    if len(missing) <= MOST_PATCHES:
-        return facts
-    return {**facts, "patch": {**patch, "missing": missing[:MOST_PATCHES], "cut_at": MOST_PATCHES}}
+    """The facts as the trail keeps them."""
+    return {**facts, "patch": kept(facts["patch"])} if "patch" in facts else facts
 
 
 def _told(finding: Finding) -> dict[str, Any]:

@@ -146,8 +146,27 @@ def _node_block(finding: Finding, node: NodeState) -> dict[str, Any]:
     return block if node.tags is None else {**block, "tags": dict(node.tags)}
 
 
+MOST_PATCHES = 500
+"""How many single patches a line of the trail keeps: it must fit into one item of the ledger, 400 KB."""
+
+
+MOST_CVES, CVES_CUT = 100_000, 200
+"""How many letters of CVEs a line keeps whole, and how many of each patch if there are more."""
+
+
+def kept(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A patch block as a line of the trail keeps it, whoever writes the line."""
+    missing = block.get("missing") or ()
+    if sum(len(one.get("cves") or "") for one in missing) > MOST_CVES:
+        missing = [{**one, "cves": (one.get("cves") or "")[:CVES_CUT]} for one in missing]
+        block = {**block, "missing": missing, "cves_cut_at": CVES_CUT}
+    if len(missing) <= MOST_PATCHES:
+        return block
+    return {**block, "missing": missing[:MOST_PATCHES], "cut_at": MOST_PATCHES}
+
+
 def patch_block(patch: PatchState) -> dict[str, Any]:
-    """The patch block of the facts, which is also how a scan stands in the trail as evidence."""
+    """The patch block of the facts, which is also how a scan, `kept`, stands in the trail as evidence."""
     block: dict[str, Any] = {
         "baseline": patch.baseline,
         "operation": patch.operation,

@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib import isolate, pause
 from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.facts import Patch
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, BatchState
@@ -19,7 +20,7 @@ from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive, request
 from chalicelib.lookup import health, status
-from chalicelib.ports import Change
+from chalicelib.ports import Change, Invocation
 from chalicelib.sweep import sweep
 from tests.sets import HERE, NODE, NOW, policy, policy_set, scan, tag
 from tests.verbs.conftest import Broken, Slow, World, execution_event, node_event
@@ -370,7 +371,39 @@ def test_an_exempt_node_that_newly_lacks_an_emergency_patch_is_asked_again(world
     world.pass_minutes(60)
     world.inventory.scan(NODE, scan(world.clock.now() - timedelta(minutes=5), missing=2, critical=1))
     assert sweep(world.ports).missed == 1
-    assert (world.case().state, world.case().decision["policy"]) == (State.QUEUED, "emergency")
+    assert world.case().state is State.TICKETED and "exempt node exposed: emergency" in world.case().because
+
+
+def test_a_line_keeps_500_patches_whatever_it_is_written_for(world: World) -> None:
+    """More than 400 KB is no item of the ledger: the table refuses it, and the batch would never end."""
+    world.node()
+    execution = world.start()
+    many = tuple(Patch(f"KB{number}", "a title", "SecurityUpdates", "Critical", "Missing") for number in range(1800))
+    world.scanned(missing=1800, patches=many)
+    world.end(execution, "Failed")
+    told = next(line for line in world.ledger.trail(world.case().id) if line.cause is Cause.FAILED).evidence["scan"]
+    assert (len(told["missing"]), told["cut_at"], told["counts"]["missing"]) == (500, 500, 1800)
+
+
+@pytest.mark.parametrize("error", [Denied("ValidationException: item size"), Temporary("throttled")])
+def test_one_member_that_cannot_be_written_keeps_no_other_from_its_outcome(world: World, error: Exception) -> None:
+    for node in (NODE, OTHER):
+        world.node(node)
+        world.say(node)
+    world.pass_minutes(5)
+    world.round()
+    world.pass_minutes(20)
+    for node in (NODE, OTHER):
+        world.scanned(node)
+    execution, ledger = str(world.case().execution), Broken(world.ledger, "append", error)
+    said = [Invocation(node.id, "Success") for node in (NODE, OTHER)]
+    world.automations.end(HERE, execution, "Success", at=world.clock.now(), steps={"InstallPatches": said})
+    with pytest.raises(type(error)):
+        follow(replace(world.ports, ledger=ledger), execution_event(NODE, execution, "Success"))
+    assert {world.case(node).state for node in (NODE, OTHER)} == {State.RUNNING, State.RESOLVED}
+    world.pass_minutes(46)
+    assert sweep(world.ports).settled == 1
+    assert {world.case(node).state for node in (NODE, OTHER)} == {State.RESOLVED}
 
 
 def test_with_every_event_lost_the_sweep_finds_the_node(world: World) -> None:
