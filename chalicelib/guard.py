@@ -45,13 +45,16 @@ def trip(
     """Write that the guard tripped, and say it once; the entry that stands, if somebody else was first.
 
     One that `joins` another guard, which holds for the same cause, has no notice and no ticket of its own. The line
-    comes first: a notice can be lost if we die right after it, the ticket cannot.
+    comes first: a notice can be lost if we die right after it, the ticket cannot. One that trips again before its
+    ticket was resolved keeps it, and the incident that the ticket system knows it by.
     """
     now = ports.clock.now()
     number = last.number + 1 if last else 1
-    known = {**value, "tripped": True, "why": because, "since": format_moment(now), "ticket": None,
-             "location": joins.value["location"] if joins else location,
-             "incident": joins.value["incident"] if joins else f"{subject}/{number}"}  # fmt: skip
+    left = last if last and last.value.get("ticket") else joins
+    known = {**value, "tripped": True, "why": because, "since": format_moment(now),
+             "ticket": left.value.get("ticket") if left is last and left else None,
+             "location": left.value["location"] if left else location,
+             "incident": left.value["incident"] if left else f"{subject}/{number}"}  # fmt: skip
     line = entry(last, subject, "tripped", because=because, actor="patchwarden", now=now, value=known)
     try:
         ports.ledger.enter(line)
