@@ -213,7 +213,7 @@ def _guarded(ports: Ports, policies: PolicySet, there: _There) -> tuple[list[Rem
         standing = surge.watch(ports, ceilings, standing, found, free, policies.settings.locations)
         free, kept = surge.hold(ports, ceilings, standing, free, there.stuck)
         free, held = [*free, *called], held + kept
-    guard.settle(ports)
+    guard.settle(ports, policies.settings.locations)
     return free, held
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,9 @@ from chalicelib.ports import Ports
 
 KINDS = (Kind.GUARD, Kind.ROLLOUT)
 TRIES = 3
+
+MOST_PLACES = 5
+"""How many accounts are asked in one round to take a ticket."""
 
 
 def tripped(line: Entry | None) -> bool:
@@ -84,19 +88,20 @@ def release(ports: Ports, last: Entry, because: str, *, actor: str = "patchwarde
     return line
 
 
-def settle(ports: Ports) -> int:
+def settle(ports: Ports, locations: Iterable[Location] = ()) -> int:
     """Open the ticket of each guard that tripped, and resolve that of each that was released; how many were done.
 
-    What the ticket system does not take now is tried again in the next round: the journal says what is owed.
+    A ticket that its own place refuses is opened in another account of the scope, the `locations`. What the ticket system does not take now is tried again in the next round: the journal says what is owed.
     """
     lines = [line for kind in KINDS for line in ports.ledger.subjects(kind)]
     due = owed(lines)
     for line, deed in due:
-        others = any(
-            one.subject != line.subject and tripped(one) and _incident(one) == _incident(line) for one in lines
-        )
+        mates = [one for one in lines if one.subject != line.subject and _incident(one) == _incident(line)]
         try:
-            _run(ports, line, deed, shared=others)
+            if deed is Deed.OPEN:
+                _open(ports, line, _places(line, mates, locations))
+            else:
+                _resolve(ports, line, shared=any(tripped(one) for one in mates))
         except (Temporary, Denied) as error:
             ports.notices.say("errand_postponed", remediation=line.subject, deed=deed.value, because=str(error))
     return len(due)
@@ -113,28 +118,50 @@ def _incident(line: Entry) -> str:
     return str(line.value.get("incident"))
 
 
-def _run(ports: Ports, line: Entry, deed: Deed, *, shared: bool) -> None:
-    if deed is Deed.RESOLVE:
-        if not shared:
-            ports.tickets.resolve(errand(line, deed, ports.clock.now()))
-        _note(ports, line, "settled", f"ticket {line.value['ticket']}: resolved", None)
+def _places(line: Entry, mates: Iterable[Entry], locations: Iterable[Location]) -> list[str]:
+    """Where its ticket may be opened: where its incident has one already, then its own place, then other accounts."""
+    there = [str(one.value["location"]) for one in mates if one.value.get("ticket")]
+    known = [*there, str(line.value["location"]), *map(str, locations)]
+    by_account: dict[str, str] = {}
+    for place in known:
+        by_account.setdefault(place.split("/")[0], place)
+    return list(by_account.values())[:MOST_PLACES]
+
+
+def _open(ports: Ports, line: Entry, places: Sequence[str]) -> None:
+    """Open it in the first place that does not refuse; the last refusal is raised if each of them does."""
+    refusal: Denied | None = None
+    for place in places:
+        there = {**line.value, "location": place}
+        try:
+            ticket = ports.tickets.open(errand(replace(line, value=there), Deed.OPEN, ports.clock.now()))
+        except Denied as error:
+            refusal = error
+            continue
+        _note(ports, line, "ticketed", f"ticket {ticket}: opened", {"ticket": ticket, "location": place})
         return
-    ticket = ports.tickets.open(errand(line, deed, ports.clock.now()))
-    _note(ports, line, "ticketed", f"ticket {ticket}: opened", ticket)
+    if refusal:
+        raise refusal
 
 
-def _note(ports: Ports, line: Entry, what: str, because: str, ticket: str | None) -> None:
+def _resolve(ports: Ports, line: Entry, *, shared: bool) -> None:
+    if not shared:
+        ports.tickets.resolve(errand(line, Deed.RESOLVE, ports.clock.now()))
+    _note(ports, line, "settled", f"ticket {line.value['ticket']}: resolved", {"ticket": None})
+
+
+def _note(ports: Ports, line: Entry, what: str, because: str, told: Mapping[str, Any]) -> None:
     """Write the ticket into the newest entry; a guard that was released meanwhile owes its end from then on."""
     for _ in range(TRIES):
         try:
-            write(ports, line, what, because, {**line.value, "ticket": ticket})
+            write(ports, line, what, because, {**line.value, **told})
         except Stale:
             newer = ports.ledger.entry(line.subject)
-            if newer is None or newer.value.get("ticket") == ticket:
+            if newer is None or newer.value.get("ticket") == told["ticket"]:
                 return
             line = newer
             continue
-        ports.notices.say("ticket", remediation=line.subject, ticket=ticket, deed=what)
+        ports.notices.say("ticket", remediation=line.subject, ticket=told["ticket"], deed=what)
         return
 
 

@@ -272,4 +272,4 @@ def _guards(ports: Ports, policies: PolicySet) -> None:
         surge.watch(ports, policies.settings.surge, standing, cases, locations=policies.settings.locations)
     budget.supersede(ports, standing, policies)
     wave.supersede(ports, policies)
-    guard.settle(ports)
+    guard.settle(ports, policies.settings.locations)

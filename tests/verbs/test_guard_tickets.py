@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib import guard
+from chalicelib import guard, wave
 from chalicelib.core.journal import Entry, Kind, subject_of
+from chalicelib.core.nodes import Location
+from chalicelib.dispatch import dispatch
 from chalicelib.ports import Ports
 from tests.verbs.conftest import World
+from tests.verbs.test_isolate import OTHER, Barring
+from tests.verbs.test_waves import finish, rolled
 
 SUBJECT = subject_of(Kind.GUARD, "budget/policy/all-now/abc")
 
@@ -34,3 +38,35 @@ def test_one_that_trips_again_before_its_ticket_is_resolved_keeps_it(world: Worl
     guard.settle(world.ports)
     assert [one.resolved for one in world.tickets.kept.values()] == [True], "no other one, and none left open"
     assert trip(world).value["ticket"] is None, "what was resolved is over"
+
+
+def test_its_ticket_is_opened_in_another_account_if_its_own_takes_none(world: World) -> None:
+    """Whom it holds is told of by this ticket alone: a deadline that passes opens no other."""
+    rolled(world, attempts=1)
+    finish(world, failing=1)
+    bar = Barring(world.tickets, "open", "resolve")
+    ports = replace(world.ports, tickets=bar)
+    world.pass_minutes(1)
+    dispatch(ports)
+    (line,) = world.ledger.subjects(Kind.ROLLOUT)
+    assert (line.value["location"], bool(line.value["ticket"])) == ("444455556666/eu-west-1", True)
+    wave.resume(world.ports, line, "that node was broken before", "ops@example.com")
+    dispatch(ports)
+    assert [one.resolved for one in world.tickets.kept.values() if "incident" in one.key] == [True]
+
+
+def test_where_every_account_refuses_it_is_asked_for_again_in_the_next_round(world: World) -> None:
+    bar = Barring(world.tickets, "open")
+    trip(world)
+    guard.settle(replace(world.ports, tickets=bar), [])
+    assert not world.tickets.kept and len(world.notices.of("errand_postponed")) == 1
+    bar.on = False
+    guard.settle(replace(world.ports, tickets=bar), [])
+    assert len(world.tickets.kept) == 1
+
+
+def test_its_own_place_is_asked_first(world: World) -> None:
+    trip(world)
+    guard.settle(world.ports, [OTHER.location, Location("111122223333", "us-east-1")])
+    (ticket,) = world.tickets.kept.values()
+    assert str(ticket.location) == "111122223333/eu-west-1"
