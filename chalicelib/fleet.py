@@ -184,11 +184,18 @@ class _Census:
 
 
 def _answering(ports: Ports, at: _Place, how: _Survey, counts: _Census | None) -> _Seen:
-    """Read the place; an account that was set aside because it could not be read there is let back."""
+    """Read the place; an account that was set aside because it could not be read there is let back.
+
+    So is one that refused a start and has nothing left to start, since no start will ever show it.
+    """
     seen, known = _place(ports, at, how.policies, counts), how.aside.get(at.location.account)
-    if known and not known.starting and known.place == str(at.location):
+    if known and known.place == str(at.location) and not (known.starting and _queued(ports, at.location.account)):
         isolate.answers(ports, at.location.account)
     return seen
+
+
+def _queued(ports: Ports, account: str) -> bool:
+    return any(case.node.account == account for case in ports.ledger.work([State.QUEUED]))
 
 
 def _counted(pass_: Pass, names: Sequence[str], seen: Sequence[_Seen], degraded: Sequence[str]) -> Pass:

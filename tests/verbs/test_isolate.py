@@ -16,7 +16,7 @@ from chalicelib.lookup import health, status
 from chalicelib.ports import Ports
 from chalicelib.proof import verify
 from chalicelib.sweep import sweep
-from tests.sets import NODE
+from tests.sets import NODE, scan
 from tests.verbs.conftest import Broken, World
 
 OTHER = Node("444455556666", "us-east-1", "i-0fedcba9876543210")
@@ -154,3 +154,18 @@ def test_it_is_not_let_back_by_a_place_that_never_refused(world: World) -> None:
     dispatch(ports)
     assert world.case(elsewhere).state is State.QUEUED, "the place that refused is tried, and only that"
     assert NODE.account in isolate.degraded(world.ledger)
+
+
+def test_it_is_let_back_by_a_reading_once_nothing_waits_there_that_could_start(world: World) -> None:
+    world.say(world.node())
+    world.pass_minutes(5)
+    ports = replace(world.ports, automations=Barring(world.automations, "start"))
+    dispatch(ports)
+    world.pass_minutes(30)
+    sweep(ports)
+    assert NODE.account in isolate.degraded(world.ledger), "what waits there is the better proof"
+    world.inventory.scan(NODE, scan(world.clock.now(), missing=0, patches=()))
+    world.say(compliant=True)
+    sweep(ports)
+    assert world.case().state is State.RESOLVED and isolate.degraded(world.ledger) == {}
+    assert whats(world)[-2:] == ["answers again", "ticket resolved"]
