@@ -91,7 +91,8 @@ def release(ports: Ports, last: Entry, because: str, *, actor: str = "patchwarde
 def settle(ports: Ports, locations: Iterable[Location] = ()) -> int:
     """Open the ticket of each guard that tripped, and resolve that of each that was released; how many were done.
 
-    A ticket that its own place refuses is opened in another account of the scope, the `locations`. What the ticket system does not take now is tried again in the next round: the journal says what is owed.
+    A ticket that its own place refuses is opened in another account of the scope, the `locations`. What the ticket
+    system does not take now is tried again in the next round: the journal says what is owed.
     """
     lines = [line for kind in KINDS for line in ports.ledger.subjects(kind)]
     due = owed(lines)

@@ -53,7 +53,9 @@ def hold(
         elif case.decision.get("set_digest") == policies.digest:
             free.append(case)
         else:
-            held.append(_held(case, "a policy set was published in the middle of this round: the next one looks with it"))
+            held.append(
+                _held(case, "a policy set was published in the middle of this round: the next one looks with it")
+            )
     for name, members in sorted(by_policy.items()):
         if all(case.id in stuck for case in members):
             continue
