@@ -10,7 +10,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from chalicelib import budget, emergency, guard, isolate, pause, surge, wave
+from chalicelib import budget, emergency, guard, isolate, pause, surge, ticket, wave
 from chalicelib.core.decisions import closed
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.findings import Control
@@ -66,7 +66,7 @@ def dispatch(ports: Ports) -> Round:
 
     Without a policy set it does nothing: what waits and what is exempt stays so until one loads.
     """
-    with ports.tracing.verb("dispatch"):
+    with ports.tracing.verb("dispatch"), ticket.last(ports) as ports:
         begun = ports.clock.now()
         policies = in_force(ports)
         if isinstance(policies, PolicyError):
@@ -101,6 +101,8 @@ def dispatch(ports: Ports) -> Round:
         if aside or withdrawn or any(place.isdigit() for place in degraded):
             _isolated(ports, due, pace)
             isolate.settle_tickets(ports, settings.locations)
+        if there.waiting:
+            guard.settle(ports, settings.locations)
         pause.tell(ports, brake)
         stopped = _paused(ports, queued, brake, pace)
         return Round(woken, members, len(started), len(held) + len(kept) + stopped, brake.everything, _names(degraded))
@@ -213,7 +215,6 @@ def _guarded(ports: Ports, policies: PolicySet, there: _There) -> tuple[list[Rem
         standing = surge.watch(ports, ceilings, standing, found, free, policies.settings.locations)
         free, kept = surge.hold(ports, ceilings, standing, free, there.stuck)
         free, held = [*free, *called], held + kept
-    guard.settle(ports, policies.settings.locations)
     return free, held
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 from chalicelib.core.errors import Denied, Stale, Temporary
+from chalicelib.core.nodes import Location
 from chalicelib.core.remediations import Cause, Remediation, State, advance, apply
 from chalicelib.core.tickets import Deed, Errand, errand, key_of, shared
-from chalicelib.ports import Change, Ports
+from chalicelib.ports import Change, Clock, Ports, Tickets
+
+Answer = TypeVar("Answer")
 
 TRIES = 3
 
@@ -19,8 +25,72 @@ seen this node yet, because the index that names the group's nodes runs behind."
 _NOT_TICKETED = (State.RESOLVED, State.GONE, State.EXEMPT)
 
 
+WITHIN = timedelta(seconds=20)
+"""How long one round takes on more calls of the ticket system; what is left is owed, and the sweep's."""
+
+
+class Last:
+    """The ticket system of a round of dispatch, in which a call that hangs costs no start: errands come last.
+
+    A place that did not answer is not asked again in the round, and nothing is asked after `WITHIN`.
+    """
+
+    def __init__(self, tickets: Tickets, clock: Clock) -> None:
+        self._tickets, self._clock = tickets, clock
+        self._waiting: list[Errand] | None = []
+        self._silent: set[Location] = set()
+        self._spent = timedelta()
+
+    def waits(self, owed: Errand) -> bool:
+        """Whether the errand, which its line has written down, is left for the end of the round."""
+        if self._waiting is None:
+            return False
+        self._waiting.append(owed)
+        return True
+
+    def ended(self) -> list[Errand]:
+        """What has waited; from now on nothing does."""
+        waited, self._waiting = self._waiting or [], None
+        return waited
+
+    def open(self, errand: Errand) -> str:
+        return self._asked(self._tickets.open, errand)
+
+    def update(self, errand: Errand) -> None:
+        self._asked(self._tickets.update, errand)
+
+    def resolve(self, errand: Errand) -> None:
+        self._asked(self._tickets.resolve, errand)
+
+    def _asked(self, call: Callable[[Errand], Answer], errand: Errand) -> Answer:
+        if errand.location in self._silent or self._spent >= WITHIN:
+            raise Temporary(f"left for later: the ticket system took {self._spent.total_seconds():g} s of this round")
+        begun = self._clock.now()
+        try:
+            return call(errand)
+        except Temporary:
+            self._silent.add(errand.location)
+            raise
+        finally:
+            self._spent += self._clock.now() - begun
+
+
+@contextmanager
+def last(ports: Ports) -> Iterator[Ports]:
+    """The ports of a round whose errands run at its end. What a crash leaves undone is still owed: the sweep's turn."""
+    late = Last(ports.tickets, ports.clock)
+    bounded = replace(ports, tickets=late)
+    yield bounded
+    for owed in late.ended():
+        case = ports.ledger.head(owed.remediation)
+        if case is not None:
+            run(bounded, owed, case)
+
+
 def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
     """The case after the errand; a ticket system that does not answer leaves the errand for the next sweep."""
+    if isinstance(ports.tickets, Last) and ports.tickets.waits(owed):
+        return case
     word = _WORDS[owed.deed]
     joins, confirms = _joining(owed)
     try:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from chalicelib import guard, wave
+from chalicelib.adapters.memory import MemoryClock
+from chalicelib.core.errors import Temporary
 from chalicelib.core.journal import Entry, Kind, subject_of
-from chalicelib.core.nodes import Location
+from chalicelib.core.nodes import Location, Node
+from chalicelib.core.tickets import Errand
 from chalicelib.dispatch import dispatch
 from chalicelib.ports import Ports
+from chalicelib.sweep import sweep
+from tests.sets import policy, policy_set
 from tests.verbs.conftest import World
 from tests.verbs.test_isolate import OTHER, Barring
 from tests.verbs.test_waves import finish, rolled
@@ -70,3 +76,44 @@ def test_its_own_place_is_asked_first(world: World) -> None:
     guard.settle(world.ports, [OTHER.location, Location("111122223333", "us-east-1")])
     (ticket,) = world.tickets.kept.values()
     assert str(ticket.location) == "111122223333/eu-west-1"
+
+
+def test_a_ticket_system_that_hangs_costs_no_start_elsewhere(world: World) -> None:
+    """Each call takes 45 seconds and fails; a round has 35 for its starts."""
+    mine = {"path": "$.account", "steps": ["account"], "operator": "equals", "operand": "111122223333",
+            "match": "any", "if_missing": False, "line": None}  # fmt: skip
+    world.policies = policy_set(policy("all-now", window="saturday"))
+    here = [Node("111122223333", "eu-west-1", f"i-{number:017x}") for number in range(3)]
+    there = [Node("444455556666", "eu-west-1", f"i-{number:017x}") for number in range(10, 13)]
+    for node in [*here, *there]:
+        world.node(node)
+        world.say(node)
+    world.policies = policy_set(
+        policy("person", mine, action="ticket", priority=5), policy("all-now", window="saturday")
+    )
+    world.clock.move(datetime(2026, 11, 28, 2, 1, tzinfo=UTC) - world.clock.now())
+    hangs = Hangs(world.clock)
+    assert dispatch(replace(world.ports, tickets=hangs)).started == 3
+    assert hangs.asked == 1, "a place that does not answer is not asked again in this round"
+    assert {world.case(node).ticket for node in here} == {None}
+    world.pass_minutes(15)
+    sweep(world.ports)
+    assert all(world.case(node).ticket for node in here), "what is owed is not forgotten"
+
+
+class Hangs:
+    """A ticket system that answers nobody."""
+
+    def __init__(self, clock: MemoryClock) -> None:
+        self._clock, self.asked = clock, 0
+
+    def open(self, errand: Errand) -> str:
+        self.asked += 1
+        self._clock.move(timedelta(seconds=45))
+        raise Temporary("timed out")
+
+    def update(self, errand: Errand) -> None:
+        self.open(errand)
+
+    def resolve(self, errand: Errand) -> None:
+        self.open(errand)
