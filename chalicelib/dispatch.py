@@ -92,7 +92,7 @@ def dispatch(ports: Ports) -> Round:
         all_of(ports, held, lambda one: hold(ports, one))
         pace = Pace(begun)
         made = each(ports, _probing(admitted, aside), lambda one: _launch(ports, one, room, pace), degraded)
-        _told(ports, kept, degraded, begun + PATIENCE)
+        _told(ports, kept, degraded, begun + PATIENCE, settings.locations if there.waiting else ())
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
         for account in {batch.location.account for batch in started} & aside.keys():
@@ -101,8 +101,6 @@ def dispatch(ports: Ports) -> Round:
         if aside or withdrawn or any(place.isdigit() for place in degraded):
             _isolated(ports, due, pace)
             isolate.settle_tickets(ports, settings.locations)
-        if there.waiting:
-            guard.settle(ports, settings.locations)
         pause.tell(ports, brake)
         stopped = _paused(ports, queued, brake, pace)
         return Round(woken, members, len(started), len(held) + len(kept) + stopped, brake.everything, _names(degraded))
@@ -218,14 +216,18 @@ def _guarded(ports: Ports, policies: PolicySet, there: _There) -> tuple[list[Rem
     return free, held
 
 
-def _told(ports: Ports, kept: Sequence[Held], degraded: list[str], until: datetime) -> None:
+def _told(
+    ports: Ports, kept: Sequence[Held], degraded: list[str], until: datetime, locations: Sequence[Location]
+) -> None:
     """Say once of each case what guard holds it; after the starts, since ten thousand lines take longer than a round.
 
-    Of one whose account is set aside by now, that is said.
+    Of one whose account is set aside by now, that is said. The guards' tickets come last: a call may hang.
     """
     aside = isolate.degraded(ports.ledger) if kept else {}
     untold = (one for one in kept if one.case.node.account not in aside)
     each(ports, untold, lambda one: hold(ports, one), degraded, until=until)
+    if locations:
+        guard.settle(ports, locations)
 
 
 @dataclass(slots=True)
