@@ -89,9 +89,10 @@ def dispatch(ports: Ports) -> Round:
         room = Room.of(active, ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
                        settings.executions_per_location, _sizes(ports, leaving))  # fmt: skip
         admitted, held = admit(leaving, room, begun)
-        all_of(ports, held, lambda one: hold(ports, one))
         pace = Pace(begun)
         made = each(ports, _probing(admitted, aside), lambda one: _launch(ports, one, room, pace), degraded)
+        # thousands may be held, and no start waits for the line that says so
+        all_of(ports, held, lambda one: hold(ports, one))
         _told(ports, kept, degraded, begun + PATIENCE, settings.locations if there.waiting else ())
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)

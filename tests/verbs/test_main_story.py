@@ -378,7 +378,7 @@ def test_a_line_keeps_500_patches_whatever_it_is_written_for(world: World) -> No
     """More than 400 KB is no item of the ledger: the table refuses it, and the batch would never end."""
     world.node()
     execution = world.start()
-    many = tuple(Patch(f"KB{number}", "a title", "SecurityUpdates", "Critical", "Missing") for number in range(1800))
+    many = tuple(Patch(f"KB{number}", "a title", "SecurityUpdates", "Critical", "MISSING") for number in range(1800))
     world.scanned(missing=1800, patches=many)
     world.end(execution, "Failed")
     told = next(line for line in world.ledger.trail(world.case().id) if line.cause is Cause.FAILED).evidence["scan"]
