@@ -19,6 +19,7 @@ from chalicelib.core.nodes import Node
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
+from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import WAITS, Remediation, State, Transition
 from chalicelib.core.waves import Count, Progress
 from chalicelib.fleet import LAST
@@ -28,6 +29,9 @@ from chalicelib.ports import SWEPT, Ledger, Ports
 
 MOST = 200
 """The largest page."""
+
+LISTED = 20
+"""How many rows each list of the status holds."""
 
 
 def summary(case: Remediation) -> dict[str, Any]:
@@ -94,7 +98,10 @@ def near(ledger: Ledger, text: str) -> list[str]:
 
 
 def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
-    """What is happening now: counts by state, what runs, what waits longest, what is stuck."""
+    """What is happening now: counts by state, what runs, what waits longest, what is stuck.
+
+    The lists of remediations hold `LISTED` rows at most; `totals` counts what each is the beginning of.
+    """
     cases = list(ledger.all_heads())
     waiting = sorted((case for case in cases if case.state is State.WAITING), key=lambda case: _text(case.due) or "")
     pauses = in_force(ledger, now)
@@ -109,9 +116,11 @@ def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
              "state": batch.state.value, "since": format_moment(batch.created_at)}
             for batch in ledger.open_batches()
         ],
-        "waiting": [summary(case) for case in waiting[:20]],
-        "queued": [summary(case) for case in cases if case.state is State.QUEUED][:20],
-        "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:20],
+        "waiting": [summary(case) for case in waiting[:LISTED]],
+        "queued": [summary(case) for case in cases if case.state is State.QUEUED][:LISTED],
+        "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:LISTED],
+        "totals": {state.value: sum(case.state is state for case in cases)
+                   for state in (State.WAITING, State.QUEUED, State.TICKETED)},
         "held": _held(cases, pauses),
         "guards": guards(ledger),
         "rollouts": [one for one in rollouts(ledger) if one["stands"] not in ("finished", "superseded")],
@@ -337,6 +346,42 @@ def guards(ledger: Ledger, *, every: bool = False) -> list[dict[str, Any]]:
          "canaries": list(line.value.get("canaries", ())), "because": line.value.get("why") or line.because}
         for line in lines
     ]  # fmt: skip
+
+
+POLICIES = "policies"
+"""The kind of the lines about policy sets, which are kept beside the journal."""
+
+
+def journal(
+    ledger: Ledger, *, kind: str | None = None, subject: str | None = None, actor: str | None = None,
+    since: datetime | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Everything done to the service itself, oldest first: the journal's entries and the publications.
+
+    Each as `{at, subject, number, what, actor, because, value, hash}`; `subject` and `actor` are parts, in any case.
+    """
+    kinds = [one for one in Kind if kind in (None, one)]
+    entries = [line for one in kinds for newest in ledger.subjects(one) for line in ledger.entries(newest.subject)]
+    lines = [{name: value for name, value in line.to_json().items() if name != "previous"} for line in entries]
+    if kind in (None, POLICIES):
+        lines += [_published(line) for line in ledger.publications()]
+    begin = format_moment(since) if since else ""
+    return sorted(
+        (line for line in lines if line["at"] >= begin and _holds(line["subject"], subject)
+         and _holds(line["actor"], actor)),
+        key=lambda line: (line["at"], line["subject"], line["number"]),
+    )  # fmt: skip
+
+
+def _published(line: Publication) -> dict[str, Any]:
+    value = {"digest": line.digest, "revision": line.revision, "summary": dict(line.summary)}
+    return {"at": format_moment(line.at), "subject": f"{POLICIES}/{line.digest[:12]}", "number": line.number,
+            "what": line.act.value, "actor": line.by, "because": line.because, "value": value,
+            "hash": line.hash}  # fmt: skip
+
+
+def _holds(text: str, part: str | None) -> bool:
+    return part is None or part.lower() in text.lower()
 
 
 def rollouts(ledger: Ledger) -> list[dict[str, Any]]:

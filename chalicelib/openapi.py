@@ -63,8 +63,8 @@ _RECEIPT = {"status": "string", "because": "string", "remediation": "string?", "
 ANSWERS: dict[str, dict[str, str]] = {
     "health": {"ledger": "string", "paused": "string?", "policies": "string?", "policy_trouble": "string?"},
     "status": {"at": "string", "states": "object", "executions": "array", "waiting": "array", "queued": "array",
-              "ticketed": "array", "held": "object", "errands": "integer", "fresh": "object",
-              "sweep": "object?"},
+               "ticketed": "array", "totals": "object", "held": "object", "errands": "integer", "fresh": "object",
+               "sweep": "object?"},
     "remediations": {"remediations": "array:Summary", "next": "string?"},
     "remediation": _ONE,
     "node": {"node": "string", "intact": "boolean", "trail": "array:Line"},

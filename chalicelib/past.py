@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from chalicelib.core.courses import Course, courses
-from chalicelib.core.points import Point, Where, point
+from chalicelib.core.points import Point, Where, blank, point
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Transition
 from chalicelib.ports import Ledger
@@ -36,18 +36,18 @@ class FromLedger:
     def _ids(self) -> list[str]:
         return sorted({case.id for case in self._ledger.all_heads()})
 
-    def _all(self, at: datetime, after: str | None = None) -> Iterator[Point]:
+    def _all(self, at: datetime, after: str | None = None, node: str | None = None) -> Iterator[Point]:
         for identity in self._ids():
-            if after is None or identity > after:
+            if (after is None or identity > after) and (node is None or blank(identity)["node"] == node):
                 found = point(line for line in self._trail(identity) if line.at <= at)
                 if found:
                     yield found
 
     def points(self, at: datetime, where: Where, *, after: str | None, limit: int) -> list[Point]:
-        return list(islice((one for one in self._all(at, after) if where.holds(one)), limit))
+        return list(islice((one for one in self._all(at, after, where.node) if where.holds(one)), limit))
 
     def tally(self, at: datetime, where: Where, by: Sequence[str]) -> dict[tuple[Any, ...], int]:
-        found = (one for one in self._all(at) if where.holds(one))
+        found = (one for one in self._all(at, node=where.node) if where.holds(one))
         return dict(Counter(tuple(getattr(one, name) for name in by) for one in found))
 
     def moves(self, earlier: datetime, later: datetime, where: Where) -> Iterator[tuple[str, str | None, str | None]]:

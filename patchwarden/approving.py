@@ -32,7 +32,9 @@ def approvals(scope: Scope, form: str) -> None:
 
 _control = click.option("--control", type=click.Choice([control.value for control in Control]), show_default=True,
                         default=Control.PATCH.value, help="Which of the node's remediations.")  # fmt: skip
-_because = click.option("--because", required=True, help="Why; it stands in the trail beside your name.")
+_because = click.option(
+    "--because", "--reason", "because", required=True, help="Why; it stands in the trail beside your name."
+)
 _node = click.argument("node", shell_complete=known_nodes)
 
 

@@ -22,7 +22,7 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import WAITS, Cause, State
 from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports, Signer, Vault
-from patchwarden import output
+from patchwarden import filtering, output
 from patchwarden.scope import FINDINGS, Scope, form_option, known_nodes, one_node
 
 
@@ -89,7 +89,7 @@ _FILTERS: tuple[tuple[str, Any, str], ...] = (
     ("account", str, "12 digits."),
     ("region", str, "A Region."),
     ("control", click.Choice(["patch", "association"]), "The control."),
-    ("node", str, "A node id."),
+    ("node", str, "A node: its id, or account/region/id."),
     ("ou", str, "An organisational unit, where the trail knows it."),
     ("tag", str, "Key=value, or Key for any value, as the trail recorded it."),
     ("state", click.Choice([state.value for state in State]), "A state."),
@@ -113,6 +113,13 @@ class Asked:
     signer: Signer | None
     at: datetime
     since: datetime
+    now: datetime
+    exported: bool = False
+
+    def checked(self, where: Where) -> Where:
+        """The filter with its node's place filled in; UsageError where it names what nobody knows."""
+        return filtering.checked(where, self.past, max(self.at, self.now), self.ports, self.vault,
+                                 active=not self.exported)  # fmt: skip
 
     def policies(self) -> PolicySet | None:
         """The set in force at the moment, as far as its document is at hand."""
@@ -124,22 +131,16 @@ class Asked:
 def asked(scope: Scope, at: str | None, since: str = "24h", folder: Path | None = None) -> Asked:
     """UsageError if the span ends before it begins."""
     ports = scope.ports()
-    now = present(scope, ports)
+    now = ports.clock.now()
     past = wiring.exported(folder) if folder else FromLedger(ports.ledger)
     end = routes.moment(at, now)
+    if at and folder is None and end > now:
+        raise click.BadParameter(f"{format_moment(end)} is still to come", param_hint="--at")
     begin = routes.before(since, end)
     if begin > end:
         raise click.UsageError(f"--since {since} is after --at {format_moment(end)}: the span ends before it begins")
     vault, signer = kept(scope)
-    return Asked(ports, past, wiring.folder(folder) if folder else vault, signer, end, begin)
-
-
-def present(scope: Scope, ports: Ports) -> datetime:
-    """Now; in the ledger file of a simulation, whose clock may be ahead, not before its last line."""
-    now = ports.clock.now()
-    if scope.file is None:
-        return now
-    return max([now, *(line.since for line in ports.ledger.all_heads() if line.since)])
+    return Asked(ports, past, wiring.folder(folder) if folder else vault, signer, end, begin, now, folder is not None)
 
 
 def kept(scope: Scope) -> tuple[Vault | None, Signer | None]:
@@ -170,7 +171,8 @@ def fleet(scope: Scope, at: str | None, where: Where, limit: int, after: str | N
           form: str) -> None:  # fmt: skip
     """The fleet as it was at a moment, such as --at 2026-06-30."""
     here = asked(scope, at, folder=folder)
-    answer = history.fleet(here.past, here.at, where, limit=limit, after=after)
+    filtering.identity(after)
+    answer = history.fleet(here.past, here.at, here.checked(where), limit=limit, after=after)
     if form == "table":
         states = ", ".join(f"{count} {state}" for state, count in answer["states"].items()) or "nothing recorded"
         click.echo(f"At {answer['at']}: {answer['total']} remediations: {states}")
@@ -189,7 +191,8 @@ def diff(scope: Scope, at: str | None, since: str, where: Where, limit: int, aft
          form: str) -> None:  # fmt: skip
     """What differs between two moments, --since and --at."""
     here = asked(scope, at, since, folder)
-    answer = history.diff(here.past, here.since, here.at, where, limit=limit, after=after)
+    filtering.identity(after)
+    answer = history.diff(here.past, here.since, here.at, here.checked(where), limit=limit, after=after)
     if form == "table":
         click.echo(f"From {answer['since']} to {answer['at']}: {answer['changed']} remediations changed their state")
         output.table(answer["moves"], ("before", "after", "remediations"))
@@ -211,11 +214,16 @@ def search(scope: Scope, at: str | None, since: str, actor: str | None, cause: s
            where: Where, limit: int, after: str | None, folder: Path | None, form: str) -> None:  # fmt: skip
     """Lines of the trail by what they say themselves, oldest first."""
     here = asked(scope, at, since, folder)
+    where = here.checked(where)
     try:
         answer = history.search(here.past, here.since, here.at, where=where, actor=actor, cause=cause, text=text,
                                 limit=limit, after=after)  # fmt: skip
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--after") from error
+    if actor:
+        output.note(
+            f"only acts on nodes are here: pauses, releases, publications are in `audit journal --actor {actor}`"
+        )
     show(answer, "lines", ("at", "remediation", "number", "cause", "after", "actor", "because"), form)
 
 
@@ -227,8 +235,9 @@ def search(scope: Scope, at: str | None, since: str, actor: str | None, cause: s
 def whynot(scope: Scope, state: str | None, limit: int, after: str | None, form: str) -> None:
     """All that is not being remediated now: why, until when, and whose turn it is."""
     ports = scope.ports()
+    filtering.turn(after)
     states = [State(state)] if state else WAITS
-    answer = lookup.whynot(ports.ledger, present(scope, ports), states=states, limit=limit, after=after)
+    answer = lookup.whynot(ports.ledger, ports.clock.now(), states=states, limit=limit, after=after)
     show(answer, "remediations", ("id", "state", "who", "next", "reason"), form)
 
 
@@ -257,7 +266,7 @@ def exemptions(scope: Scope, at: str | None, folder: Path | None, form: str) -> 
 @click.pass_obj
 def decisions(scope: Scope, digest: str, at: str | None, since: str, limit: int, after: str | None,
               folder: Path | None, form: str) -> None:  # fmt: skip
-    """The decisions under the policy or set whose DIGEST begins so; `explain ID#NUMBER` tells one in full."""
+    """The decisions under the policy or set whose DIGEST begins so; `policy explain --decision ID#N` tells one."""
     if len(digest) < 8 or not set(digest) <= set("0123456789abcdef"):
         raise click.BadParameter("give at least the first 8 hex digits, as `audit fleet -o json` shows them")
     here = asked(scope, at, since, folder)
@@ -278,7 +287,7 @@ def decisions(scope: Scope, digest: str, at: str | None, since: str, limit: int,
 def durations(scope: Scope, at: str | None, since: str, where: Where, folder: Path | None, form: str) -> None:
     """How long what was verified in the span took: MTTR (median, p90) by step, severity and policy."""
     here = asked(scope, at, since, folder)
-    answer = speed.durations(here.past, here.since, here.at, where)
+    answer = speed.durations(here.past, here.since, here.at, here.checked(where))
     steps = [{"of": name.replace("_", " "), **row} for name, row in answer["spans"].items()]
     steps += [{"of": f"severity {row['severity'] or 'none'}", **row} for row in answer["by_severity"]]
     steps += [{"of": f"policy {row['policy'] or 'none'}", **row} for row in answer["by_policy"]]
@@ -311,7 +320,7 @@ def told(seconds: float | None) -> str:
 def sla(scope: Scope, at: str | None, since: str, where: Where, limit: int, folder: Path | None, form: str) -> None:
     """Deadlines that were broken in the span, and those that break next."""
     here = asked(scope, at, since, folder)
-    answer = speed.sla(here.past, here.since, here.at, where, limit=limit)
+    answer = speed.sla(here.past, here.since, here.at, here.checked(where), limit=limit)
     late = [{**row, "is": "late", "by": told(row["late_by"])} for row in answer["breaches"]]
     ahead = [{**row, "is": "in time", "by": told(row["remaining"])} for row in answer["next_to_breach"]]
     if form == "table":
@@ -356,13 +365,16 @@ def audit_verify(scope: Scope, since: str | None, node: str | None, folder: Path
     faults = [{"fault": fault} for fault in found.faults]
     for note in found.notes:
         output.note(note)
+    if not found.lines and not faults:
+        output.note("there is nothing to check: no trail is recorded")
     if form != "table":
         output.rows(faults, ("fault",), form=form, whole=asdict(found))
-    elif not faults:
+    elif not faults and found.lines:
         seal = f"; {found.checkpoints} checkpoints hold up to {found.signed_until}" if found.checkpoints else ""
         click.echo(f"{found.remediations} trails, {found.lines} lines: whole, in order and unchanged{seal}")
-    else:
-        output.table(faults, ("fault",), f"{len(faults)} faults in {found.remediations} trails")
+    elif faults:
+        said = f"{output.counted(len(faults), 'fault')} in {output.counted(found.remediations, 'trail')}"
+        output.table(faults, ("fault",), said)
     sys.exit(FINDINGS if faults else 0)
 
 
@@ -371,10 +383,14 @@ def _verified(
 ) -> proof.Verified:
     vault, signer = kept(scope)
     if folder:
+        if not any((folder / name).is_dir() for name in ("trail", "service", "checkpoints")):
+            raise click.ClickException(
+                f"{folder} holds no export: make one with `patchwarden audit export --out {folder}`"
+            )
         ledger = scope.ports().ledger if against_ledger else None
         return proof.verify_export(wiring.folder(folder), signer, ledger=ledger)
     ports = scope.ports()
-    now = present(scope, ports)
+    now = ports.clock.now()
     return proof.verify(
         ports.ledger, now, since=routes.before(since, now) if since else None,
         node=_node(ports, node, vault, signer) if node else None, vault=vault, signer=signer,
@@ -401,7 +417,7 @@ def export(scope: Scope, out: Path | None, since: str | None, form: str) -> None
     vault = wiring.folder(out) if out else kept_in
     if vault is None:
         raise click.UsageError("give --out DIR, or set PATCHWARDEN_EVIDENCE_BUCKET")
-    first = routes.before(since, present(scope, ports)).date() if since else None
+    first = routes.before(since, ports.clock.now()).date() if since else None
     days = list[dict[str, Any]]()
     with Progress(console=output.console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("days", total=None)
@@ -452,9 +468,10 @@ def report(scope: Scope, at: str | None, out: Path, where: Where, folder: Path |
     if ending is None:
         raise click.BadParameter(f"{out.name} must end in {', '.join(PRINTERS)}", param_hint="--out")
     here = asked(scope, at, folder=folder)
+    where = here.checked(where)
     verified = _verified(scope, None, None, folder, False)
-    pack = packed(here.past, here.at, present(scope, here.ports), where, here.policies(), verified)
+    pack = packed(here.past, here.at, here.now, where, here.policies(), verified)
     out.write_bytes(printed(pack, ending))
-    output.note(f"{out}: {pack['total']} remediations at {pack['at']}, {len(pack['gaps'])} gaps, "
-                f"{len(verified.faults)} faults")  # fmt: skip
+    output.note(f"{out}: {pack['total']} remediations at {pack['at']}, {output.counted(len(pack['gaps']), 'gap')}, "
+                f"{output.counted(len(verified.faults), 'fault')}")  # fmt: skip
     sys.exit(FINDINGS if verified.faults else 0)

@@ -62,7 +62,9 @@ def baseline_plan(scope: Scope, directory: Path, accounts: Sequence[str], region
 @_places
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 @click.option("--by", default=getpass.getuser, show_default="the user of this machine", help="Who decides this.")
-@click.option("--reason", default="baseline apply", show_default=True, help="Why; the journal keeps it.")
+@click.option(
+    "--reason", "--because", "reason", default="baseline apply", show_default=True, help="Why; the journal keeps it."
+)
 @form_option
 @click.pass_obj
 def baseline_apply(

@@ -15,6 +15,7 @@ from chalicelib.core.errors import Denied, PatchwardenError, Stale, Temporary
 from chalicelib.core.nodes import Node
 from chalicelib.ports import Ports
 from patchwarden import (
+    journalling,  # noqa: F401  (it joins a group)
     output,
     scheduling,  # noqa: F401  (it joins a group)
     trending,  # noqa: F401  (it joins a group)
@@ -26,7 +27,7 @@ from patchwarden.doctor.commands import doctor
 from patchwarden.emergencies.commands import emergency
 from patchwarden.exceptions import config
 from patchwarden.failing import failures
-from patchwarden.guarding import guard, rollout
+from patchwarden.guarding import guard, of_the_wave, rollout
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
     exemption_commands,
@@ -46,7 +47,20 @@ from patchwarden.watching import again_and_again, completion, every_option, exec
 from patchwarden.web import web
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Root(click.Group):
+    """The command line itself, whose own options stand before the command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name not in ("--local", "--ledger"):
+                raise
+            what = f"{error.option_name} stands before the command, as in `patchwarden {error.option_name} ... status`"
+            raise click.UsageError(what.replace("--local ...", "--local"), ctx=error.ctx) from error
+
+
+@click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--local", is_flag=True, help="Read the ledger file of the last demo instead of the deployed table.")
 @click.option("--ledger", "file", type=click.Path(path_type=Path), help="Read this ledger file; implies --local.")
 @click.version_option(package_name="patchwarden", prog_name="patchwarden")
@@ -64,7 +78,9 @@ def main() -> None:
     try:
         cli(prog_name="patchwarden")
     except Denied as error:
-        remedy = "" if "--ledger" in sys.argv else ". Check credentials, Region and permissions, or use --local"
+        here = any(word == "--local" or word.startswith("--ledger") for word in sys.argv)
+        asked_aws = not here and "Check credentials" not in str(error)
+        remedy = ". Check credentials, Region and permissions, or use --local" if asked_aws else ""
         _stop(f"{error.args[0].rstrip('.')}{remedy}")
     except Stale as error:
         _stop(f"{error}: somebody else was first, so nothing was done; look again and repeat", REFUSED)
@@ -72,6 +88,9 @@ def main() -> None:
         _stop(f"{error}: try again in a minute")
     except PatchwardenError as error:
         _stop(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _stop(f"{where}{error.strerror or error}; name a file or folder that exists and that you may write to")
 
 
 def _stop(sentence: str, code: int = FAILURE) -> None:
@@ -118,16 +137,16 @@ def _status_details(now: dict[str, Any]) -> None:
         columns = ("account", "since", "tries", "probe", "holds", "ticket", "because")
         output.table(now["degraded"], columns, "Accounts that refuse us: all others go on")
     if now["rollouts"]:
-        fields = ("rollout", "stands", "wave", "waves", "verified", "failed", "in_work", "because")
-        output.table(now["rollouts"], fields, "Rollouts in waves")
+        fields = ("rollout", "stands", "wave", "waves", "wave_verified", "wave_failed", "wave_in_work", "because")
+        output.table([of_the_wave(one) for one in now["rollouts"]], fields, "Rollouts in waves")
     if now["executions"]:
         output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
     if now["queued"]:
-        output.table(now["queued"], ("node", "policy", "held", "because"), "Queued: starts with the next rounds")
+        output.table(now["queued"], _QUEUED, _titled("Queued: starts with the next rounds", "queued", now))
     if now["waiting"]:
-        output.table(now["waiting"], ("node", "policy", "due", "cools_until", "because"), "Waiting, next first")
+        output.table(now["waiting"], _WAITING, _titled("Waiting, next first", "waiting", now))
     if now["ticketed"]:
-        output.table(now["ticketed"], ("node", "ticket", "because"), "A person's turn")
+        output.table(now["ticketed"], _TICKETED, _titled("A person's turn", "ticketed", now))
     if now["errands"]:
         output.note(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
 
@@ -142,6 +161,17 @@ def _swept(last: dict[str, Any] | None) -> str:
         f"last sweep: ended {last['ended']}, {last['missed']} missed by events, {last['drift']} drifted, "
         f"{last['stale']} nodes do not report{more} (patchwarden sweep status)"
     )
+
+
+_QUEUED = ("account", "region", "node", "policy", "held", "because")
+_WAITING = ("account", "region", "node", "policy", "due", "cools_until", "because")
+_TICKETED = ("account", "region", "node", "ticket", "because")
+
+
+def _titled(title: str, state: str, now: dict[str, Any]) -> str:
+    """The title of a list, which says so where the list is only the beginning."""
+    shown, total = len(now[state]), now["totals"][state]
+    return title if shown == total else f"{title} ({shown} of {total}; `audit whynot --state {state}` lists all)"
 
 
 @cli.command()

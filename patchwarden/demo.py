@@ -40,7 +40,7 @@ FUNNEL = (
 def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
     """Run it; the exit code: 0, or 1 if the trail is not whole."""
     show = output.console()
-    _fresh(file)
+    fresh(file)
     story = Story(seed=seed, nodes=nodes, settings=Settings(sqlite=str(file)))
     show.print(f"[bold]Patchwarden[/]: {nodes} nodes in {len(story.sim.fleet.locations)} places, seed {seed}")
     with _progress() as advance:
@@ -67,11 +67,17 @@ def _command() -> str:
     return "patchwarden" if known else os.path.relpath(script)
 
 
-def _fresh(file: Path) -> None:
-    """A new ledger file; what SQLite keeps beside the old one goes with it."""
+def fresh(file: Path) -> None:
+    """A new ledger file; what SQLite and the service keep beside the old one goes with it.
+
+    Checkpoints and published sets of the old ledger would call the new one damaged.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     for ending in ("", "-wal", "-shm"):
         file.with_name(file.name + ending).unlink(missing_ok=True)
+    file.with_suffix(".key").unlink(missing_ok=True)
+    for ending in (".evidence", ".policies"):
+        shutil.rmtree(file.with_suffix(ending), ignore_errors=True)
 
 
 @contextmanager

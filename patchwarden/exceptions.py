@@ -33,7 +33,7 @@ def exceptions(scope: Scope, account: str | None, region: str | None, form: str)
     Config makes one after a failed attempt and starts nothing more for the node. Patchwarden takes it back with the
     sweep after the node was proved compliant. Exit 3 if a place could not be asked.
     """
-    ports = scope.ports()
+    ports = scope.aws("config exceptions")
     if ports.exceptions is None:
         raise click.ClickException(
             "no Config rule is named: set PATCHWARDEN_CONFIG_RULES=ec2-managedinstance-patch-compliance-status-check"

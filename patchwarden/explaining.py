@@ -137,6 +137,8 @@ def _case(ports: Ports, case: Remediation, policies: PolicySet, now: datetime) -
     asked = Question(finding, case, past.facts, policies, now)
     closed = case.state in (State.RESOLVED, State.GONE)
     told = {**_asked(asked), "decision": None, "policies": _policies(asked)} if closed else explain(asked)
+    if closed:
+        told["closed_because"] = f"{case.state.value}: nothing to decide; the last decision was line {past.line.number}"
     listed = told.get("policies") or told["decision"]["policies"]
     return {**summary, **told, "policies": listed, "steps": steps}
 

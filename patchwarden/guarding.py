@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from typing import Any
 
 import click
 
@@ -15,9 +16,11 @@ from patchwarden import output
 from patchwarden.scope import Scope, form_option
 
 _GUARDS = ("guard", "holds", "since", "ticket", "because")
-_ROLLOUTS = ("rollout", "stands", "wave", "waves", "verified", "failed", "in_work", "ticket", "because")
+_ROLLOUTS = ("rollout", "stands", "wave", "waves", "wave_verified", "wave_failed", "wave_in_work", "ticket", "because")
 
-_reason = click.option("--reason", required=True, help="Why; it stands in the journal and in the ticket's end.")
+_reason = click.option(
+    "--reason", "--because", "reason", required=True, help="Why; it stands in the journal and in the ticket's end."
+)
 _by = click.option("--by", default=getpass.getuser, help="Who decides.", show_default="the user of this machine")
 
 
@@ -38,6 +41,18 @@ def guard_list(scope: Scope, every: bool, form: str) -> None:
         output.note("no guard holds anything")
         return
     output.rows(found, _GUARDS, form=form)
+
+
+@guard.command("show")
+@click.argument("name")
+@form_option
+@click.pass_obj
+def guard_show(scope: Scope, name: str, form: str) -> None:
+    """Every entry of the guard NAME, first to last: when it tripped, why, who released it."""
+    ports = scope.ports()
+    line = guards.find(ports, Kind.GUARD, name)
+    lines = [one.to_json() for one in ports.ledger.entries(line.subject)]
+    output.rows(lines, ("number", "at", "what", "actor", "because"), form=form)
 
 
 @guard.command("release")
@@ -77,7 +92,13 @@ def rollout_list(scope: Scope, form: str) -> None:
     if not found and form == "table":
         output.note("no rollout has begun: a policy has one when it says rollout.waves")
         return
-    output.rows(found, _ROLLOUTS, form=form)
+    output.rows([of_the_wave(one) for one in found], _ROLLOUTS, form=form, whole=found)
+
+
+def of_the_wave(one: dict[str, Any]) -> dict[str, Any]:
+    """The rollout with its counts under the name of what they count; nobody counts in the last wave."""
+    counts = {name: None if one["stands"] == "finished" else one[name] for name in ("verified", "failed", "in_work")}
+    return {**one, **{f"wave_{name}": count for name, count in counts.items()}}
 
 
 @rollout.command("show")
@@ -123,7 +144,7 @@ def rollout_stop(scope: Scope, name: str, reason: str, by: str) -> None:
         output.note(f"{name} is stopped already: {stopped}")
         return
     wave.stop(ports, line, reason, by)
-    output.note(f"stopped {name}; `patchwarden rollout resume {name}` lets it go on")
+    output.note(f"stopped {name}; `patchwarden rollout resume {name} --reason WHY` lets it go on")
 
 
 def _named(ports: Ports, name: str) -> Entry:

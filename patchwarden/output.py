@@ -84,6 +84,11 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> st
     return printing.csv_text(columns, ([record.get(column) for column in columns] for record in records))
 
 
+def counted(count: int, what: str) -> str:
+    """`1 fault`, `2 faults`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """A word beside the data, on standard error."""
     console(stderr=True).print(Text(plain(text)))

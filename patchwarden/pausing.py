@@ -35,7 +35,7 @@ _by = click.option("--by", default=getpass.getuser, help="Who does it.", show_de
 
 @click.command()
 @_scopes
-@click.option("--reason", required=True, help="Why; everybody who looks at the status reads it.")
+@click.option("--reason", "--because", "reason", required=True, help="Why; everybody who looks at the status reads it.")
 @click.option("--until", help="A moment (2026-11-24T06:00:00Z) or a span (4h) after which starts go on by themselves.")
 @click.option("--stop-running", is_flag=True, help="Also stop the executions in flight in this scope, one a second.")
 @_by
@@ -67,7 +67,7 @@ def pause(
 
 @click.command()
 @_scopes
-@click.option("--reason", required=True, help="Why it may go on; it stands in the journal.")
+@click.option("--reason", "--because", "reason", required=True, help="Why it may go on; it stands in the journal.")
 @_by
 @click.pass_obj
 def resume(scope: Scope, /, reason: str, by: str, **given: tuple[str, ...]) -> None:

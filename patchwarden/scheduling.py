@@ -55,7 +55,7 @@ def schedule_run(
     """
     if directory is not None and only is None:
         raise click.UsageError("--policies needs --only-account self: in the hub the published policies decide")
-    ports = scope.ports()
+    ports = scope.aws("schedule run")
     policies = _from_files(directory) if directory else ports.policies.active()
     asked = _schedule(policies, name)
     does = Operation(operation) if operation else asked.operation
@@ -222,7 +222,7 @@ def schedule_members(scope: Scope, account: str | None, every: bool, form: str) 
     `state` is none, one, several, or unknown for a tag that names no schedule. Whether a node is in a resource group or
     an account in a unit is not asked: such schedules stand with a question mark, and count as one.
     """
-    ports = scope.ports()
+    ports = scope.aws("schedule members")
     policies = ports.policies.active()
     places = [one for one in policies.settings.locations if account in (None, one.account)]
     if not places:

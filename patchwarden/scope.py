@@ -15,13 +15,30 @@ from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.windows import parse_duration
-from chalicelib.ports import Ports, Shelf
+from chalicelib.ports import Clock, Ledger, Ports, Shelf
 from patchwarden import output
 
 FAILURE, FINDINGS, REFUSED = 1, 3, 4
 """Exit codes; 0 is ok and 2 is click's own for wrong usage."""
 
 DEMO_LEDGER = Path(".patchwarden/demo.sqlite")
+
+
+class Ahead:
+    """The clock of a ledger file, never before its last line: that of a simulation may be ahead of this machine."""
+
+    def __init__(self, clock: Clock, ledger: Ledger) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._last: datetime | None = None
+
+    def now(self) -> datetime:
+        now = self._clock.now()
+        self._last = self._last or max((case.since for case in self._ledger.all_heads() if case.since), default=now)
+        return max(now, self._last)
+
+    def sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +52,16 @@ class Scope:
             return wiring.ports()
         if not self.file.exists():
             raise click.ClickException(f"there is no ledger at {self.file}: run `patchwarden demo` first")
-        return wiring.local(str(self.file))
+        if self.file.is_file() and not self.file.stat().st_size:
+            raise click.ClickException(f"{self.file} is empty: it is no ledger; `patchwarden demo` makes one")
+        ports = wiring.local(str(self.file))
+        return replace(ports, clock=Ahead(ports.clock, ports.ledger))
+
+    def aws(self, what: str) -> Ports:
+        """The bundle for a command that only AWS can answer; UsageError with a local ledger."""
+        if self.file is not None:
+            raise click.UsageError(f"{what} asks AWS: leave --local and --ledger away")
+        return self.ports()
 
     def shelf(self) -> Shelf | None:
         """Where published policy sets lie; None if none can be published there."""
@@ -57,7 +83,11 @@ def now_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime:
-    return moment(context, option, text) or wiring.clock().now()
+    given = moment(context, option, text)
+    scope = context.find_object(Scope)
+    if given is None and scope is not None and scope.file is not None and scope.file.exists():
+        given = scope.ports().clock.now()
+    return given or wiring.clock().now()
 
 
 def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:

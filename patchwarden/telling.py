@@ -51,6 +51,8 @@ def lines(told: Mapping[str, Any], *, verbose: bool = False) -> Iterator[Line]:
         yield from _stands(told)
     if told.get("ignored_because"):
         yield "IGNORED", told["ignored_because"]
+    if told.get("closed_because"):
+        yield "", told["closed_because"]
     if told.get("decision"):
         yield from _decided(told)
     if told.get("recorded"):

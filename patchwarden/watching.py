@@ -12,10 +12,14 @@ from rich.markup import escape
 from chalicelib import lookup
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.points import Where
 from chalicelib.core.printing import json_text
 from chalicelib.core.remediations import State, Transition
+from chalicelib.past import FromLedger
 from chalicelib.ports import Clock, Ledger
 from patchwarden import output
+from patchwarden.auditing import kept
+from patchwarden.filtering import checked
 from patchwarden.scope import Scope, ago, form_option, known_nodes, one_node
 
 LATE = timedelta(seconds=90)
@@ -116,6 +120,8 @@ def tail(scope: Scope, /, follow: bool, since: str, node: str | None, every: flo
     """
     ports = scope.ports()
     wanted["node"] = one_node(ports, node) if node else None
+    places = Where(account=wanted["account"], region=wanted["region"], policy=wanted["policy"])
+    checked(places, FromLedger(ports.ledger), ports.clock.now(), ports, kept(scope)[0])
     begin = ago(since, ports.clock.now(), "--since")
     lines = (line for line in lines_since(ports.ledger, begin, ports.clock.now()) if _fits(line, wanted))
     if not follow:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import getpass
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from datetime import datetime
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from urllib.parse import parse_qsl
@@ -17,9 +15,8 @@ import click
 from chalicelib import wiring
 from chalicelib.core.errors import PatchwardenError
 from chalicelib.pages.site import HEADERS, Answer, Desk, Visitor, act, show
-from chalicelib.ports import Clock
 from patchwarden import output
-from patchwarden.auditing import kept, present
+from patchwarden.auditing import kept
 from patchwarden.scope import Scope
 
 _MOST = 10_000
@@ -35,8 +32,6 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 def web(scope: Scope, port: int, read_only: bool) -> None:
     """Serve the pages on http://127.0.0.1 until Ctrl-C; nobody else on the network can reach them."""
     ports = scope.ports()
-    if scope.file:
-        ports = replace(ports, clock=Never(ports.clock, present(scope, ports)))
     name = getpass.getuser() if scope.file else wiring.caller()
     visitor = Visitor(name, not read_only, secrets.token_urlsafe(16))
     try:
@@ -83,19 +78,6 @@ class Site:
             return Answer(413, "The form is too large.", "text/plain")
         read = environ["wsgi.input"].read  # type: ignore[attr-defined]
         return act(self._desk, path, dict(parse_qsl(read(int(size)).decode(errors="replace"))), self._visitor)
-
-
-class Never:
-    """A clock that is never behind the last line of a simulation's ledger, whose week may lie ahead."""
-
-    def __init__(self, clock: Clock, last: datetime) -> None:
-        self._clock, self._last = clock, last
-
-    def now(self) -> datetime:
-        return max(self._clock.now(), self._last)
-
-    def sleep(self, seconds: float) -> None:
-        self._clock.sleep(seconds)
 
 
 class _Threads(ThreadingMixIn, WSGIServer):

@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from chalicelib import wiring
+from chalicelib import lookup, wiring
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.remediations import Cause
 from chalicelib.record import record
 from patchwarden import cli as command_line
 from patchwarden.cli import cli, main
-from patchwarden.demo import run
+from patchwarden.demo import fresh, run
+from patchwarden.scope import Ahead, Scope
 
 ROOT = Path(__file__).parent.parent
 EVENTS = ROOT / "tests" / "events"
@@ -268,3 +271,161 @@ def test_a_report_is_printed_and_hostile_text_stays_text(ledger: Path, tmp_path:
         findings = [json.loads(line) for line in text.splitlines()]
         assert {(one["class_uid"], one["type_uid"] // 100) for one in findings} == {(2003, 2003)}
         assert len(findings) == len(list(ports.ledger.all_heads()))
+
+
+def test_what_was_done_to_the_service_is_asked_by_who_did_it(ledger: Path, tmp_path: Path) -> None:
+    file = copied(ledger, tmp_path / "copy.sqlite")
+    assert call("--ledger", file, "pause", "--reason", "audit day", "--by", "mary").exit_code == 0
+    assert call("--ledger", file, "resume", "--reason", "over", "--by", "john").exit_code == 0
+    found = json.loads(call("--ledger", file, "audit", "journal", "--actor", "MARY", "-o", "json").stdout)
+    assert [(line["subject"], line["actor"], line["because"]) for line in found] == [("pause/all", "mary", "audit day")]
+    ended = call("--ledger", file, "audit", "journal", "--kind", "pause", "--actor", "john", "-o", "csv").stdout
+    assert [line.split(",")[1:4] for line in ended.splitlines()[1:]] == [["pause/all", "resumed", "john"]]
+    assert call("--ledger", file, "audit", "journal", "--kind", "guard", "-o", "csv").stdout.count("\n") == 1
+    nobody = call("--ledger", file, "audit", "journal", "--actor", "marry")
+    assert "none of the" in nobody.stderr and "mary" in nobody.stderr
+    assert "audit journal" in call("--ledger", file, "audit", "search", "--actor", "mary").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["audit", "fleet", "--policy", "prod-windw"], "knows no policy prod-windw; did you mean prod-window?"),
+        (["audit", "search", "--policy", "prod-windw"], "knows no policy prod-windw; did you mean prod-window?"),
+        (["tail", "--policy", "prod-windw"], "knows no policy prod-windw; did you mean prod-window?"),
+        (["audit", "durations", "--account", "111122223334"], "did you mean 111122223333?"),
+        (["audit", "report", "--out", "x.json", "--account", "111122223334"], "did you mean 111122223333?"),
+        (["audit", "sla", "--tag", "Enviroment=prod"], "no node on record has a tag Enviroment; did you mean"),
+        (["audit", "fleet", "--tag", "Environment=prodd"], "did you mean Environment=prod"),
+        (["audit", "fleet", "--node", "i-0"], "nothing is recorded about i-0"),
+        (["audit", "fleet", "--node", "111122223333/i-0"], "give an id, or account/region/id"),
+        (["audit", "fleet", "--after", "nonsense"], "is no cursor"),
+        (["audit", "whynot", "--after", "nonsense"], "is no cursor"),
+    ],
+)
+def test_a_filter_that_names_nothing_is_refused(ledger: Path, words: list[str], says: str) -> None:
+    found = call("--ledger", ledger, *words)
+    assert found.exit_code == 2, found.stdout
+    assert says in found.stderr
+
+
+def test_a_node_filter_takes_the_whole_name(ledger: Path) -> None:
+    node = node_of(ledger, "resolved")
+    told = json.loads(call("--ledger", ledger, "audit", "fleet", "--node", node, "-o", "json").stdout)
+    assert {(one["account"], one["region"], one["node"]) for one in told["remediations"]} == {tuple(node.split("/"))}
+
+
+def test_a_list_of_the_status_that_is_only_a_beginning_says_so(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = json.loads(call("--ledger", ledger, "status", "-o", "json").stdout)
+    states = {name: now["states"].get(name, 0) for name in ("queued", "ticketed", "waiting")}
+    assert now["totals"] == states and max(states.values()) > 1
+    monkeypatch.setattr(lookup, "LISTED", 1)
+    state = max(states, key=lambda name: states[name])
+    table = call("--ledger", ledger, "status").stdout
+    assert f"(1 of {states[state]}; `audit whynot --state {state}` lists all)" in " ".join(table.split())
+    assert "account" in table and "region" in table
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["policy", "check", "policies", "--sarif"], ["policy", "compile", "policies", "-f"]],
+)
+def test_what_cannot_be_written_is_one_sentence(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "nowhere" / "file.json"
+    monkeypatch.setattr(sys, "argv", ["patchwarden", *words, str(place)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert f"Error: {place}: No such file or directory; name a file" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_new_demo_leaves_nothing_of_the_old_one_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "demo.sqlite"
+    for name in ("demo.evidence", "demo.policies"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old.json").write_text("{}")
+    for name in ("demo.sqlite", "demo.key", "other.key"):
+        (tmp_path / name).write_text("old")
+    fresh(file)
+    assert [each.name for each in tmp_path.iterdir()] == ["other.key"]
+
+
+def test_a_ledger_that_may_not_be_written_is_read(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = copied(ledger, tmp_path / "copy.sqlite")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    before = file.read_bytes()
+    assert json.loads(call("--ledger", file, "status", "-o", "json").stdout)["states"]
+    refused = call("--ledger", file, "pause", "--reason", "x")
+    assert isinstance(refused.exception, Denied) and "readonly" in str(refused.exception)
+    assert file.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["copy.sqlite"]
+
+
+def test_an_empty_file_is_no_ledger_and_stays_empty(tmp_path: Path) -> None:
+    file = tmp_path / "empty.sqlite"
+    file.touch()
+    found = call("--ledger", file, "status")
+    assert (found.exit_code, file.stat().st_size) == (1, 0) and "it is no ledger" in found.stderr
+
+
+def test_nothing_is_not_called_whole(tmp_path: Path) -> None:
+    file = tmp_path / "new.sqlite"
+    wiring.local(str(file)).ledger.mark("made")
+    found = call("--ledger", file, "audit", "verify")
+    assert found.exit_code == 0 and "nothing to check" in found.stderr and "whole" not in found.stdout
+    other = call("audit", "verify", "--export", tmp_path)
+    assert other.exit_code == 1 and "holds no export" in other.stderr
+
+
+def test_the_future_is_not_asked_about(ledger: Path) -> None:
+    found = call("--ledger", ledger, "audit", "fleet", "--at", "2099-01-01")
+    assert found.exit_code == 2 and "is still to come" in found.stderr
+
+
+def test_one_ledger_has_one_now(ledger: Path) -> None:
+    """The story's clock may be ahead of this machine's: all commands take the later one."""
+    heads = wiring.local(str(ledger)).ledger.all_heads()
+    last = max(case.since for case in heads if case.since)
+    early = last - timedelta(days=30)
+
+    class Early:
+        def now(self) -> datetime:
+            return early
+
+        def sleep(self, seconds: float) -> None:
+            raise AssertionError(seconds)
+
+    clock = Ahead(Early(), wiring.local(str(ledger)).ledger)
+    assert clock.now() == last
+    early = last + timedelta(days=1)
+    assert clock.now() == early
+    assert isinstance(Scope(ledger).ports().clock, Ahead)
+
+
+@pytest.mark.parametrize(
+    "words", [["schedule", "run", "nightly"], ["schedule", "members"], ["config", "exceptions"], ["doctor"]]
+)
+def test_what_only_aws_can_answer_is_refused_for_a_local_ledger(ledger: Path, words: list[str]) -> None:
+    found = call("--ledger", ledger, *words)
+    assert found.exit_code == 2 and "leave --local and --ledger away" in found.stderr
+
+
+@pytest.mark.parametrize("flag", ["--local", "--ledger"])
+def test_where_to_look_stands_before_the_command(flag: str) -> None:
+    found = call("status", flag)
+    assert found.exit_code == 2 and f"{flag} stands before the command" in found.stderr
+
+
+def test_a_closed_remediation_says_that_there_is_nothing_to_decide(ledger: Path) -> None:
+    told = call("--ledger", ledger, "explain", node_of(ledger, "resolved")).stdout
+    assert "resolved: nothing to decide; the last decision was line" in " ".join(told.split())
+
+
+def test_why_is_said_by_either_word(ledger: Path, tmp_path: Path) -> None:
+    file = copied(ledger, tmp_path / "copy.sqlite")
+    assert call("--ledger", file, "pause", "--because", "audit day").exit_code == 0
+    assert call("--ledger", file, "resume", "--reason", "over").exit_code == 0
+    assert "--reason" in call("approve", "--help").stdout and "--because" in call("guard", "release", "--help").stdout

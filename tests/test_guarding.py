@@ -43,6 +43,9 @@ def test_a_guard_is_listed_released_and_then_holds_nothing(world: World) -> None
         "holds nothing: the baseline is right" in call(world, "guard", "release", "surge/fleet", "--reason", "x").stderr
     )
     assert json.loads(call(world, "guard", "list", "-o", "json").stdout) == []
+    shown = json.loads(call(world, "guard", "show", "surge/fleet", "-o", "json").stdout)
+    assert [one["number"] for one in shown] == [1 + at for at in range(len(shown))]
+    assert shown[-1]["actor"] == "ops@example.com"
     (line,) = json.loads(call(world, "guard", "list", "--all", "-o", "json").stdout)
     assert (line["holds"], line["because"]) == (False, "the baseline is right")
 

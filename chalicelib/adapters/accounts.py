@@ -6,6 +6,7 @@ when it is signed. A session and a client of its own for each account would cost
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,8 +134,15 @@ class _Held:
 
 @cache
 def botocore_session() -> Any:
-    """The one session of this process, with one set of loaded service models."""
-    return get_session()
+    """The one session of this process, with one set of loaded service models.
+
+    botocore reads AWS_DEFAULT_REGION only; people, Lambda and every other SDK set AWS_REGION.
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+    """
+    session = get_session()
+    if os.environ.get("AWS_REGION") and not os.environ.get("AWS_DEFAULT_REGION"):
+        session.set_config_variable("region", os.environ["AWS_REGION"])
+    return session
 
 
 def caller() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -313,12 +314,26 @@ class SqliteLedger:
 
 def _connect(path: Path) -> sqlite3.Connection:
     with _translated():
+        if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            return _to_read(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(SCHEMA)
     return connection
+
+
+def _to_read(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, to a file that this process may not write.
+
+    A reader of a WAL file writes beside it; where nothing lies there and nothing can, the file stands still.
+    https://www.sqlite.org/wal.html#read_only_databases
+    """
+    beside = path.with_name(path.name + "-wal")
+    still = not beside.exists() or not beside.stat().st_size
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if still else ''}", uri=True,
+                           timeout=PATIENCE, isolation_level=None)  # fmt: skip
 
 
 @contextmanager

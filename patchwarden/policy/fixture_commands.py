@@ -121,7 +121,7 @@ def _past(scope: Scope, what: str) -> PastDecision:
         except LookupError as error:
             raise click.ClickException(str(error)) from error
     node = one_node(ports, what)
-    found = newest(ports.ledger, node)
+    found = newest(ports.ledger, node, by_policy=True)
     if found is None:
         raise click.ClickException(f"the trail of {node} holds no decision with facts")
     return found

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _YES = click.option("--yes", is_flag=True, help="Do not ask before it is put in force.")
 _BY = click.option("--by", default=getpass.getuser, show_default="the user of this machine", help="Who decides this.")
-_REASON = click.option("--reason", required=True, help="Why; everybody who reads the history reads it.")
+_REASON = click.option(
+    "--reason", "--because", "reason", required=True, help="Why; everybody who reads the history reads it."
+)
 
 
 @policy.command("publish")

@@ -19,7 +19,8 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.adapters.accounts import Accounts, Refusal, partition, translating
+from chalicelib.adapters import dynamodb
+from chalicelib.adapters.accounts import Accounts, Refusal, botocore_session, partition, translating
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.nodes import Location
 from patchwarden.simulator.limits import Limits
@@ -247,3 +248,25 @@ class TestFailures:
         next(reading)
         with pytest.raises(Temporary, match="the same page came twice"):
             list(reading)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+    ],
+)
+def test_the_region_is_taken_from_either_variable(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], meant: str
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    botocore_session.cache_clear()
+    try:
+        assert botocore_session().create_client("dynamodb").meta.region_name == meant
+        assert dynamodb._client().meta.region_name == meant
+    finally:
+        botocore_session.cache_clear()

@@ -8,12 +8,10 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
 from xml.etree import ElementTree
 
 import pytest
 
-from chalicelib.adapters.policy_store import Fixed
 from chalicelib.core.errors import PolicyError, Temporary
 from chalicelib.core.findings import Control
 from chalicelib.core.journal import Kind, entry, subject_of
@@ -325,11 +323,3 @@ def test_a_handler_that_draws_no_page_does_not_load_what_draws() -> None:
     code = f"import app, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_clock_of_the_ledger_is_never_behind_its_last_line() -> None:
-    from patchwarden.web import Never
-
-    world = World()
-    assert Never(world.clock, NOW + timedelta(days=3)).now() == NOW + timedelta(days=3)
-    assert Never(world.clock, NOW - timedelta(days=3)).now() == NOW and isinstance(world.ports.policies, Fixed)

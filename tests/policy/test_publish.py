@@ -30,7 +30,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.ledger = folder / "ledger.sqlite"
         self.directory = folder / "policies"
-        self.ledger.touch()
+        wiring.local(str(self.ledger)).ledger.mark("made")
         shutil.copytree(SHIPPED, self.directory)
 
     def run(self, *words: str, answer: str | None = None) -> Result:

@@ -1,0 +1,51 @@
+"""Journalling: what people and guards did to the service itself, and which policy sets they put in force."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from chalicelib import lookup, routes
+from chalicelib.core.journal import Kind
+from patchwarden import output
+from patchwarden.auditing import Moment, audit
+from patchwarden.scope import Scope, form_option
+
+_KINDS = [*(one.value for one in Kind), lookup.POLICIES]
+_LISTED = ("at", "subject", "what", "actor", "because")
+
+
+@audit.command()
+@click.option("--kind", type=click.Choice(_KINDS), help="Only what is about this.")
+@click.option("--subject", help="A part of the subject, such as account/111122223333 or a guard's name.")
+@click.option("--actor", help="A part of who did it.")
+@click.option("--since", type=Moment(span=True), help="From when on: a moment, or a span before now; else all.")
+@form_option
+@click.pass_obj
+def journal(
+    scope: Scope, kind: str | None, subject: str | None, actor: str | None, since: str | None, form: str
+) -> None:
+    """Who did what to the service itself: pauses, guards, rollouts, schedules, policy sets; oldest first.
+
+    What was done about nodes is in `audit search`.
+    """
+    ports = scope.ports()
+    now = ports.clock.now()
+    begin: datetime | None = routes.before(since, now) if since else None
+    lines = lookup.journal(ports.ledger, kind=kind, subject=subject, actor=actor, since=begin)
+    if not lines and form == "table":
+        _nothing(lookup.journal(ports.ledger, kind=kind))
+        return
+    output.rows(lines, _LISTED, form=form)
+
+
+def _nothing(known: list[dict[str, Any]]) -> None:
+    """An answer without lines, with the names that there are: a mistyped filter must not look like a clean record."""
+    if not known:
+        output.note("the journal is empty: nobody has done anything to the service yet")
+        return
+    actors = ", ".join(sorted({line["actor"] for line in known})[:5])
+    subjects = ", ".join(sorted({line["subject"] for line in known})[:5])
+    output.note(f"none of the {len(known)} lines fits; there are actors such as {actors}, subjects such as {subjects}")
