@@ -49,9 +49,9 @@ EVIDENCE = {"OnCheckpoint", "OnExport"}
 """They copy and sign what is there: they ask no node and change no trail."""
 TOP = {"app.py", "__pycache__", "chalice", "chalicelib", "aws_xray_sdk", "wrapt", "jsonpath_ng", "cronsim", "tzdata",
        "jinja2", "markupsafe"}  # fmt: skip
-NOT_OF_A_STACK = {"sqlite", "policies", "hub_account", "evidence_lock", "evidence_days"}
-"""A file is no table, the packed set is where it is, the hub's own nodes have a member role too, and the bucket's
-default retention locks evidence."""
+NOT_OF_A_STACK = {"sqlite", "policies", "hub_account", "evidence_lock", "evidence_days", "failures", "rule_failures"}
+"""A file is no table, the packed set is where it is, the hub's own nodes have a member role too, only the operator
+reads the failure queues, and the bucket's default retention locks evidence."""
 LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 MEGABYTE = 1_000_000
 Template = dict[str, Any]

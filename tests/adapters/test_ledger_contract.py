@@ -755,7 +755,6 @@ def test_four_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
     ledger, case = SqliteLedger(path), fresh()
     lines = ledger.trail(case.id)
     assert replay(case.node, case.control, lines) == ledger.head(case.id)
-    assert sorted(line.at for line in lines) == sorted(
-        NOW + timedelta(seconds=writer, milliseconds=done) for writer in range(4) for done in range(25)
-    )
+    assert len(lines) == 4 * 25
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
     ledger.close()

@@ -20,7 +20,7 @@ from patchwarden.simulate.run import Report, Simulated, replay
 from patchwarden.simulate.soak import Sum, reports
 from tests.simulation.sabotage import Instead
 
-SEEDS, NODES, CHUNK = 700, 50, 100
+SEEDS, NODES, CHUNK = 400, 50, 50
 """Chunk by chunk, so that processors share them; `make soak` runs 50,000."""
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,8 @@ def test_a_place_that_is_down_for_six_hours_holds_up_no_other_and_is_caught_up_w
     seen: dict[str, set[str]] = {}
 
     def look(when: str, here: bool) -> None:
-        seen[when] = {case.state.value for case in run.ledger.all_heads() if (case.location == down) is here}
+        cases = [case for case in run.ledger.all_heads() if (case.location == down) is here]
+        seen[when] = {"held" if case.state == "queued" and case.held else case.state.value for case in cases}
 
     run.scheduler.at(hours - 1, lambda: look("the others before the end", False))
     run.scheduler.at(hours - 1, lambda: look("the place before the end", True))
@@ -169,10 +170,10 @@ class Down:
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._whole, name)
 
-        def asked(first: Any, *rest: Any) -> Any:
+        def asked(first: Any, *rest: Any, **named: Any) -> Any:
             if getattr(first, "location", first) == self._place and self._run.scheduler.now < self._until:
                 raise Temporary(f"{self._place} does not answer")
-            return real(first, *rest)
+            return real(first, *rest, **named)
 
         return asked
 
