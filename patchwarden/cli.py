@@ -25,7 +25,7 @@ from patchwarden.auditing import audit
 from patchwarden.baseline_commands import baseline
 from patchwarden.doctor.commands import doctor
 from patchwarden.emergencies.commands import emergency
-from patchwarden.exceptions import config
+from patchwarden.exceptions import config, standing
 from patchwarden.failing import failures
 from patchwarden.guarding import guard, of_the_wave, rollout
 from patchwarden.pausing import pause, resume
@@ -114,6 +114,7 @@ def status(scope: Scope, watch: bool, every: float, form: str) -> None:
 
 def _show_status(ports: Ports, form: str) -> None:
     now = lookup.status(ports.ledger, ports.clock.now())
+    now["config_exceptions"] = standing(ports)
     if form == "json":
         click.echo(json.dumps(now, indent=2, sort_keys=True))
         return
@@ -147,6 +148,9 @@ def _status_details(now: dict[str, Any]) -> None:
         output.table(now["waiting"], _WAITING, _titled("Waiting, next first", "waiting", now))
     if now["ticketed"]:
         output.table(now["ticketed"], _TICKETED, _titled("A person's turn", "ticketed", now))
+    if now["config_exceptions"]:
+        output.table(now["config_exceptions"], ("node", "rule", "until", "state", "because"),
+                     "Config starts nothing for these nodes: its exceptions stand")  # fmt: skip
     if now["errands"]:
         output.note(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
 

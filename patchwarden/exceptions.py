@@ -46,6 +46,22 @@ def exceptions(scope: Scope, account: str | None, region: str | None, form: str)
         raise SystemExit(FINDINGS)
 
 
+MOST = 20
+"""Places that `status` asks, one call each; with more, `config exceptions` is the command that takes its time."""
+
+
+def standing(ports: Ports) -> list[dict[str, Any]] | None:
+    """The exceptions that stand, for the status; None: nobody asked, because no rule is named or there are many places.
+
+    A place that does not answer leaves the rest unsaid too: a short list must not look like a whole one.
+    """
+    policies = in_force(ports)
+    if ports.exceptions is None or isinstance(policies, PolicyError) or len(policies.settings.locations) > MOST:
+        return None
+    found, silent = listed(ports)
+    return None if silent else found
+
+
 def listed(
     ports: Ports, account: str | None = None, region: str | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
