@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from chalicelib.adapters.sqlite import SqliteLedger
 from chalicelib.core.compiled import VERSION, digest_of
 from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
@@ -104,3 +106,11 @@ def scheduled(*schedules: dict[str, Any], **settings: Any) -> PolicySet:
     everywhere = {"where": {"accounts": scope["accounts"], "regions": scope["regions"]}} if scope else {}
     document["schedules"] = [schedule(**{**everywhere, **given}) for given in schedules]
     return PolicySet.load({**document, "digest": digest_of(document)})
+
+
+def ledger_file(path: Path) -> Path:
+    """A ledger in which nothing is written yet: an empty file is none."""
+    made = SqliteLedger(path)
+    made.mark("made")
+    made.close()
+    return path

@@ -17,7 +17,7 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State, Transition
 from patchwarden.cli import cli
 from patchwarden.policy.replay import Comparison, as_decided, asked, compare, under
-from tests.sets import HERE, NODE, NOW, policy, policy_set, scan, tag
+from tests.sets import HERE, NODE, NOW, ledger_file, policy, policy_set, scan, tag
 from tests.verbs.conftest import World
 
 LINGER = timedelta(minutes=5)
@@ -303,5 +303,4 @@ class TestCommands:
 
 def _empty(folder: Path) -> Path:
     path = folder / "empty.sqlite"
-    path.touch()
-    return path
+    return ledger_file(path)
