@@ -737,7 +737,8 @@ def _append_many(path: str, writer: int, lines: int) -> None:
     while done < lines:
         case = ledger.head(fresh().id) or fresh()
         try:
-            ledger.append(step(case, now=NOW + timedelta(seconds=writer, milliseconds=done)))
+            mine = {"last_outcome": f"line {done} of writer {writer}"}
+            ledger.append(step(case, now=NOW + timedelta(seconds=writer, milliseconds=done), sets=mine))
         except Stale:
             continue
         done += 1
