@@ -129,10 +129,12 @@ class Nodes:
         return {id: PatchState(id, "pb-0123456789abcdef0", "Scan", at, missing=1) for id in ids}
 
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
-        raise NotImplementedError("a sweep without an emergency asks for no patch by name")
+        # the port has it; a call would mean that the sweep under measurement does what its figures do not count
+        raise AssertionError("a sweep without an emergency asks for no patch by name")
 
     def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
-        raise NotImplementedError("a sweep counts no group")
+        # as above: only dispatch counts the nodes of a group
+        raise AssertionError("a sweep counts no group")
 
     def patches(self, node: Node, state: PatchState) -> PatchState:
         self._answer(node.location, "patch_states", 1)
