@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from chalicelib import evidence, history, lookup, proof, routes, speed, wiring
+from chalicelib import evidence, history, lookup, proof, speed, wiring
 from chalicelib.answers import set_at
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
@@ -24,6 +24,7 @@ from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports, Signer, Vault
 from patchwarden import filtering, output
 from patchwarden.scope import FINDINGS, Scope, form_option, known_nodes, one_node
+from patchwarden.when import WHEN, When, read, since_option
 
 
 @click.group()
@@ -34,30 +35,8 @@ def audit() -> None:
     """
 
 
-class Moment(click.ParamType[str]):
-    """A moment, or with `span` a span before the end."""
-
-    name = "moment"
-
-    def __init__(self, *, span: bool = False) -> None:
-        self._span = span
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            now = wiring.clock().now()
-            routes.before(value, now) if self._span else routes.moment(value, now)
-        except routes.Wrong as error:
-            self.fail(f"{error}; or a span such as 24h or 7d" if self._span else str(error), param, ctx)
-        return value
-
-
 def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--at", type=Moment(), help="The moment asked about; now if left out.")(command)
-
-
-def since_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option("--since", type=Moment(span=True), default=default, show_default=True,
-                        help="From when on: a moment, or a span before the end.")  # fmt: skip
+    return click.option("--at", type=WHEN, help="The moment asked about; now if left out.")(command)
 
 
 def export_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,17 +107,20 @@ class Asked:
         return found or set_at(self.ports, self.past, self.at)
 
 
-def asked(scope: Scope, at: str | None, since: str = "24h", folder: Path | None = None) -> Asked:
+_DAY = read("24h", "--since")
+
+
+def asked(scope: Scope, at: When | None, since: When = _DAY, folder: Path | None = None) -> Asked:
     """UsageError if the span ends before it begins."""
     ports = scope.ports()
     now = ports.clock.now()
     past = wiring.exported(folder) if folder else FromLedger(ports.ledger)
-    end = routes.moment(at, now)
-    if at and folder is None and end > now:
-        raise click.BadParameter(f"{format_moment(end)} is still to come", param_hint="--at")
-    begin = routes.before(since, end)
+    end = now if at is None else at.before(now) if folder else at.back(now)
+    begin = since.before(now, end)
     if begin > end:
-        raise click.UsageError(f"--since {since} is after --at {format_moment(end)}: the span ends before it begins")
+        raise click.UsageError(
+            f"--since {since.text} is after --at {format_moment(end)}: the span ends before it begins"
+        )
     vault, signer = kept(scope)
     return Asked(ports, past, wiring.folder(folder) if folder else vault, signer, end, begin, now, folder is not None)
 
@@ -167,7 +149,7 @@ _FLEET = ("id", "state", "since", "policy", "due", "because")
 @export_option
 @form_option
 @click.pass_obj
-def fleet(scope: Scope, at: str | None, where: Where, limit: int, after: str | None, folder: Path | None,
+def fleet(scope: Scope, at: When | None, where: Where, limit: int, after: str | None, folder: Path | None,
           form: str) -> None:  # fmt: skip
     """The fleet as it was at a moment, such as --at 2026-06-30."""
     here = asked(scope, at, folder=folder)
@@ -187,7 +169,7 @@ def fleet(scope: Scope, at: str | None, where: Where, limit: int, after: str | N
 @export_option
 @form_option
 @click.pass_obj
-def diff(scope: Scope, at: str | None, since: str, where: Where, limit: int, after: str | None, folder: Path | None,
+def diff(scope: Scope, at: When | None, since: When, where: Where, limit: int, after: str | None, folder: Path | None,
          form: str) -> None:  # fmt: skip
     """What differs between two moments, --since and --at."""
     here = asked(scope, at, since, folder)
@@ -210,7 +192,7 @@ def diff(scope: Scope, at: str | None, since: str, where: Where, limit: int, aft
 @export_option
 @form_option
 @click.pass_obj
-def search(scope: Scope, at: str | None, since: str, actor: str | None, cause: str | None, text: str | None,
+def search(scope: Scope, at: When | None, since: When, actor: str | None, cause: str | None, text: str | None,
            where: Where, limit: int, after: str | None, folder: Path | None, form: str) -> None:  # fmt: skip
     """Lines of the trail by what they say themselves, oldest first."""
     here = asked(scope, at, since, folder)
@@ -246,7 +228,7 @@ def whynot(scope: Scope, state: str | None, limit: int, after: str | None, form:
 @export_option
 @form_option
 @click.pass_obj
-def exemptions(scope: Scope, at: str | None, folder: Path | None, form: str) -> None:
+def exemptions(scope: Scope, at: When | None, folder: Path | None, form: str) -> None:
     """The exemptions in force at a moment: who approved them, until when, what they cover."""
     here = asked(scope, at, folder=folder)
     answer = history.exemptions(here.past, here.at, here.policies(), limit=200)
@@ -264,7 +246,7 @@ def exemptions(scope: Scope, at: str | None, folder: Path | None, form: str) -> 
 @export_option
 @form_option
 @click.pass_obj
-def decisions(scope: Scope, digest: str, at: str | None, since: str, limit: int, after: str | None,
+def decisions(scope: Scope, digest: str, at: When | None, since: When, limit: int, after: str | None,
               folder: Path | None, form: str) -> None:  # fmt: skip
     """The decisions under the policy or set whose DIGEST begins so; `policy explain --decision ID#N` tells one."""
     if len(digest) < 8 or not set(digest) <= set("0123456789abcdef"):
@@ -284,7 +266,7 @@ def decisions(scope: Scope, digest: str, at: str | None, since: str, limit: int,
 @export_option
 @form_option
 @click.pass_obj
-def durations(scope: Scope, at: str | None, since: str, where: Where, folder: Path | None, form: str) -> None:
+def durations(scope: Scope, at: When | None, since: When, where: Where, folder: Path | None, form: str) -> None:
     """How long what was verified in the span took: MTTR (median, p90) by step, severity and policy."""
     here = asked(scope, at, since, folder)
     answer = speed.durations(here.past, here.since, here.at, here.checked(where))
@@ -317,7 +299,7 @@ def told(seconds: float | None) -> str:
 @export_option
 @form_option
 @click.pass_obj
-def sla(scope: Scope, at: str | None, since: str, where: Where, limit: int, folder: Path | None, form: str) -> None:
+def sla(scope: Scope, at: When | None, since: When, where: Where, limit: int, folder: Path | None, form: str) -> None:
     """Deadlines that were broken in the span, and those that break next."""
     here = asked(scope, at, since, folder)
     answer = speed.sla(here.past, here.since, here.at, here.checked(where), limit=limit)
@@ -347,14 +329,14 @@ _TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8
 
 
 @audit.command("verify")
-@click.option("--since", type=Moment(span=True), help="Only trails that got a line from then on.")
+@since_option(says="Only trails that got a line from then on.")
 @click.option("--node", help="Only this node's trails.")
 @click.option("--export", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Check this export instead of the ledger.")  # fmt: skip
 @click.option("--against-ledger", is_flag=True, help="With --export: each day must hold what the ledger holds.")
 @form_option
 @click.pass_obj
-def audit_verify(scope: Scope, since: str | None, node: str | None, folder: Path | None, against_ledger: bool,
+def audit_verify(scope: Scope, since: When | None, node: str | None, folder: Path | None, against_ledger: bool,
                  form: str) -> None:  # fmt: skip
     """Check chains, checkpoints and completeness; exit 3 if a line is wrong, and name it."""
     if folder and (since or node):
@@ -379,7 +361,7 @@ def audit_verify(scope: Scope, since: str | None, node: str | None, folder: Path
 
 
 def _verified(
-    scope: Scope, since: str | None, node: str | None, folder: Path | None, against_ledger: bool
+    scope: Scope, since: When | None, node: str | None, folder: Path | None, against_ledger: bool
 ) -> proof.Verified:
     vault, signer = kept(scope)
     if folder:
@@ -392,7 +374,7 @@ def _verified(
     ports = scope.ports()
     now = ports.clock.now()
     return proof.verify(
-        ports.ledger, now, since=routes.before(since, now) if since else None,
+        ports.ledger, now, since=since.back(now) if since else None,
         node=_node(ports, node, vault, signer) if node else None, vault=vault, signer=signer,
     )  # fmt: skip
 
@@ -407,17 +389,17 @@ def _node(ports: Ports, text: str, vault: Vault | None, signer: Signer | None) -
 
 @audit.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="A folder; else the evidence bucket.")
-@click.option("--since", type=Moment(span=True), help="The first day; else where the last export ended.")
+@since_option(says="The first day; else where the last export ended.")
 @form_option
 @click.pass_obj
-def export(scope: Scope, out: Path | None, since: str | None, form: str) -> None:
+def export(scope: Scope, out: Path | None, since: When | None, form: str) -> None:
     """Copy the trail, the journal and the policies out, by day and account; the same again changes nothing."""
     ports = scope.ports()
     kept_in, _ = kept(scope)
     vault = wiring.folder(out) if out else kept_in
     if vault is None:
         raise click.UsageError("give --out DIR, or set PATCHWARDEN_EVIDENCE_BUCKET")
-    first = routes.before(since, ports.clock.now()).date() if since else None
+    first = since.back(ports.clock.now()).date() if since else None
     days = list[dict[str, Any]]()
     with Progress(console=output.console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("days", total=None)
@@ -459,7 +441,7 @@ def checkpoint(scope: Scope) -> None:
 @where_options
 @export_option
 @click.pass_obj
-def report(scope: Scope, at: str | None, out: Path, where: Where, folder: Path | None) -> None:
+def report(scope: Scope, at: When | None, out: Path, where: Where, folder: Path | None) -> None:
     """The evidence pack: nodes, states, policies, exemptions with approvers, gaps, and whether the trail is whole."""
     from chalicelib.report import report as packed
     from patchwarden.evidence_pack import PRINTERS, printed

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import click
 
-from chalicelib import lookup, routes
+from chalicelib import lookup
 from chalicelib.core.journal import Kind
 from patchwarden import output
-from patchwarden.auditing import Moment, audit
+from patchwarden.auditing import audit
 from patchwarden.scope import Scope, form_option
+from patchwarden.when import When, since_option
 
 _KINDS = [*(one.value for one in Kind), lookup.POLICIES]
 _LISTED = ("at", "subject", "what", "actor", "because")
@@ -21,19 +21,18 @@ _LISTED = ("at", "subject", "what", "actor", "because")
 @click.option("--kind", type=click.Choice(_KINDS), help="Only what is about this.")
 @click.option("--subject", help="A part of the subject, such as account/111122223333 or a guard's name.")
 @click.option("--actor", help="A part of who did it.")
-@click.option("--since", type=Moment(span=True), help="From when on: a moment, or a span before now; else all.")
+@since_option(says="From when on: a moment, or a span before now; else all.")
 @form_option
 @click.pass_obj
 def journal(
-    scope: Scope, kind: str | None, subject: str | None, actor: str | None, since: str | None, form: str
+    scope: Scope, kind: str | None, subject: str | None, actor: str | None, since: When | None, form: str
 ) -> None:
     """Who did what to the service itself: pauses, guards, rollouts, schedules, policy sets; oldest first.
 
     What was done about nodes is in `audit search`.
     """
     ports = scope.ports()
-    now = ports.clock.now()
-    begin: datetime | None = routes.before(since, now) if since else None
+    begin = since.back(ports.clock.now()) if since else None
     lines = lookup.journal(ports.ledger, kind=kind, subject=subject, actor=actor, since=begin)
     if not lines and form == "table":
         _nothing(lookup.journal(ports.ledger, kind=kind))

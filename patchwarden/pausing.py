@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,12 +11,12 @@ import click
 
 from chalicelib import pause as switch
 from chalicelib.core.errors import PolicyError
-from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.moments import format_moment
 from chalicelib.core.pauses import ALL, Pause
-from chalicelib.core.windows import parse_duration
 from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.scope import FAILURE, Scope
+from patchwarden.when import WHEN, When
 
 _KINDS = ("account", "region", "policy")
 
@@ -36,12 +35,13 @@ _by = click.option("--by", default=getpass.getuser, help="Who does it.", show_de
 @click.command()
 @_scopes
 @click.option("--reason", "--because", "reason", required=True, help="Why; everybody who looks at the status reads it.")
-@click.option("--until", help="A moment (2026-11-24T06:00:00Z) or a span (4h) after which starts go on by themselves.")
+@click.option("--until", "--for", "until", type=WHEN,
+              help="When starts go on by themselves: a moment, or a span from now.")  # fmt: skip
 @click.option("--stop-running", is_flag=True, help="Also stop the executions in flight in this scope, one a second.")
 @_by
 @click.pass_obj
 def pause(
-    scope: Scope, /, reason: str, until: str | None, stop_running: bool, by: str, **given: tuple[str, ...]
+    scope: Scope, /, reason: str, until: When | None, stop_running: bool, by: str, **given: tuple[str, ...]
 ) -> None:
     """Start nothing new, anywhere or in the scopes given, from the next start on (within 60 s).
 
@@ -53,7 +53,7 @@ def pause(
         raise click.BadParameter("say why: an empty reason helps nobody", param_hint="--reason")
     scopes = _chosen(ports, given)
     now = ports.clock.now()
-    ends = _moment(until, now) if until else None
+    ends = until.ahead(now) if until else None
     for name in scopes:
         begun = switch.begin(ports, name, by=by, reason=reason, until=ends)
         if ends and begun.until != ends:
@@ -149,21 +149,3 @@ def _called(scope: str) -> str:
 
 def _end_of(begun: Pause) -> str:
     return format_moment(begun.until) if begun.until else "somebody resumes"
-
-
-def _moment(text: str, now: datetime) -> datetime:
-    """When the pause ends: a later moment, or a span from now."""
-    try:
-        ends = now + _span(text) if text[-1:].isalpha() and "T" not in text else parse_moment(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}; or write a span such as 4h", param_hint="--until") from error
-    if ends <= now:
-        raise click.BadParameter(f"{format_moment(ends)} has passed", param_hint="--until")
-    return ends
-
-
-def _span(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except PolicyError as error:
-        raise ValueError(str(error)) from error

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chalicelib import wiring
-from chalicelib.core.errors import PolicyError
-from chalicelib.core.moments import parse_moment
-from chalicelib.core.windows import parse_duration
 from patchwarden import output
 from patchwarden.scope import form_option
+from patchwarden.when import When, since_option
 
 _SILENT = "7d"
 
@@ -35,9 +32,7 @@ def _asks(name: str, since: str | None = None) -> Callable[[Callable[..., Any]],
         command = form_option(command)
         command = click.option("--tag", "tags", multiple=True, callback=_pairs, metavar="KEY=VALUE",
                                help="Only nodes with this tag; repeat it, and all must hold.")(command)  # fmt: skip
-        command = click.option("--since", callback=_since, default=since, show_default=since is not None,
-                               metavar="MOMENT|SPAN",
-                               help="Scanned since then, such as 7d or 2026-11-01T00:00:00Z.")(command)  # fmt: skip
+        command = since_option(since, "Scanned since then: a moment, or a span before now.")(command)
         command = click.option("--data", required=True, type=data, help="Where the copy of the bucket lies.")(command)
         return report.command(name)(command)
 
@@ -51,68 +46,55 @@ def _pairs(context: click.Context, option: click.Parameter, given: Sequence[str]
     return "\n".join(given)
 
 
-def _since(context: click.Context, option: click.Parameter, text: str | None) -> str:
-    if not text:
-        return ""
-    try:
-        moment: datetime = wiring.clock().now() - _span(text) if "T" not in text else parse_moment(text)
-    except (PolicyError, ValueError) as error:
-        raise click.BadParameter(f"{text!r} is neither a span such as 7d nor a moment with its zone") from error
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _span(text: str) -> timedelta:
-    return parse_duration(text)
-
-
-def _tell(name: str, data: Path, parameters: Sequence[str], form: str) -> None:
+def _tell(name: str, data: Path, since: When | None, parameters: Sequence[str], form: str) -> None:
     from patchwarden.reporting.local import NoData, Synced
 
+    begin = since.back(wiring.clock().now()) if since else None
     try:
-        answer = Synced(data).ask(name, parameters)
+        answer = Synced(data).ask(name, (f"{begin:%Y-%m-%dT%H:%M:%SZ}" if begin else "", *parameters))
     except NoData as error:
         raise click.ClickException(str(error)) from error
     output.rows(answer.rows, answer.columns, form=form)
 
 
 @_asks("noncompliant")
-def report_noncompliant(data: Path, since: str, tags: str, form: str) -> None:
+def report_noncompliant(data: Path, since: When | None, tags: str, form: str) -> None:
     """Every patch that keeps a node from being compliant, the newest scan first."""
-    _tell("noncompliant", data, (since, tags), form)
+    _tell("noncompliant", data, since, (tags,), form)
 
 
 @_asks("missing")
-def report_missing(data: Path, since: str, tags: str, form: str) -> None:
+def report_missing(data: Path, since: When | None, tags: str, form: str) -> None:
     """Every update that is missing somewhere, the one that most nodes lack first."""
-    _tell("missing", data, (since, tags), form)
+    _tell("missing", data, since, (tags,), form)
 
 
 @_asks("worst")
-def report_worst(data: Path, since: str, tags: str, form: str) -> None:
+def report_worst(data: Path, since: When | None, tags: str, form: str) -> None:
     """Every account, the one with the most non-compliant nodes first."""
-    _tell("worst", data, (since, tags), form)
+    _tell("worst", data, since, (tags,), form)
 
 
 @_asks("cves")
-def report_cves(data: Path, since: str, tags: str, form: str) -> None:
+def report_cves(data: Path, since: When | None, tags: str, form: str) -> None:
     """Every CVE that a missing or failed patch would close, the one open on most nodes first."""
-    _tell("cves", data, (since, tags), form)
+    _tell("cves", data, since, (tags,), form)
 
 
 @_asks("silent", since=_SILENT)
-def report_silent(data: Path, since: str, tags: str, form: str) -> None:
+def report_silent(data: Path, since: When | None, tags: str, form: str) -> None:
     """Every node that does not check in: not active, never scanned, or not since --since."""
-    _tell("silent", data, (since, tags), form)
+    _tell("silent", data, since, (tags,), form)
 
 
 @_asks("agents")
-def report_agents(data: Path, since: str, tags: str, form: str) -> None:
+def report_agents(data: Path, since: When | None, tags: str, form: str) -> None:
     """Every version of the agent, the one on most nodes first."""
-    _tell("agents", data, (since, tags), form)
+    _tell("agents", data, since, (tags,), form)
 
 
 @_asks("applications")
 @click.argument("text", default="")
-def report_applications(text: str, data: Path, since: str, tags: str, form: str) -> None:
+def report_applications(text: str, data: Path, since: When | None, tags: str, form: str) -> None:
     """Every installed application whose name holds TEXT, such as python, by name and version."""
-    _tell("applications", data, (since, tags, text), form)
+    _tell("applications", data, since, (tags, text), form)

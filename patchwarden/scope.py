@@ -11,12 +11,10 @@ from typing import Any
 import click
 
 from chalicelib import lookup, wiring
-from chalicelib.core.errors import PolicyError
-from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Node
-from chalicelib.core.windows import parse_duration
 from chalicelib.ports import Clock, Ledger, Ports, Shelf
 from patchwarden import output
+from patchwarden.when import WHEN, When
 
 FAILURE, FINDINGS, REFUSED = 1, 3, 4
 """Exit codes; 0 is ok and 2 is click's own for wrong usage."""
@@ -78,40 +76,22 @@ def form_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def now_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--now MOMENT`, as the argument `now`: this machine's time unless another is given."""
-    return click.option("--now", callback=_moment, metavar="MOMENT",
-                        help="As if it were then, such as 2026-11-28T02:00:00Z.")(command)  # fmt: skip
+    return click.option("--now", type=WHEN, default="now", callback=_moment, show_default=True,
+                        help="As if it were then; a span counts from now on.")(command)  # fmt: skip
 
 
-def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime:
-    given = moment(context, option, text)
+def _moment(context: click.Context, option: click.Parameter, given: When) -> datetime:
+    return moment(context, option, given) or wiring.clock().now()
+
+
+def moment(context: click.Context, option: click.Parameter, given: When | None) -> datetime | None:
+    """What an option says as a moment, by the clock of the ledger; as a callback of click."""
+    if given is None or given.moment:
+        return given.moment if given else None
     scope = context.find_object(Scope)
-    if given is None and scope is not None and scope.file is not None and scope.file.exists():
-        given = scope.ports().clock.now()
-    return given or wiring.clock().now()
-
-
-def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
-    """What an option says as a moment; as a callback of click."""
-    if text is None:
-        return None
-    try:
-        return parse_moment(text)
-    except ValueError as error:
-        raise click.BadParameter("write day, time and zone, such as 2026-11-28T02:00:00Z") from error
-
-
-def ago(text: str, now: datetime, option: str) -> datetime:
-    """The moment that `--since` and its like mean: a span back from now (90m, 24h, 7d), a day, or a moment."""
-    try:
-        if "-" not in text:
-            return now - parse_duration(text)
-        then = parse_moment(text if "T" in text else f"{text}T00:00:00Z")
-    except (ValueError, PolicyError) as error:
-        remedy = "write a span back from now such as 90m, 24h or 7d, or a moment such as 2026-11-28T02:00:00Z"
-        raise click.BadParameter(f"{text!r} is neither: {remedy}", param_hint=option) from error
-    if then > now:
-        raise click.BadParameter(f"{format_moment(then)} is still to come", param_hint=option)
-    return then
+    there = scope is not None and scope.file is not None and scope.file.exists()
+    clock = scope.ports().clock if scope is not None and there else wiring.clock()
+    return given.around(clock.now())
 
 
 def known_nodes(context: click.Context, option: click.Parameter, begun: str) -> list[str]:

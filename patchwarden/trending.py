@@ -9,8 +9,9 @@ import click
 from chalicelib import history, speed
 from chalicelib.core.points import Where
 from patchwarden import output
-from patchwarden.auditing import asked, at_option, audit, export_option, since_option, where_options
+from patchwarden.auditing import asked, at_option, audit, export_option, where_options
 from patchwarden.scope import Scope, form_option
+from patchwarden.when import When, since_option
 
 
 @audit.command()
@@ -20,7 +21,7 @@ from patchwarden.scope import Scope, form_option
 @export_option
 @form_option
 @click.pass_obj
-def trend(scope: Scope, at: str | None, since: str, where: Where, folder: Path | None, form: str) -> None:
+def trend(scope: Scope, at: When | None, since: When, where: Where, folder: Path | None, form: str) -> None:
     """The fleet's states at 15 moments of a span."""
     here = asked(scope, at, since, folder)
     answer = history.trend(here.past, here.since, here.at, where)
@@ -37,7 +38,7 @@ def trend(scope: Scope, at: str | None, since: str, where: Where, folder: Path |
 @export_option
 @form_option
 @click.pass_obj
-def funnel(scope: Scope, at: str | None, since: str, where: Where, folder: Path | None, form: str) -> None:
+def funnel(scope: Scope, at: When | None, since: When, where: Where, folder: Path | None, form: str) -> None:
     """How far what was detected in the span came, and what was left where."""
     here = asked(scope, at, since, folder)
     answer = speed.funnel(here.past, here.since, here.at, where)
@@ -53,9 +54,9 @@ def funnel(scope: Scope, at: str | None, since: str, where: Where, folder: Path 
 @export_option
 @form_option
 @click.pass_obj
-def ages(scope: Scope, at: str | None, where: Where, folder: Path | None, form: str) -> None:
+def ages(scope: Scope, at: When | None, where: Where, folder: Path | None, form: str) -> None:
     """How old what is not compliant is, against its deadline."""
-    here = asked(scope, at, "24h", folder)
+    here = asked(scope, at, folder=folder)
     answer = speed.ages(here.past, here.at, where)
     rows = [{**row, "days": f"{row['from_days']} to {row['to_days']}" if row["to_days"] else f"over {row['from_days']}"}
             for row in answer["ages"]]  # fmt: skip

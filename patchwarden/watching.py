@@ -20,7 +20,8 @@ from chalicelib.ports import Clock, Ledger
 from patchwarden import output
 from patchwarden.auditing import kept
 from patchwarden.filtering import checked
-from patchwarden.scope import Scope, ago, form_option, known_nodes, one_node
+from patchwarden.scope import Scope, form_option, known_nodes, one_node
+from patchwarden.when import When, since_option
 
 LATE = timedelta(seconds=90)
 """How far back a look at the growing trail reaches: the index of days may be a moment behind, and clocks differ."""
@@ -103,7 +104,7 @@ def _span(seconds: int) -> str:
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Stay, and print each line as it is written.")
-@click.option("--since", default="1h", show_default=True, help="A span back from now (90m, 2d) or a moment.")
+@since_option("1h", "From when on: a moment, or a span before now.")
 @click.option("--node", help="Only this node.", shell_complete=known_nodes)
 @click.option("--account", help="Only this account.")
 @click.option("--region", help="Only this Region.")
@@ -113,7 +114,7 @@ def _span(seconds: int) -> str:
 @every_option
 @form_option
 @click.pass_obj
-def tail(scope: Scope, /, follow: bool, since: str, node: str | None, every: float, form: str, **wanted: Any) -> None:
+def tail(scope: Scope, /, follow: bool, since: When, node: str | None, every: float, form: str, **wanted: Any) -> None:
     """The trail of the whole fleet, line by line in order of time.
 
     With -f it stays and prints what is written from now on, until Ctrl-C.
@@ -122,7 +123,7 @@ def tail(scope: Scope, /, follow: bool, since: str, node: str | None, every: flo
     wanted["node"] = one_node(ports, node) if node else None
     places = Where(account=wanted["account"], region=wanted["region"], policy=wanted["policy"])
     checked(places, FromLedger(ports.ledger), ports.clock.now(), ports, kept(scope)[0])
-    begin = ago(since, ports.clock.now(), "--since")
+    begin = since.back(ports.clock.now())
     lines = (line for line in lines_since(ports.ledger, begin, ports.clock.now()) if _fits(line, wanted))
     if not follow:
         _print_all(lines, form)

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from chalicelib.lookup import executions
 from chalicelib.ports import Ports
 from patchwarden.cli import cli
 from patchwarden.demo import run
-from patchwarden.scope import ago
 from patchwarden.watching import lines_since
 from tests.adapters.test_ledger_contract import batch, due, fresh, written
 
@@ -199,9 +197,3 @@ def _read(terminal: int, until: str | None) -> Iterator[str]:
             return
         told += piece
         yield piece
-
-
-def test_a_span_reaches_back_from_now() -> None:
-    assert ago("90m", NOW, "--since") == NOW - timedelta(minutes=90)
-    assert ago("2026-11-22", NOW, "--since") == parse_moment("2026-11-22T00:00:00Z")
-    assert ago("2026-11-23T11:00:00+01:00", NOW, "--since") == parse_moment("2026-11-23T10:00:00Z")

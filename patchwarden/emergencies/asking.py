@@ -12,10 +12,11 @@ import click
 
 from chalicelib.core.emergencies import Scope, id_of
 from chalicelib.core.errors import PolicyError
-from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.moments import format_moment
 from chalicelib.core.overrides import Named, cve, kb, package
 from chalicelib.core.windows import parse_duration
 from patchwarden.policy.shapes import is_id
+from patchwarden.when import When
 
 LONGEST = timedelta(days=30)
 """An emergency that is longer is none: the baseline should approve the patch by then."""
@@ -48,7 +49,7 @@ class Wanted:
 
 def wanted(
     *, cves: Sequence[str], kbs: Sequence[str], packages: Sequence[str], scope: Sequence[str], waves: Sequence[str],
-    expires: str, name: str | None, now: datetime, **given: Any,
+    expires: When, name: str | None, now: datetime, **given: Any,
 ) -> Wanted:  # fmt: skip
     """The options read; BadParameter names the one that cannot be, and the remedy."""
     if not (cves or kbs or packages):
@@ -71,7 +72,7 @@ def wanted(
         raise click.BadParameter("say why: everybody who meets it reads it", param_hint="--because")
     return Wanted(
         id=id, cves=called, kbs=fixed, packages=built, scope=_read("--scope", Scope.parse, scope),
-        expires=_read("--expires", lambda text: _ends(text, now), expires), waves=_waves(waves), **given,
+        expires=_ends(expires, now), waves=_waves(waves), **given,
     )  # fmt: skip
 
 
@@ -82,11 +83,14 @@ def _read(option: str, read: Callable[[Any], Made], value: Any) -> Made:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def _ends(text: str, now: datetime) -> datetime:
+def _ends(expires: When, now: datetime) -> datetime:
     """A later moment, or a span from now; the end of a second, as a policy writes it."""
-    ends = now + parse_duration(text) if "T" not in text else parse_moment(text)
-    if not now < ends <= now + LONGEST:
-        raise ValueError(f"{format_moment(ends)} is not within the next {LONGEST.days} days: an emergency must end")
+    ends = expires.ahead(now)
+    if ends > now + LONGEST:
+        raise click.BadParameter(
+            f"{format_moment(ends)} is not within the next {LONGEST.days} days: an emergency must end",
+            param_hint="'--expires'",
+        )
     return ends.replace(microsecond=0)
 
 

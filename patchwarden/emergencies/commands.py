@@ -19,6 +19,7 @@ from chalicelib.core.overrides import text_of
 from chalicelib.ports import Ports, Shelf
 from patchwarden import output
 from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, form_option
+from patchwarden.when import WHEN, When
 
 if TYPE_CHECKING:
     from patchwarden.emergencies.radius import Radius
@@ -48,12 +49,13 @@ def emergency() -> None:
               help="'PatchRing=canary 30m, 10% 1h 1, 100%' or none; one node, 10%, all if absent.")  # fmt: skip
 @click.option("--reboot", type=click.Choice(["if-needed", "never"]), default="if-needed", show_default=True,
               help="Whether a node may reboot at once.")  # fmt: skip
-@click.option("--expires", default="72h", show_default=True, metavar="SPAN|MOMENT", help="When it ends by itself.")
+@click.option("--expires", type=WHEN, default="72h", show_default=True,
+              help="When it ends by itself: a moment, or a span from now.")  # fmt: skip
 @click.option("--through", multiple=True, metavar="FREEZE", help="A freeze of _set.yaml that does not hold it.")
 @click.option("--only-lacking", is_flag=True, help="Leave nodes alone whose scan says nothing of the patches.")
 @click.option("--severity", type=click.IntRange(1, 4), default=1, show_default=True, help="Of its tickets.")
 @click.option("--owner", default="secops@example.com", show_default=True, help="Who answers for its policy.")
-@click.option("--because", required=True, help="Why; it stands in every trail.")
+@click.option("--because", "--reason", "because", required=True, help="Why; it stands in every trail.")
 @click.option("--id", "name", metavar="emergency-NAME", help="What it is called; by its CVE or first patch if absent.")
 @_DIRECTORY
 @_BY
@@ -63,7 +65,7 @@ def emergency() -> None:
 @click.pass_obj
 def emergency_start(
     scope: Scope, /, cves: Sequence[str], kbs: Sequence[str], packages: Sequence[str], where: Sequence[str],
-    waves: Sequence[str], name: str | None, expires: str, directory: Path, dry_run: bool, yes: bool, form: str,
+    waves: Sequence[str], name: str | None, expires: When, directory: Path, dry_run: bool, yes: bool, form: str,
     through: Sequence[str], **given: Any,
 ) -> None:  # fmt: skip
     """Show whom it meets, ask, and start: lists in the bucket, a policy in force, a case for every node.
@@ -253,7 +255,9 @@ def _the(ports: Ports, id: str | None) -> Emergency:
 
 @emergency.command("stop")
 @click.argument("id")
-@click.option("--because", required=True, help="Why; it stands in the journal and in every trail.")
+@click.option(
+    "--because", "--reason", "because", required=True, help="Why; it stands in the journal and in every trail."
+)
 @_DIRECTORY
 @_BY
 @click.pass_obj

@@ -31,14 +31,14 @@ def by_tests(set_: Named) -> Iterator[tuple[float, Asked | Ended]]:
 
 
 def past(
-    scope: Scope, *, since: timedelta, now: datetime, trail: Path | None = None
+    scope: Scope, *, since: datetime, now: datetime, trail: Path | None = None
 ) -> Iterator[tuple[float, Asked | Ended]]:
     """The decisions of the file, or of the ledger since then, each with the share of the whole that is read."""
     share = 0.0
 
     def told() -> Iterator[Transition]:
         nonlocal share
-        lines = _from_file(trail) if trail else _from_ledger(scope.ports().ledger, now - since, now)
+        lines = _from_file(trail) if trail else _from_ledger(scope.ports().ledger, since, now)
         for share, line in lines:  # noqa: B007
             yield line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
@@ -16,25 +16,25 @@ from chalicelib.core.remediations import State
 from chalicelib.ports import Ledger
 from patchwarden import output
 from patchwarden.policy.commands import policy
-from patchwarden.policy.replay_commands import span
 from patchwarden.scope import Scope, form_option, now_option
+from patchwarden.when import WHEN, When
 
 
 @policy.command("exemptions")
-@click.option("--expiring", callback=span, metavar="SPAN", help="Only those that end within this span, such as 30d.")
+@click.option("--expiring", type=WHEN, help="Only those that end by then: a span from now, such as 30d, or a moment.")
 @click.option("--unused", is_flag=True, help="Only those under which no node is exempt now.")
 @now_option
 @form_option
 @click.pass_obj
-def policy_exemptions(scope: Scope, expiring: timedelta | None, unused: bool, now: datetime, form: str) -> None:
+def policy_exemptions(scope: Scope, expiring: When | None, unused: bool, now: datetime, form: str) -> None:
     """The exemptions in force, the first to end first, and how many nodes each one exempts now."""
     ports = scope.ports()
     nodes = _exempt(ports.ledger)
+    end = expiring.ahead(now) if expiring else None
     found = [
         each
         for each in exemptions(ports.policies.active(), now)
-        if (expiring is None or (each.ends is not None and each.ends <= now + expiring))
-        and not (unused and nodes[each.id])
+        if (end is None or (each.ends is not None and each.ends <= end)) and not (unused and nodes[each.id])
     ]
     output.rows([_told(each, nodes, now) for each in found], _COLUMNS, form=form)
 

@@ -15,6 +15,7 @@ from chalicelib import wiring
 from patchwarden import output
 from patchwarden.policy.commands import policy
 from patchwarden.scope import FINDINGS, Scope, form_option, moment, one_node
+from patchwarden.when import WHEN
 
 if TYPE_CHECKING:
     from chalicelib.core.policies import PolicySet
@@ -32,7 +33,7 @@ _DIRECTORY = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--node", metavar="NODE", help="A node of the trail, on the newest facts about it.")
 @click.option("--decision", metavar="ID", help="A line of the trail, <remediation>#<number>, on the facts it saw.")
 @click.option("--policies", "directory", type=_DIRECTORY, help="Ask this directory instead of the set in force.")
-@click.option("--now", callback=moment, metavar="MOMENT", help="As if it were then: 2026-11-28T02:00:00Z.")
+@click.option("--now", type=WHEN, callback=moment, help="As if it were then; a span counts from now on.")
 @click.option("--live", is_flag=True, help="With --event: ask the node's account for its facts.")
 @click.option("-v", "--verbose", is_flag=True, help="Every condition of every policy.")
 @form_option

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from chalicelib.core.publications import Publication
 from chalicelib.ports import Shelf
 from patchwarden import output
 from patchwarden.policy.commands import DIRECTORY, policy
-from patchwarden.policy.replay_commands import span
 from patchwarden.scope import FINDINGS, Scope, form_option
+from patchwarden.when import When, since_option
 
 if TYPE_CHECKING:
     from patchwarden.policy.replay import Comparison
@@ -34,11 +34,10 @@ _REASON = click.option(
 @DIRECTORY
 @_REASON
 @_BY
-@click.option("--since", callback=span, default="30d", show_default=True, metavar="SPAN",
-              help="How far back past decisions are put to both sets.")  # fmt: skip
+@since_option("30d", "From when on past decisions are put to both sets.")
 @_YES
 @click.pass_obj
-def policy_publish(scope: Scope, directory: Path, reason: str, by: str, since: timedelta, yes: bool) -> None:
+def policy_publish(scope: Scope, directory: Path, reason: str, by: str, since: When, yes: bool) -> None:
     """Check and test DIRECTORY, show what it would change, and put it in force.
 
     The services follow within a minute. Nothing is published if somebody else published in between.
@@ -53,7 +52,7 @@ def policy_publish(scope: Scope, directory: Path, reason: str, by: str, since: t
     if last and last.digest == candidate.policies.digest:
         output.note(f"the set {last.digest[:12]} is in force already: {_told(last)}")
         return
-    summary = _compared(scope, candidate, since, now)
+    summary = _compared(scope, candidate, since.back(now), now)
     if not yes:
         click.confirm(f"Put {candidate.policies.digest[:12]} in force?", abort=True, err=True)
     line = publish(ports.ledger, shelf, candidate.document, last, by=by, because=reason, now=ports.clock.now(),
@@ -73,7 +72,7 @@ def _checked(directory: Path, now: datetime) -> None:
         sys.exit(FINDINGS)
 
 
-def _compared(scope: Scope, candidate: Named, since: timedelta, now: datetime) -> Comparison | None:
+def _compared(scope: Scope, candidate: Named, since: datetime, now: datetime) -> Comparison | None:
     """What it changes against the set in force, printed; None where no set is in force that loads."""
     from patchwarden.policy.comparing import compare_shown, past, show
     from patchwarden.policy.replay import under

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.core.errors import PolicyError
-from chalicelib.core.windows import parse_duration
 from patchwarden import output
 from patchwarden.policy.commands import policy
 from patchwarden.scope import FINDINGS, Scope, form_option, now_option
+from patchwarden.when import When, since_option
 
 if TYPE_CHECKING:
     from patchwarden.policy.replay import Comparison
-
-
-def span(context: click.Context, option: click.Parameter, text: str | None) -> timedelta | None:
-    """What an option says as a span, such as 30d; as a callback of click."""
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except PolicyError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def decisions_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,8 +28,7 @@ def decisions_options(command: Callable[..., Any]) -> Callable[..., Any]:
         now_option,
         click.option("--trail", type=click.Path(path_type=Path, exists=True, dir_okay=False),
                      help="Read the decisions from this file of transitions (JSON lines) instead of the ledger."),
-        click.option("--since", callback=span, default="30d", show_default=True, metavar="SPAN",
-                     help="How far back in the ledger."),
+        since_option("30d", "From when on in the ledger: a moment, or a span before --now."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -52,7 +40,7 @@ def decisions_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @decisions_options
 @click.pass_obj
 def policy_replay(
-    scope: Scope, candidate: str, since: timedelta, trail: Path | None, now: datetime, expected: Path | None, form: str
+    scope: Scope, candidate: str, since: When, trail: Path | None, now: datetime, expected: Path | None, form: str
 ) -> None:
     """What the candidate would have decided, against what was decided. Asks nothing of AWS but the ledger.
 
@@ -63,7 +51,7 @@ def policy_replay(
     from patchwarden.policy.sets import named
 
     set_ = named(candidate, scope)
-    found = past(scope, since=since, now=now, trail=trail)
+    found = past(scope, since=since.back(now), now=now, trail=trail)
     before = as_decided(set_.policies.settings.linger)
     _show(compare_shown(found, before, under(set_.title, set_.policies)), expected, form)
 
@@ -76,7 +64,7 @@ def policy_replay(
 @decisions_options
 @click.pass_obj
 def policy_diff(
-    scope: Scope, a: str, b: str, fixtures: bool, path: str, since: timedelta, trail: Path | None, now: datetime,
+    scope: Scope, a: str, b: str, fixtures: bool, path: str, since: When, trail: Path | None, now: datetime,
     expected: Path | None, form: str,
 ) -> None:  # fmt: skip
     """What set B would decide otherwise than set A: directories, git revisions, published digests, or active."""
@@ -85,7 +73,7 @@ def policy_diff(
     from patchwarden.policy.sets import named
 
     first, second = (named(text, scope, path=path) for text in (a, b))
-    found = by_tests(second) if fixtures else past(scope, since=since, now=now, trail=trail)
+    found = by_tests(second) if fixtures else past(scope, since=since.back(now), now=now, trail=trail)
     comparison = compare_shown(found, under(first.title, first.policies), under(second.title, second.policies))
     _show(comparison, expected, form)
 

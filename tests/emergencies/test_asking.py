@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from chalicelib.core.moments import parse_moment
 from patchwarden.cli import cli
 from patchwarden.emergencies.asking import wanted
+from patchwarden.when import read
 from tests.sets import ledger_file
 
 KB = ("--kb", "KB5035849")
@@ -37,7 +38,7 @@ def start(folder: Path, *words: str) -> Result:
     ((*KB, *ALL, "--waves", "1 1h 2h, 100%"), "is no wave: write who, how long it soaks"),
     ((*KB, *ALL, "--waves", "1 1x, 100%"), "the duration '1x' cannot be read"),
     ((*KB, *ALL, "--expires", "40d"), "not within the next 30 days: an emergency must end"),
-    ((*KB, *ALL, "--expires", "soon"), "the duration 'soon' cannot be read"),
+    ((*KB, *ALL, "--expires", "soon"), "'soon' is no moment and no span: write such as"),
     ((*KB, *ALL, "--id", "log4j"), "write emergency- and then letters"),
     ((*KB, *ALL, "--because", " "), "say why"), ((*KB, *ALL, "--severity", "9"), "9 is not in the range"),
     ((*KB, *ALL, "--reboot", "yes"), "'yes' is not one of 'if-needed', 'never'"),
@@ -54,8 +55,8 @@ def test_what_is_asked_for_is_read_once(tmp_path: Path) -> None:
     now = parse_moment("2026-11-25T03:00:00Z")
     asked = wanted(
         cves=["cve-2026-12345"], kbs=["5035849", "KB5035849"], packages=["xz-libs=5.6.2-1"], scope=["tag:Env=prod"],
-        waves=["PatchRing=canary 30m 1", "10% 1h,100%"], expires="48h", name=None, now=now, reboot="never", through=(),
-        severity=1, only_lacking=False, owner="secops@example.com", by="night@example.com", because="exploited",
+        waves=["PatchRing=canary 30m 1", "10% 1h,100%"], expires=read("48h"), name=None, now=now, reboot="never",
+        through=(), severity=1, only_lacking=False, owner="secops@example.com", by="night@example.com", because="exploited",
     )  # fmt: skip
     assert asked.id == "emergency-cve-2026-12345" and len(asked.kbs) == 1
     assert asked.waves == (

@@ -256,7 +256,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--since", "yesterday"], 2, "neither a span such as 7d nor a moment"),
+        (["--since", "yesterdy"], 2, "is no moment and no span"),
         (["--tag", "Environment"], 2, "is not KEY=VALUE"),
         (["--sinse", "7d"], 2, "No such option"),
     ],
