@@ -16,9 +16,10 @@ from chalicelib.openapi import document
 from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports, Vault
 from chalicelib.routes import LIMIT, Wrong, before, moment
+from chalicelib.standing import FromStanding
 
 LARGEST = 2_000
-"""How many remediations the table is asked about one by one within the 29 s of API Gateway."""
+"""How many remediations the table is asked about one by one; beyond, the past stands on what each day's export left."""
 
 Told = dict[str, Any]
 
@@ -29,13 +30,19 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, read: path and query as their schemas want them. `vault`: another one than the environment names."""
+    """One request, read: path and query as their schemas want them.
+
+    `vault`: another one than the environment names. `source`: where the past is read from instead of ledger and vault.
+    `patient`: whoever asks has longer than the 29 s of API Gateway.
+    """
 
     ports: Ports
     now: datetime
     path: Mapping[str, Any]
     query: Mapping[str, Any]
     vault: Vault | None = None
+    source: Past | None = None
+    patient: bool = False
 
     @property
     def at(self) -> datetime:
@@ -59,18 +66,28 @@ class Asked:
 
     @property
     def past(self) -> Past:
-        """The whole past; TooLarge where the table would not answer in time."""
-        if len(list(islice(self.ports.ledger.all_heads(), LARGEST + 1))) > LARGEST:
-            raise TooLarge(
-                f"more than {LARGEST} remediations: ask the export with `patchwarden audit --export`, or Athena"
-            )
-        return FromLedger(self.ports.ledger)
+        """The whole past; TooLarge where nothing could tell it in time."""
+        if self.source:
+            return self.source
+        vault = self.vault or wiring.vault(wiring.Settings.from_environment())
+        standing = FromStanding(self.ports.ledger, vault) if vault else None
+        if standing and standing.size > LARGEST:
+            return standing
+        if len(list(islice(self.ports.ledger.all_heads(), LARGEST + 1))) <= LARGEST:
+            return FromLedger(self.ports.ledger, remember=True)
+        if standing and standing.begun:
+            return standing
+        if self.patient:
+            return FromLedger(self.ports.ledger)
+        raise TooLarge(
+            f"more than {LARGEST} remediations and no daily export yet: with PATCHWARDEN_EVIDENCE_BUCKET set the first "
+            "one comes within a day; until then ask `patchwarden audit`"
+        )
 
     @property
-    def remembered(self) -> Past:
-        """The same past, for a question that asks it again and again."""
-        past = self.past
-        return FromLedger(self.ports.ledger, remember=True) if isinstance(past, FromLedger) else past
+    def lines(self) -> Past:
+        """The past for a question about single lines, which the ledger answers at any size."""
+        return self.source or FromLedger(self.ports.ledger)
 
     @property
     def node(self) -> Node | None:
@@ -100,16 +117,15 @@ def _whynot(asked: Asked) -> Told:
 def _search(asked: Asked) -> Told:
     said: dict[str, Any] = {name: asked.query.get(name) for name in ("actor", "cause", "text")}
     try:
-        return history.search(FromLedger(asked.ports.ledger), asked.since, asked.at, where=asked.where, **said,
+        return history.search(asked.lines, asked.since, asked.at, where=asked.where, **said,
                               **asked.page)  # fmt: skip
     except ValueError as error:
         raise Wrong(str(error)) from error
 
 
 def _decisions(asked: Asked) -> Told:
-    past = FromLedger(asked.ports.ledger)
     try:
-        return history.decisions(past, asked.path["digest"], asked.since, asked.at, **asked.page)
+        return history.decisions(asked.lines, asked.path["digest"], asked.since, asked.at, **asked.page)
     except ValueError as error:
         raise Wrong(str(error)) from error
 
@@ -153,7 +169,7 @@ READS: dict[str, Callable[[Asked], Told | None]] = {
     "search": _search,
     "exemptions": _exemptions,
     "decisions": _decisions,
-    "trend": lambda asked: history.trend(asked.remembered, asked.since, asked.at, asked.where),
+    "trend": lambda asked: history.trend(asked.past, asked.since, asked.at, asked.where),
     "funnel": lambda asked: speed.funnel(asked.past, asked.since, asked.at, asked.where),
     "ages": lambda asked: speed.ages(asked.past, asked.at, asked.where),
     "policies": lambda asked: lookup.policies(asked.ports),

@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
 from chalicelib.core.chain import canonical
 from chalicelib.core.checkpoints import Checkpoint, link, listed, name_of, opened, sealed
+from chalicelib.core.days import TRAIL, end_of, lines_of, manifest_of
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.journal import Kind
 from chalicelib.core.moments import format_moment, parse_moment
@@ -35,14 +36,6 @@ LONGEST = timedelta(hours=6)
 """How much of the trail one checkpoint reads at most; after a longer pause each run signs one such step."""
 
 
-def manifest_of(day: date) -> str:
-    return f"trail/day={day.isoformat()}/manifest.json"
-
-
-def lines_of(day: date, account: str) -> str:
-    return f"trail/day={day.isoformat()}/account={account}/lines.jsonl.gz"
-
-
 def export(
     ports: Ports, vault: Vault, shelf: Shelf | None = None, *, since: date | None = None, open_days: bool = False,
     until: datetime | None = None,
@@ -54,12 +47,12 @@ def export(
     """
     now = ports.clock.now()
     last = _last_day(ports.ledger, now) if open_days else (now - SETTLED).date() - timedelta(days=1)
-    done = _done(vault)
-    began = bool(done)
-    first = since or (max(done) - timedelta(days=AGAIN - 1) if done else _first_day(ports.ledger, now))
+    there = done(vault)
+    began = bool(there)
+    first = since or (max(there) - timedelta(days=AGAIN - 1) if there else _first_day(ports.ledger, now))
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
-        manifest, written = _day(ports.ledger, vault, day, final=_end(day) + SETTLED <= now, empty=began)
+        manifest, written = _day(ports.ledger, vault, day, final=end_of(day) + SETTLED <= now, empty=began)
         began = began or bool(manifest["lines"])
         yield {"day": day.isoformat(), "of": (last - first).days + 1, "lines": manifest["lines"],
                "accounts": len(manifest["accounts"]), "written": written, "final": manifest["final"]}  # fmt: skip
@@ -68,16 +61,28 @@ def export(
     _service(ports.ledger, vault, shelf)
 
 
-def _done(vault: Vault) -> list[date]:
+def done(vault: Vault) -> list[date]:
     """Days whose manifest is final, up to the first that is not."""
     days = list[date]()
-    for name in vault.names("trail/"):
+    for name in vault.names(TRAIL):
         if name.endswith("/manifest.json"):
             day = date.fromisoformat(name.split("/")[1].removeprefix("day="))
             if not json.loads(vault.get(name) or b"{}").get("final"):
                 break
             days.append(day)
     return days
+
+
+def last_line(vault: Vault) -> str | None:
+    """The moment of the newest line that was exported, as text; None: there is none."""
+    for name in reversed(vault.names(TRAIL)):
+        if name.endswith("/manifest.json"):
+            manifest = json.loads(vault.get(name) or b"{}")
+            if manifest.get("lines"):
+                day = date.fromisoformat(manifest["day"])
+                files = (vault.get(lines_of(day, account)) or b"" for account in manifest["accounts"])
+                return max(json.loads(line)["at"] for file in files for line in gzip.decompress(file).splitlines())
+    return None
 
 
 def _last_day(ledger: Ledger, now: datetime) -> date:
@@ -94,10 +99,6 @@ def _born(ledger: Ledger, case: Remediation) -> datetime:
     if case.episode or case.first_seen is None:
         return min((line.at for line in ledger.trail(case.id)), default=datetime.max.replace(tzinfo=UTC))
     return case.first_seen - timedelta(days=1)
-
-
-def _end(day: date) -> datetime:
-    return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
 def _day(ledger: Ledger, vault: Vault, day: date, *, final: bool, empty: bool) -> tuple[dict[str, Any], int]:

@@ -59,7 +59,7 @@ class FromLedger:
             if seen and where.holds(seen) and states[0] != states[1]:
                 yield identity, *states
 
-    def courses(self, until: datetime, where: Where) -> Iterator[Course]:
+    def courses(self, until: datetime, where: Where, *, since: datetime | None = None) -> Iterator[Course]:
         for identity in self._ids():
             lines = [line for line in self._trail(identity) if line.at <= until]
             found = point(lines)

@@ -180,8 +180,11 @@ class Past(Protocol):
         """Id, state then and state later (None: not there) of all whose state differs, by id; the filter is held
         against the later point, or the earlier where there is no later one."""
 
-    def courses(self, until: datetime, where: Where) -> Iterator[Course]:
-        """The episodes of the remediations that pass the filter, as of that moment, by remediation and episode."""
+    def courses(self, until: datetime, where: Where, *, since: datetime | None = None) -> Iterator[Course]:
+        """The episodes of the remediations that pass the filter, as of that moment, by remediation and episode.
+
+        Those that a next one followed before `since` may be left out: all their moments are older.
+        """
 
     def lines(self, day: date) -> Iterator[Transition]:
         """Every line of one UTC day, in order of time, remediation and number."""

@@ -15,6 +15,7 @@ from typing import Any
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import GENESIS, link
 from chalicelib.core.checkpoints import Checkpoint, Claim, claims, follows, name_of, opened
+from chalicelib.core.days import lines_of, manifest_of
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.journal import fault as fault_of_entries
@@ -23,7 +24,7 @@ from chalicelib.core.nodes import Node
 from chalicelib.core.publications import Publication
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, Transition
-from chalicelib.evidence import lines_of, manifest_of, numbers, set_back, signed_up_to
+from chalicelib.evidence import numbers, set_back, signed_up_to
 from chalicelib.ports import Ledger, Original, Signer, Vault
 
 

@@ -28,7 +28,7 @@ def durations(past: Past, since: datetime, until: datetime, where: Where = EVERY
     """
     first, last = format_moment(since), format_moment(until)
     begun, proved = Counter[str](), list[Course]()
-    for one in past.courses(until, where):
+    for one in past.courses(until, where, since=since):
         if first <= one.detected <= last:
             begun[one.furthest] += 1
         if one.verified and first <= one.verified <= last:
@@ -51,7 +51,7 @@ def funnel(past: Past, since: datetime, until: datetime, where: Where = EVERYTHI
     """
     first, last = format_moment(since), format_moment(until)
     begun, groups = Counter[str](), defaultdict[tuple[str, str, str | None], list[Course]](list)
-    for one in past.courses(until, where):
+    for one in past.courses(until, where, since=since):
         if not first <= one.detected <= last:
             continue
         begun[one.furthest] += 1
@@ -80,7 +80,7 @@ def ages(past: Past, at: datetime, where: Where = EVERYTHING) -> dict[str, Any]:
     without_deadline}]}`; `open` is the sum of the four. An exempt one is no other, whatever its deadline was.
     """
     now, rows = format_moment(at), [Counter[str]() for _ in range(len(DAYS) + 1)]
-    for one in past.courses(at, where):
+    for one in past.courses(at, where, since=at):
         if one.state not in ENDED:
             days = (span(one.detected, now) or 0.0) / 86_400
             rows[sum(days >= limit for limit in DAYS)][_standing(one, now)] += 1
@@ -125,7 +125,7 @@ def sla(past: Past, since: datetime, at: datetime, where: Where = EVERYTHING, *,
     """
     first, now = format_moment(since), format_moment(at)
     met, late, ahead, without = 0, list[dict[str, Any]](), list[dict[str, Any]](), 0
-    for one in past.courses(at, where):
+    for one in past.courses(at, where, since=since):
         is_open = one.state not in ENDED
         broke = one.breach(now)
         if broke and broke >= first:

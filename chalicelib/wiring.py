@@ -353,7 +353,7 @@ def export() -> dict[str, Any]:
     """Copy the days that are over to the evidence bucket, for ten minutes at most; the next run goes on."""
     from datetime import timedelta
 
-    from chalicelib import evidence
+    from chalicelib import evidence, standing
 
     settings, here = Settings.from_environment(), ports()
     kept = vault(settings)
@@ -361,10 +361,12 @@ def export() -> dict[str, Any]:
         return _no_evidence(here, "PATCHWARDEN_EVIDENCE_BUCKET")
     until = here.clock.now() + timedelta(minutes=10)
     days = list(evidence.export(here, kept, shelf(settings), until=until))
+    stood = standing.grow(here.ledger, kept, evidence.done(kept), enough=lambda: here.clock.now() >= until)
     told = {
         "days": len(days),
         "lines": sum(day["lines"] for day in days),
         "written": sum(day["written"] for day in days),
+        "standing": stood,
     }
     here.notices.say("exported", **told)
     return told

@@ -6,17 +6,19 @@ import getpass
 import secrets
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import click
 
-from chalicelib import wiring
+from chalicelib import evidence, wiring
 from chalicelib.core.errors import PatchwardenError
 from chalicelib.pages.site import HEADERS, Answer, Desk, Visitor, act, show
+from chalicelib.ports import Past
 from patchwarden import output
-from patchwarden.auditing import kept
+from patchwarden.auditing import export_option, kept
 from patchwarden.scope import Scope
 
 _MOST = 10_000
@@ -28,14 +30,19 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8040, show_default=True, help="0 takes any free one.")
 @click.option("--read-only", is_flag=True, help="Show no form that changes something.")
+@export_option
 @click.pass_obj
-def web(scope: Scope, port: int, read_only: bool) -> None:
-    """Serve the pages on http://127.0.0.1 until Ctrl-C; nobody else on the network can reach them."""
+def web(scope: Scope, port: int, read_only: bool, folder: Path | None) -> None:
+    """Serve the pages on http://127.0.0.1 until Ctrl-C; nobody else on the network can reach them.
+
+    With --export what is asked about the past is answered from that export; what is now comes from the ledger.
+    """
     ports = scope.ports()
+    source, note = _exported(folder)
     name = getpass.getuser() if scope.file else wiring.caller()
     visitor = Visitor(name, not read_only, secrets.token_urlsafe(16))
     try:
-        site = Site(Desk(ports, *kept(scope)), visitor)
+        site = Site(Desk(ports, *kept(scope), source, note, patient=scope.file is not None), visitor)
         server = make_server("127.0.0.1", port, site, server_class=_Threads, handler_class=_Quiet)
     except OSError as error:
         raise click.ClickException(f"port {port} cannot be used: {error}: give another with --port") from error
@@ -45,6 +52,17 @@ def web(scope: Scope, port: int, read_only: bool) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             return
+
+
+def _exported(folder: Path | None) -> tuple[Past | None, str]:
+    """The past of an export, and up to when it speaks; a ClickException if it holds nothing."""
+    if folder is None:
+        return None, ""
+    past, last = wiring.exported(folder), evidence.last_line(wiring.folder(folder))
+    if last is None:
+        raise click.ClickException(f"{folder} holds no lines: make an export with `patchwarden audit export --out DIR`")
+    return past, (f"What is said here of the past comes from the export in {folder}. Its last line is of {last}: "
+                  "it knows of nothing later.")  # fmt: skip
 
 
 class Site:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chalicelib import wiring
+from chalicelib.adapters.memory import MemoryClock
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import Where, point
 from chalicelib.core.remediations import replay
@@ -17,7 +19,8 @@ from chalicelib.evidence import export
 from chalicelib.history import decisions, diff, exemptions, fleet, search
 from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports
-from chalicelib.speed import durations, sla
+from chalicelib.speed import ages, durations, funnel, sla
+from chalicelib.standing import FromStanding, grow
 from patchwarden.demo import run
 
 
@@ -29,11 +32,15 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Ports:
 
 
 @pytest.fixture(scope="module")
-def pasts(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> tuple[Past, Past]:
-    """The same past twice: from the ledger, and from its export."""
-    folder = tmp_path_factory.mktemp("export")
+def pasts(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> tuple[Past, Past, Past]:
+    """The same past three times: from the ledger, from its export, and from what each exported day left standing."""
+    folder, kept = tmp_path_factory.mktemp("export"), wiring.folder(tmp_path_factory.mktemp("vault"))
     list(export(ports, wiring.folder(folder), open_days=True))
-    return FromLedger(ports.ledger), wiring.exported(folder)
+    later = replace(ports, clock=MemoryClock(END))
+    days = [date.fromisoformat(day["day"]) for day in export(later, kept) if day["lines"]]
+    standing = FromStanding(ports.ledger, kept)
+    assert len(days) > 3 and grow(ports.ledger, kept, days[:-1]) == len(days) - 1
+    return FromLedger(ports.ledger, remember=True), wiring.exported(folder), standing
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +79,18 @@ def some(ports: Ports) -> list[Where]:
 
 
 def test_both_sources_say_the_same_of_every_moment(
-    ports: Ports, pasts: tuple[Past, Past], moments: list[datetime]
+    ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]
 ) -> None:
     for where in some(ports):
         for at in moments[:: 1 if where == Where() else 3]:
             by = ("account", "policy", "severity")
-            one, two = (fleet(past, at, where, limit=200, by=by) for past in pasts)
-            assert one == two, (where, at)
+            one, two, three = (fleet(past, at, where, limit=200, by=by) for past in pasts)
+            assert one == two == three, (where, at)
     everything = fleet(pasts[0], moments[-1])
     assert everything["total"] == len(list(ports.ledger.all_heads()))
 
 
-def test_every_filter_leaves_something_and_leaves_something_out(ports: Ports, pasts: tuple[Past, Past]) -> None:
+def test_every_filter_leaves_something_and_leaves_something_out(ports: Ports, pasts: tuple[Past, Past, Past]) -> None:
     end = END
     total = fleet(pasts[0], end)["total"]
     counts = [fleet(pasts[1], end, where)["total"] for where in some(ports)[1:]]
@@ -92,23 +99,24 @@ def test_every_filter_leaves_something_and_leaves_something_out(ports: Ports, pa
 
 
 def test_both_sources_say_the_same_of_what_moved(
-    ports: Ports, pasts: tuple[Past, Past], moments: list[datetime]
+    ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]
 ) -> None:
     for earlier, later in [(moments[0], moments[-1]), (moments[3], moments[5]), (moments[2], moments[2])]:
         for where in (Where(), Where(state="resolved")):
-            one, two = (diff(past, earlier, later, where, limit=200) for past in pasts)
-            assert one == two
+            one, two, three = (diff(past, earlier, later, where, limit=200) for past in pasts)
+            assert one == two == three
     assert diff(pasts[0], moments[2], moments[2])["changed"] == 0
     assert diff(pasts[0], moments[0], moments[-1])["changed"] == len(list(ports.ledger.all_heads()))
 
 
 def test_both_sources_say_the_same_of_speed_and_deadlines(
-    ports: Ports, pasts: tuple[Past, Past], moments: list[datetime]
+    ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]
 ) -> None:
     for since, until in [(moments[0], moments[-1]), (moments[3], moments[6])]:
         for where in (Where(), Where(account=next(ports.ledger.all_heads()).node.account)):
-            assert durations(pasts[0], since, until, where) == durations(pasts[1], since, until, where)
-            assert sla(pasts[0], since, until, where, limit=200) == sla(pasts[1], since, until, where, limit=200)
+            for ask in (durations, funnel, lambda past, since, until, where: ages(past, until, where), sla):
+                one, two, three = (ask(past, since, until, where) for past in pasts)
+                assert one == two == three, (ask, since)
     told = durations(pasts[0], moments[0], moments[-1])
     resolved = sum(
         line.cause == "resolved" for case in ports.ledger.all_heads() for line in ports.ledger.trail(case.id)
@@ -144,7 +152,7 @@ def all_pages(ask: Any, rows: str) -> list[Any]:
     raise AssertionError("the pages do not end")
 
 
-def test_pages_give_each_row_once(pasts: tuple[Past, Past], moments: list[datetime]) -> None:
+def test_pages_give_each_row_once(pasts: tuple[Past, Past, Past], moments: list[datetime]) -> None:
     whole = fleet(pasts[0], moments[-1], limit=200)["remediations"]
     for past in pasts:
         assert all_pages(lambda after: fleet(past, moments[-1], limit=5, after=after), "remediations") == whole  # noqa: B023
@@ -154,7 +162,7 @@ def test_pages_give_each_row_once(pasts: tuple[Past, Past], moments: list[dateti
         assert asked == lines
 
 
-def test_a_search_finds_by_what_a_line_says(ports: Ports, pasts: tuple[Past, Past], moments: list[datetime]) -> None:
+def test_a_search_finds_by_what_a_line_says(ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]) -> None:
     lines = [line for case in ports.ledger.all_heads() for line in ports.ledger.trail(case.id)]
     causes = Counter(line.cause.value for line in lines)
     for past in pasts:
@@ -167,7 +175,7 @@ def test_a_search_finds_by_what_a_line_says(ports: Ports, pasts: tuple[Past, Pas
         assert lines[0].to_json() in day and all(line["at"] == format_moment(lines[0].at) for line in day)
 
 
-def test_a_search_stops_reading_and_says_where(pasts: tuple[Past, Past], moments: list[datetime],
+def test_a_search_stops_reading_and_says_where(pasts: tuple[Past, Past, Past], moments: list[datetime],
                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr("chalicelib.history.LOOKED_AT", 10)
     found = search(pasts[0], moments[0], moments[-1], cause="gone")
@@ -178,18 +186,18 @@ def test_a_search_stops_reading_and_says_where(pasts: tuple[Past, Past], moments
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "2026-11-23T12:00:00Z", "2026-11-23/x/1", "2026-11-23T12:00:00Z/x/-1"])
-def test_a_foreign_cursor_is_refused(pasts: tuple[Past, Past], moments: list[datetime], cursor: str) -> None:
+def test_a_foreign_cursor_is_refused(pasts: tuple[Past, Past, Past], moments: list[datetime], cursor: str) -> None:
     with pytest.raises(ValueError, match=r"cursor|isoformat|zone"):
         search(pasts[0], moments[0], moments[-1], after=cursor)
 
 
-def test_exemptions_name_who_approved_them_and_what_they_cover(ports: Ports, pasts: tuple[Past, Past]) -> None:
+def test_exemptions_name_who_approved_them_and_what_they_cover(ports: Ports, pasts: tuple[Past, Past, Past]) -> None:
     end = END
     known = ports.policies.active()
     at = max(line.at for case in ports.ledger.all_heads() for line in ports.ledger.trail(case.id))
     for policies in (known, None):
-        one, two = (exemptions(past, at, policies) for past in pasts)
-        assert one == two
+        one, two, three = (exemptions(past, at, policies) for past in pasts)
+        assert one == two == three
         assert one["total"] == sum(row["remediations"] for row in one["exemptions"]) > 0
         assert one["known"] is (policies is not None)
     covered = [row for row in exemptions(pasts[0], at, known)["exemptions"] if row["remediations"]]
@@ -197,7 +205,7 @@ def test_exemptions_name_who_approved_them_and_what_they_cover(ports: Ports, pas
     assert exemptions(pasts[0], end, None)["set_digest"] is None
 
 
-def test_decisions_of_a_digest_are_those_lines(ports: Ports, pasts: tuple[Past, Past], moments: list[datetime]) -> None:
+def test_decisions_of_a_digest_are_those_lines(ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]) -> None:
     digest = next(head.decision["policy_digest"] for head in ports.ledger.all_heads() if head.decision.get("policy"))
     lines = [line for case in ports.ledger.all_heads() for line in ports.ledger.trail(case.id)]
     ours = {f"{line.remediation}#{line.number}" for line in lines

@@ -24,12 +24,13 @@ from chalicelib.answers import READS, Asked
 from chalicelib.core.audit import fault
 from chalicelib.core.chain import link
 from chalicelib.core.checkpoints import name_of, opened, sealed
+from chalicelib.core.days import lines_of
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.findings import Control
 from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Cause, Remediation, Transition, advance, apply
-from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, lines_of, packed
+from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, packed
 from chalicelib.ports import Change, Kept, Ports, Signer, Vault
 from chalicelib.proof import signed as read
 from chalicelib.proof import signed_nodes, verify, verify_export

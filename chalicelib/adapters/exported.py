@@ -143,7 +143,7 @@ class ExportedPast:
         while found := rows.fetchmany(10_000):
             yield from found
 
-    def courses(self, until: datetime, where: Where) -> Iterator[Course]:
+    def courses(self, until: datetime, where: Where, *, since: datetime | None = None) -> Iterator[Course]:
         folded, values = _folded(until, where, ())
         rows = self._ask(
             f"""

@@ -83,17 +83,19 @@ def courses(lines: Iterable[Transition]) -> list[Course]:
     episode = 0
     for line in lines:
         episode = int(line.sets.get("episode", episode))
-        _step(found.setdefault(episode, _begin(line, episode)), line)
+        step(found.setdefault(episode, begin(line, episode)), line)
     return [Course(**value) for value in found.values()]
 
 
-def _begin(line: Transition, episode: int) -> dict[str, Any]:
+def begin(line: Transition, episode: int) -> dict[str, Any]:
+    """The fields of an episode whose first line this is, before it is added by `step`."""
     return {"remediation": line.remediation, "episode": episode, "detected": format_moment(line.at), "decided": None,
             "started": None, "verified": None, "policy": None, "severity": None, "deadline": None,
             "succeeded": None, "because": ""}  # fmt: skip
 
 
-def _step(value: dict[str, Any], line: Transition) -> None:
+def step(value: dict[str, Any], line: Transition) -> None:
+    """Add a line to the fields of its episode."""
     at = format_moment(line.at)
     value["state"] = line.after.value
     value["detected"] = line.sets.get("first_seen") or value["detected"]

@@ -67,11 +67,12 @@ def point(lines: Iterable[Transition]) -> Point | None:
     value: dict[str, Any] = {}
     for line in lines:
         value = value or blank(line.remediation)
-        _fold(value, line)
+        fold(value, line)
     return Point(**value) if value else None
 
 
-def _fold(value: dict[str, Any], line: Transition) -> None:
+def fold(value: dict[str, Any], line: Transition) -> None:
+    """Add a line to the fields of a point, which begin as `blank`."""
     at = format_moment(line.at)
     if line.after is not line.before or line.number == 1:
         value["since"] = at

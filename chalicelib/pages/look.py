@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.answers import READS, Asked
@@ -23,8 +23,7 @@ class Look(Asked):
         """The answer of a route of the REST API, to the same filters and these; nothing there is {}."""
         known = {one.name for route in ROUTES if route.name == name for one in route.parameters}
         query = {key: value for key, value in {**self.query, **more}.items() if key in known}
-        asked = Look(self.ports, self.now, self.path, query, self.vault, self.signer, self.given)
-        return READS[name](asked) or {}
+        return READS[name](replace(self, query=query)) or {}
 
     def filter(self, parameter: Parameter, label: str) -> Filter:
         choices = tuple(map(str, parameter.schema["enum"])) if "enum" in parameter.schema else None

@@ -21,7 +21,7 @@ from chalicelib.pages import flow, node, now, rules, trail
 from chalicelib.pages import waiting as waits
 from chalicelib.pages.look import Look, Page, takes
 from chalicelib.pages.views import Ask, Badge, Banner, Chart, Figure, Link, Table, Timeline, View, Words
-from chalicelib.ports import Ports, Signer, Vault
+from chalicelib.ports import Past, Ports, Signer, Vault
 from chalicelib.routes import Parameter, Wrong
 
 FOLDER = Path(__file__).with_name("templates")
@@ -80,11 +80,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the pages are made from; without vault and signer no signature is checked."""
+    """What the pages are made from; without vault and signer no signature is checked.
+
+    `source`: where the past is read from instead of ledger and vault, and `note` what has to be said of it on each page.
+    `patient`: no gateway ends a request after 29 s.
+    """
 
     ports: Ports
     vault: Vault | None = None
     signer: Signer | None = None
+    source: Past | None = None
+    note: str = ""
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,8 @@ def show(desk: Desk, path: str, query: Query, visitor: Visitor) -> Answer:
     if page is None:
         return _refused(desk, visitor, path, form, 404, "There is no such page.")
     try:
-        look = Look(desk.ports, desk.ports.clock.now(), where, page.read(query), desk.vault, desk.signer, dict(query))
+        look = Look(desk.ports, desk.ports.clock.now(), where, page.read(query), desk.vault, desk.source, desk.patient,
+                    signer=desk.signer, given=dict(query))  # fmt: skip
         found = page.make(look)
     except tuple(kind for kind, _ in _STATUS) as error:
         status = next(status for kind, status in _STATUS if isinstance(error, kind))
@@ -202,7 +210,7 @@ def _html(desk: Desk, view: View, filters: tuple[Any, ...], path: str, query: Qu
         return "?" + urlencode({**kept, name: cursor} if cursor else kept)
 
     made: str = _template().render(
-        view=view, filters=filters, root="../" * path.count("/") or "./", menu=MENU, current=path.partition("/")[0],
+        view=view, note=desk.note, filters=filters, root="../" * path.count("/") or "./", menu=MENU, current=path.partition("/")[0],
         at=format_moment(desk.ports.clock.now()), token=visitor.token, may_act=visitor.may_act, name=visitor.name,
         json=f"{bare}.json{asked}", csv=f"{bare}.csv{asked}", further=further, later=query.get("after"),
         forms=view.title not in _TITLES.values(), path=path,
