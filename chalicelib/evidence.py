@@ -81,7 +81,7 @@ def last_line(vault: Vault) -> str | None:
             if manifest.get("lines"):
                 day = date.fromisoformat(manifest["day"])
                 files = (vault.get(lines_of(day, account)) or b"" for account in manifest["accounts"])
-                return max(json.loads(line)["at"] for file in files for line in gzip.decompress(file).splitlines())
+                return max(str(json.loads(line)["at"]) for file in files for line in gzip.decompress(file).splitlines())
     return None
 
 

@@ -272,8 +272,6 @@ class FromStanding:
                 early = [line for line in listed if line.at <= at]
                 if early and [line.number for line in early] != [line.number for line in listed[: len(early)]]:
                     return None
-                if early and early[-1].number - early[0].number != len(early) - 1:
-                    return None
                 if early:
                     _, region, _, control = identity.split(".", 3)
                     found[account, region, control, early[-1].after.value] += 1

@@ -162,7 +162,9 @@ def test_pages_give_each_row_once(pasts: tuple[Past, Past, Past], moments: list[
         assert asked == lines
 
 
-def test_a_search_finds_by_what_a_line_says(ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]) -> None:
+def test_a_search_finds_by_what_a_line_says(
+    ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]
+) -> None:
     lines = [line for case in ports.ledger.all_heads() for line in ports.ledger.trail(case.id)]
     causes = Counter(line.cause.value for line in lines)
     for past in pasts:
@@ -205,7 +207,9 @@ def test_exemptions_name_who_approved_them_and_what_they_cover(ports: Ports, pas
     assert exemptions(pasts[0], end, None)["set_digest"] is None
 
 
-def test_decisions_of_a_digest_are_those_lines(ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]) -> None:
+def test_decisions_of_a_digest_are_those_lines(
+    ports: Ports, pasts: tuple[Past, Past, Past], moments: list[datetime]
+) -> None:
     digest = next(head.decision["policy_digest"] for head in ports.ledger.all_heads() if head.decision.get("policy"))
     lines = [line for case in ports.ledger.all_heads() for line in ports.ledger.trail(case.id)]
     ours = {f"{line.remediation}#{line.number}" for line in lines

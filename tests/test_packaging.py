@@ -150,7 +150,7 @@ def test_what_keeps_evidence_writes_it_and_deletes_nothing(resources: Template) 
         listed = ("s3:ListBucketVersions", lists[1])
         return {listed, *at("GetObject", *folders), *at("GetObjectVersion", *folders)}
 
-    copied = ("trail/", "service/", "policies/")
+    copied = ("trail/", "standing/", "service/", "policies/")
     assert {function: held for function, held in allowed.items() if held} == {
         "OnCheckpoint": {lists, *versions("checkpoints/"), *at("PutObject", "checkpoints/"), ("kms:Sign", key)},
         "OnExport": {lists, *at("GetObject", *copied), *at("PutObject", *copied)},

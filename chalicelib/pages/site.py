@@ -82,7 +82,7 @@ class Answer:
 class Desk:
     """What the pages are made from; without vault and signer no signature is checked.
 
-    `source`: where the past is read from instead of ledger and vault, and `note` what has to be said of it on each page.
+    `source`: where the past is read from instead of ledger and vault; `note`: what has to be said of it on each page.
     `patient`: no gateway ends a request after 29 s.
     """
 
@@ -210,7 +210,8 @@ def _html(desk: Desk, view: View, filters: tuple[Any, ...], path: str, query: Qu
         return "?" + urlencode({**kept, name: cursor} if cursor else kept)
 
     made: str = _template().render(
-        view=view, note=desk.note, filters=filters, root="../" * path.count("/") or "./", menu=MENU, current=path.partition("/")[0],
+        view=view, note=desk.note, filters=filters, root="../" * path.count("/") or "./", menu=MENU,
+        current=path.partition("/")[0],
         at=format_moment(desk.ports.clock.now()), token=visitor.token, may_act=visitor.may_act, name=visitor.name,
         json=f"{bare}.json{asked}", csv=f"{bare}.csv{asked}", further=further, later=query.get("after"),
         forms=view.title not in _TITLES.values(), path=path,

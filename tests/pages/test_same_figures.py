@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner
@@ -14,12 +16,15 @@ import app as service
 from chalicelib import history, speed, wiring
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import EVERYTHING
-from chalicelib.evidence import export
+from chalicelib.evidence import done, export
 from chalicelib.pages.site import Desk, Visitor, show
 from chalicelib.pages.views import told
 from chalicelib.ports import Past
+from chalicelib.standing import grow
 from patchwarden.cli import cli
 from tests.api.gateway import Gateway
+from tests.many import ACCOUNTS, UNITS, fill
+from tests.verbs.conftest import World
 
 Figures = dict[str, Any]
 
@@ -134,3 +139,73 @@ def test_exemptions_approvals_executions_and_policies(ways: tuple[Desk, Gateway,
     assert asked == gateway.ask("/approvals")[1]["approvals"] == page(desk, "waiting")["approvals"] and len(asked) > 2
     same(called("executions"), gateway.ask("/executions")[1], page(desk, "executions"), but=("schema_version",))
     same(gateway.ask("/policies")[1], page(desk, "policies"), but=("schema_version", "last"))
+
+
+MANY = 3_000
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Gateway, Path]]:
+    """More than the table is asked about one by one, what each day's export left, and an export of all of it."""
+    world, vault = World(), wiring.folder(tmp_path_factory.mktemp("vault"))
+    world.clock.move(fill(world.ledger, MANY) - world.clock.now() + timedelta(hours=1))
+    list(export(world.ports, vault))
+    assert grow(world.ledger, vault, done(vault)) > 20
+    folder = tmp_path_factory.mktemp("export")
+    list(export(world.ports, wiring.folder(folder), open_days=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wiring, "vault", lambda settings: vault)
+        patch.setattr(wiring, "clock", lambda: world.clock)
+        wiring.use(world.ports)
+        yield Desk(world.ports, vault), Gateway(service.app), folder
+        wiring.use(None)
+
+
+ALL = ("fleet", "trend", "durations", "sla")
+SOME = ("fleet", "diff", "funnel", "ages")
+
+
+@pytest.mark.parametrize(("commands", "where"), [
+    (ALL, {}), (("fleet",), {"account": ACCOUNTS[1]}), (SOME, {"ou": UNITS[0], "tag": "Team=web", "severity": "3"}),
+])  # fmt: skip
+def test_a_large_fleet_gets_the_same_figures_from_each(
+    many: tuple[Desk, Gateway, Path], commands: tuple[str, ...], where: dict[str, str]
+) -> None:
+    desk, gateway, folder = many
+    then = format_moment(desk.ports.clock.now() - timedelta(days=9, hours=5))
+    spans = {"fleet": {"at": then}, "trend": {"since": "14d"}, "durations": {"at": then, "since": "7d"},
+             "sla": {"since": "30d"}, "diff": {"since": "9d"}, "funnel": {"since": "30d"},
+             "ages": {"at": then}}  # fmt: skip
+    for command in commands:
+        query = {**where, **spans[command]}
+        words = ["audit", command, *(word for name, value in query.items() for word in (f"--{name}", value))]
+        route = "fleet/diff" if command == "diff" else command
+        found = same(called(*words), called(*words, "--export", str(folder)),
+                     gateway.ask(f"/{route}?{urlencode(query)}")[1], _paged(desk, command, query),
+                     but=("schema_version",))  # fmt: skip
+        assert any(found.get(name) for name in ("total", "points", "changed", "verified", "met", "stages", "open"))
+
+
+_ON = {"trend": ("overview", "trend"), "durations": ("speed", "durations"), "sla": ("speed", "sla"),
+       "ages": ("speed", "ages"), "funnel": ("funnel", None), "fleet": ("audit/fleet", None),
+       "diff": ("audit/diff", None)}  # fmt: skip
+
+
+def _paged(desk: Desk, command: str, query: dict[str, str]) -> Any:
+    path, part = _ON[command]
+    said = page(desk, path, **query)
+    return said[part] if part else said
+
+
+def test_a_large_fleet_stands_on_what_the_export_left(
+    many: tuple[Desk, Gateway, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, gateway, _ = many
+    monkeypatch.setattr(desk.ports.ledger, "trail", lambda identity: pytest.fail(f"the trail of {identity} was read"))
+    monkeypatch.setattr(desk.ports.ledger, "all_heads", lambda: pytest.fail("every head was read"))
+    for route in ("fleet", "trend?since=14d", "durations?since=7d", "sla", "funnel?since=7d", "ages"):
+        assert gateway.ask(f"/{route}")[0] == 200
+    monkeypatch.undo()
+    monkeypatch.setattr(wiring, "vault", lambda settings: None)
+    status, said = gateway.ask("/fleet")
+    assert status == 422 and "daily export" in said["detail"]
