@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from chalicelib.core.approvals import asks, standing
@@ -15,7 +16,7 @@ from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment, parse_moment
-from chalicelib.core.nodes import Node
+from chalicelib.core.nodes import Node, parse_node
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
@@ -83,10 +84,18 @@ def trail(ledger: Ledger, node: Node) -> list[Transition]:
 
 
 def nodes(ledger: Ledger, text: str) -> list[Node]:
-    """The nodes that a person may mean: by `account/region/id`, by remediation id, or by the bare id."""
-    wanted = text.strip().rsplit("/", 1)[-1]
-    found = {case.node for case in ledger.all_heads() if text in (str(case.node), case.id) or case.node.id == wanted}
-    return sorted(node for node in found if "/" not in text or str(node) == text.strip() or node.id == text.strip())
+    """The nodes that a person may mean: by `account/region/id`, by remediation id, or by the bare id.
+
+    Only an id that the ledger has no name for is looked for among all: one that is not there, or older than its names.
+    """
+    wanted = text.strip()
+    whole = parse_node(wanted) if wanted.count("/") == 2 else None
+    ids = [remediation_id(whole, control) for control in Control] if whole else [wanted]
+    found = {case.node for case in ledger.heads(ids).values()}
+    if not found and "/" not in wanted and "." not in wanted:
+        found = {case.node for case in ledger.heads(ledger.named(wanted)).values()}
+        found = found or {case.node for case in ledger.all_heads() if case.node.id == wanted}
+    return sorted(found)
 
 
 def near(ledger: Ledger, text: str) -> list[str]:
@@ -97,35 +106,35 @@ def near(ledger: Ledger, text: str) -> list[str]:
     return [known[name] for name in get_close_matches(text.strip().rsplit("/", 1)[-1], known, n=3, cutoff=0.6)]
 
 
+_LISTED = (State.WAITING, State.QUEUED, State.TICKETED)
+
+
 def status(ledger: Ledger, now: datetime) -> dict[str, Any]:
     """What is happening now: counts by state, what runs, what waits longest, what is stuck.
 
     The lists of remediations hold `LISTED` rows at most; `totals` counts what each is the beginning of.
     """
-    cases = list(ledger.all_heads())
-    waiting = sorted((case for case in cases if case.state is State.WAITING), key=lambda case: _text(case.due) or "")
-    pauses = in_force(ledger, now)
+    counts, pauses, aside = ledger.counts(), in_force(ledger, now), degraded(ledger)
+    queued = list(ledger.work([State.QUEUED])) if pauses or aside else []
     return {
         "at": format_moment(now),
         "paused": next((pause.to_json() for pause in pauses if pause.scope == ALL), None),
-        "pauses": [_pause(pause, cases) for pause in pauses],
-        "degraded": [_account(one, cases) for one in degraded(ledger).values()],
-        "states": {state.value: count for state, count in sorted(Counter(case.state for case in cases).items())},
+        "pauses": [_pause(pause, queued) for pause in pauses],
+        "degraded": [_account(one, queued) for one in aside.values()],
+        "states": {state.value: counts[state] for state in sorted(counts)},
         "executions": [
             {"execution": batch.execution, "location": str(batch.location), "nodes": len(batch.members),
              "state": batch.state.value, "since": format_moment(batch.created_at)}
             for batch in ledger.open_batches()
         ],
-        "waiting": [summary(case) for case in waiting[:LISTED]],
-        "queued": [summary(case) for case in cases if case.state is State.QUEUED][:LISTED],
-        "ticketed": [summary(case) for case in cases if case.state is State.TICKETED][:LISTED],
-        "totals": {state.value: sum(case.state is state for case in cases)
-                   for state in (State.WAITING, State.QUEUED, State.TICKETED)},
-        "held": _held(cases, pauses),
+        **{state.value: [summary(case) for case in ledger.page([state], after=None, limit=LISTED)]
+           for state in _LISTED},
+        "totals": {state.value: counts.get(state, 0) for state in _LISTED},
+        "held": _held(ledger.held(), pauses),
         "guards": guards(ledger),
         "rollouts": [one for one in rollouts(ledger) if one["stands"] not in ("finished", "superseded")],
         "errands": len(ledger.errands(datetime.max.replace(tzinfo=now.tzinfo))),
-        "fresh": _fresh(ledger, cases, now),
+        "fresh": _fresh(ledger, now),
         "sweep": last_sweep(ledger),
     }  # fmt: skip
 
@@ -134,13 +143,22 @@ STALE = timedelta(minutes=45)
 """A sweep comes every quarter of an hour: after three that did not, nobody knows what the fleet is like."""
 
 
-def _fresh(ledger: Ledger, cases: list[Remediation], now: datetime) -> dict[str, Any]:
+def _fresh(ledger: Ledger, now: datetime) -> dict[str, Any]:
     """How old the answer may be: `{swept, moved, stale}`; the last sweep's end, the last change of a state, and
     whether the former is too long ago, or not known."""
     kept = ledger.kept(SWEPT)
     swept = parse_moment(str(kept.value["at"])) if kept else None
-    moved = max((case.since for case in cases if case.since), default=None)
+    moved = _moved(ledger, now)
     return {"swept": _text(swept), "moved": _text(moved), "stale": swept is None or now - swept > STALE}
+
+
+LATELY = 14
+"""How many days back the last change of a state is looked for."""
+
+
+def _moved(ledger: Ledger, now: datetime) -> datetime | None:
+    """The newest line that changed a state; None: none did lately."""
+    return next((line.at for line in _lately(ledger, now) if _moves(line)), None)
 
 
 def policies(ports: Ports) -> dict[str, Any]:
@@ -174,11 +192,26 @@ def policies(ports: Ports) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def decided(ledger: Ledger, *, policy: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
-    """Summaries of what was decided last, by the last change of its state; `policy`: only what it decides."""
-    known = (case for case in ledger.all_heads() if policy in (None, case.decision.get("policy")))
-    newest = sorted(known, key=lambda case: (_text(case.since) or "", case.id), reverse=True)
-    return [summary(case) for case in newest[:limit]]
+def decided(ledger: Ledger, now: datetime, *, policy: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+    """Summaries of what moved last, by the last change of its state; `policy`: only what it decides now.
+
+    It reads `LOOKED_AT` lines of the last `LATELY` days at most.
+    """
+    moved = dict.fromkeys(line.remediation for line in islice(_lately(ledger, now), LOOKED_AT) if _moves(line))
+    found, ids = list[Remediation](), iter(moved)
+    while len(found) < limit and (some := list(islice(ids, limit))):
+        heads = ledger.heads(some)
+        found += [heads[one] for one in some if one in heads and policy in (None, heads[one].decision.get("policy"))]
+    return [summary(case) for case in found[:limit]]
+
+
+def _lately(ledger: Ledger, now: datetime) -> Iterator[Transition]:
+    """The lines of the last days, the newest first."""
+    return (line for back in range(LATELY) for line in ledger.newest(now.date() - timedelta(days=back)))
+
+
+def _moves(line: Transition) -> bool:
+    return line.before is not line.after or line.number == 1
 
 
 def last_sweep(ledger: Ledger) -> dict[str, Any] | None:
@@ -277,21 +310,21 @@ def _flying(ledger: Ledger, batch: Batch, now: datetime) -> dict[str, Any]:
     }
 
 
-def _pause(pause: Pause, cases: list[Remediation]) -> dict[str, Any]:
+def _pause(pause: Pause, queued: list[Remediation]) -> dict[str, Any]:
     """A pause, and how many queued remediations it holds."""
-    return {**pause.to_json(), "holds": sum(case.state is State.QUEUED and pause.holds(case) for case in cases)}
+    return {**pause.to_json(), "holds": sum(pause.holds(case) for case in queued)}
 
 
-def _account(one: Degraded, cases: list[Remediation]) -> dict[str, Any]:
+def _account(one: Degraded, queued: list[Remediation]) -> dict[str, Any]:
     """An account that refuses us, and how many queued remediations wait for it."""
-    waits = sum(case.state is State.QUEUED and case.node.account == one.account for case in cases)
+    waits = sum(case.node.account == one.account for case in queued)
     return {**one.to_json(), "holds": waits}
 
 
-def _held(cases: list[Remediation], pauses: tuple[Pause, ...]) -> dict[str, int]:
+def _held(cases: Iterable[Remediation], pauses: tuple[Pause, ...]) -> dict[str, int]:
     """How many each guard holds. What a pause held stays marked until it starts, and is counted only while one does."""
-    holding = (case.held for case in cases if case.held
-               and (case.held != HELD or any(pause.holds(case) for pause in pauses)))  # fmt: skip
+    holding = (case.held for case in cases
+               if case.held and (case.held != HELD or any(pause.holds(case) for pause in pauses)))  # fmt: skip
     return dict(sorted(Counter(holding).items()))
 
 

@@ -97,6 +97,21 @@ class Ledger(Protocol):
     def day(self, day: date, *, since: datetime | None = None) -> Iterator[Transition]:
         """Every line stamped on one UTC day, from `since` on, in order of time, remediation and number."""
 
+    def counts(self) -> dict[State, int]:
+        """How many remediations there are in each state that has any, without reading one of them."""
+
+    def held(self) -> Iterator[Remediation]:
+        """What something keeps from starting, of all that is neither resolved nor gone."""
+
+    def named(self, node: str) -> list[str]:
+        """The ids of the remediations of all nodes that have this bare id, sorted.
+
+        A table of an older release knows only those whose first line was written since.
+        """
+
+    def newest(self, day: date) -> Iterator[Transition]:
+        """Every line stamped on one UTC day, the newest first."""
+
     def all_heads(self) -> Iterator[Remediation]:
         """Every remediation there is; for reports, never in the event path."""
 

@@ -38,7 +38,7 @@ def web(scope: Scope, port: int, read_only: bool, folder: Path | None) -> None:
     With --export what is asked about the past is answered from that export; what is now comes from the ledger.
     """
     ports = scope.ports()
-    source, note = _exported(folder)
+    source, note = from_export(folder)
     name = getpass.getuser() if scope.file else wiring.caller()
     visitor = Visitor(name, not read_only, secrets.token_urlsafe(16))
     try:
@@ -54,7 +54,7 @@ def web(scope: Scope, port: int, read_only: bool, folder: Path | None) -> None:
             return
 
 
-def _exported(folder: Path | None) -> tuple[Past | None, str]:
+def from_export(folder: Path | None) -> tuple[Past | None, str]:
     """The past of an export, and up to when it speaks; a ClickException if it holds nothing."""
     if folder is None:
         return None, ""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+
+import pytest
 
 from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.core.findings import Control
-from chalicelib.core.remediations import Cause, Remediation, advance, apply, replay
-from chalicelib.lookup import near, nodes, remediations
+from chalicelib.core.moments import format_moment
+from chalicelib.core.remediations import Cause, Remediation, State, advance, apply, replay
+from chalicelib.lookup import LISTED, decided, near, nodes, remediations, status
 from chalicelib.ports import Change
 from chalicelib.proof import verify
+from tests.many import fill
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
 
@@ -74,3 +79,29 @@ def test_a_node_is_found_by_what_people_call_it() -> None:
         assert nodes(world.ledger, text) == [NODE], text
     assert nodes(world.ledger, "i-0000000000000000f") == []
     assert near(world.ledger, NODE.id[:-1] + "1") == [str(NODE)]
+
+
+def test_what_is_happening_now_is_told_without_reading_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    now = fill(world.ledger, 300)
+    heads = [*world.ledger.all_heads()]
+    held = next(case for case in heads if case.state is State.QUEUED)
+    line = advance(held, Cause.NOTED, because="a surge", now=now, sets={"held": "surge"})
+    world.ledger.append(Change(line, apply(held, line)))
+    newest = sorted((case for case in heads if case.since), key=lambda case: (case.since, case.id))[-1]
+    monkeypatch.setattr(world.ledger, "all_heads", lambda: pytest.fail("the whole fleet was read"))
+    monkeypatch.setattr(world.ledger, "work", lambda states, **_: pytest.fail("a whole state was read")
+                        if State.RESOLVED in states or states == [State.QUEUED] else iter([held]))  # fmt: skip
+    monkeypatch.setattr(world.ledger, "held", lambda: iter([apply(held, line)]))
+    told = status(world.ledger, now)
+    assert told["states"] == Counter(case.state.value for case in heads)
+    assert told["held"] == {"surge": 1} and told["fresh"]["moved"] == format_moment(newest.since or now) != ""
+    assert told["totals"]["waiting"] > LISTED == len(told["waiting"])
+    due = sorted((case for case in heads if case.state is State.WAITING), key=lambda case: case.turn)
+    assert [one["id"] for one in told["waiting"]] == [case.id for case in due[:LISTED]]
+    case = newest
+    assert nodes(world.ledger, str(case.node)) == nodes(world.ledger, case.id) == nodes(world.ledger, case.node.id)
+    last = decided(world.ledger, now, limit=3)
+    assert last[0]["id"] == newest.id and len(last) == 3
+    only = decided(world.ledger, now, policy="policy-3", limit=3)
+    assert {one["policy"] for one in only} == {"policy-3"} and len(only) == 3

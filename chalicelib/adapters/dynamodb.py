@@ -15,6 +15,7 @@ J#<subject>               E#<number>     a line of the journal
 JOURNAL#<kind>            <subject>      the newest of the subject's lines
 K#<name>                  KEPT           a cursor or a count, with its version
 M#<name>                  MARK           something that is done once
+N#<node>                  <remediation>  a remediation of a node that has this bare id
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from __future__ import annotations
 import heapq
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from itertools import islice
 from typing import Any
@@ -72,6 +75,10 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-ke
 _MOST_KEYS = 100
 """https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
 _TRIES = 5
+_FREE = '"held":null'
+"""So says the canonical JSON of what nothing holds; in a text of somebody's the quotes would be escaped."""
+_AT_ONCE, _FEW = 8, 25
+"""How many partitions are counted at once, and how many items a page has where few are wanted."""
 _OPEN = frozenset({BatchState.INTENDED, BatchState.STARTED})
 _FIRST, _LAST = "!", "~~"
 
@@ -122,6 +129,7 @@ class DynamoLedger:
         yield "the line before it", self._put(_line_item(line), "attribute_not_exists(pk)")
         if line.number == 1:
             yield "the line before it", self._put(_head_item(case), "attribute_not_exists(pk)")
+            yield "its name", self._put(_item(f"N#{case.node.id}", case.id))
         else:
             follows = "line_number = :before AND line_hash = :previous"
             yield (
@@ -164,6 +172,45 @@ class DynamoLedger:
         first = format_moment(since) if since else _FIRST
         partitions = [f"{day.isoformat()}#{shard}" for shard in range(SHARDS)]
         return map(_transition, self._merged(_DAY, partitions, _LAST, first))
+
+    def counts(self) -> dict[State, int]:
+        """A count reads what it counts, but sends none of it: some 150 pages for 100,000 remediations."""
+        name, partition, _ = _WORK
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            pairs = [(state, f"{state}#{shard}") for state in State for shard in range(SHARDS)]
+            counted = pool.map(lambda pair: (pair[0], self._count(name, partition, pair[1])), pairs)
+            found = Counter[State]()
+            for state, count in counted:
+                found[state] += count
+        return {state: count for state, count in sorted(found.items()) if count}
+
+    def _count(self, index: str, partition: str, pk: str) -> int:
+        """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Other.html#Query.Counting"""
+        count, start = 0, dict[str, Any]()
+        while True:
+            page = self._ask("query", TableName=self._table, IndexName=index, Select="COUNT", **start,
+                             KeyConditionExpression=f"{partition} = :pk",
+                             ExpressionAttributeValues={":pk": {"S": pk}})  # fmt: skip
+            count += int(page["Count"])
+            if not page.get("LastEvaluatedKey"):
+                return count
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def held(self) -> Iterator[Remediation]:
+        name, partition, sort = _WORK
+        states = sorted(set(State) - {State.RESOLVED, State.GONE})
+        streams = [self._query(f"{partition} = :pk", name, without=_FREE, pk=f"{state}#{shard}")
+                   for state in states for shard in range(SHARDS)]  # fmt: skip
+        return map(_remediation, heapq.merge(*streams, key=lambda item: item[sort]["S"]))
+
+    def named(self, node: str) -> list[str]:
+        return [item["sk"]["S"] for item in self._query("pk = :pk", pk=f"N#{node}")]
+
+    def newest(self, day: date) -> Iterator[Transition]:
+        name, partition, sort = _DAY
+        streams = [self._query(f"{partition} = :pk", name, most=_FEW, newest=True, pk=f"{day.isoformat()}#{shard}")
+                   for shard in range(SHARDS)]  # fmt: skip
+        return map(_transition, heapq.merge(*streams, key=lambda item: item[sort]["S"], reverse=True))
 
     def all_heads(self) -> Iterator[Remediation]:
         return self.work(State)
@@ -333,12 +380,20 @@ class DynamoLedger:
         return items
 
     def _query(
-        self, condition: str, index: str | None = None, *, most: int | None = None, **values: str
-    ) -> Iterator[Item]:
-        """All items of one partition in order, page by page of `most`; strongly consistent unless from an index."""
+        self, condition: str, index: str | None = None, *, most: int | None = None, newest: bool = False,
+        without: str = "", **values: str,
+    ) -> Iterator[Item]:  # fmt: skip
+        """All items of one partition in order, page by page of `most`; strongly consistent unless from an index.
+
+        `without`: leave out heads that hold this text; they are read, but not sent.
+        """
         where: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
         where |= {"Limit": most} if most else {}
+        where |= {"ScanIndexForward": False} if newest else {}
         given = {f":{name}": {"S": value} for name, value in values.items()}
+        if without:
+            where |= {"FilterExpression": "NOT contains(head, :without)"}
+            given[":without"] = {"S": without}
         start: dict[str, Any] = {}
         while True:
             page = self._ask(

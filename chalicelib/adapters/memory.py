@@ -96,6 +96,18 @@ class MemoryLedger:
                  if line.at.date() == day and (since is None or line.at >= since)]  # fmt: skip
         return iter(sorted(lines, key=lambda line: (line.at, line.remediation, line.number)))
 
+    def counts(self) -> dict[State, int]:
+        return {state: len(turns) for state, turns in self._turns.items() if turns}
+
+    def held(self) -> Iterator[Remediation]:
+        return (case for case in self.work(set(State) - {State.RESOLVED, State.GONE}) if case.held)
+
+    def named(self, node: str) -> list[str]:
+        return sorted(identity for identity, case in self._heads.items() if case.node.id == node)
+
+    def newest(self, day: date) -> Iterator[Transition]:
+        return reversed([*self.day(day)])
+
     def all_heads(self) -> Iterator[Remediation]:
         return iter(list(self._heads.values()))
 

@@ -70,6 +70,9 @@ CREATE TABLE IF NOT EXISTS journal (
 CREATE TABLE IF NOT EXISTS kept (name TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS marks (name TEXT NOT NULL PRIMARY KEY);
 """
+_FREE = '"held":null'
+"""So says the canonical JSON of what nothing holds; in a text of somebody's the quotes would be escaped."""
+
 PATIENCE = 20.0
 """Seconds that a writer waits for its turn before it is Temporary."""
 
@@ -191,6 +194,30 @@ class SqliteLedger:
             max(first, format_moment(since)) if since else first,
             f"{day.isoformat()}U",
         )
+        return (Transition.from_json(json.loads(text)) for (text,) in rows)
+
+    def counts(self) -> dict[State, int]:
+        rows = self._read("SELECT state, count(*) FROM remediations GROUP BY state ORDER BY state")
+        return {State(state): count for state, count in rows}
+
+    def held(self) -> Iterator[Remediation]:
+        rows = self._read(
+            "SELECT head FROM remediations WHERE state NOT IN ('resolved', 'gone') AND instr(head, ?) = 0 "
+            "ORDER BY turn",
+            _FREE,
+        )
+        return (Remediation.from_json(json.loads(text)) for (text,) in rows)
+
+    def named(self, node: str) -> list[str]:
+        rows = self._read("SELECT id FROM remediations WHERE instr(id, ?) > 0 ORDER BY id", f".{node}.")
+        return [identity for (identity,) in rows if identity.split(".")[2] == node]
+
+    def newest(self, day: date) -> Iterator[Transition]:
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT line FROM transitions WHERE at BETWEEN ? AND ? ORDER BY at DESC, remediation DESC, number DESC",
+                (f"{day.isoformat()}T", f"{day.isoformat()}U"),
+            )
         return (Transition.from_json(json.loads(text)) for (text,) in rows)
 
     def all_heads(self) -> Iterator[Remediation]:

@@ -20,7 +20,7 @@ def policies(look: Look) -> View:
     """What each policy says, in rank order, what it decides now, and what shadows would do against what is done."""
     found, wanted = look.say("policies"), look.query.get("policy")
     shown = [one for one in found["policies"] if wanted in (None, one["policy"])]
-    last = lookup.decided(look.ports.ledger, policy=wanted)
+    last = lookup.decided(look.ports.ledger, look.now, policy=wanted)
     main = Table("", _COLUMNS, [tuple(one[name] for name in _NAMES) for one in shown])
     words = Words(
         f"Set {found['set'][:12]}, the strongest first" if found["set"] else "No policy set loads",

@@ -385,6 +385,35 @@ class TestPage:
 
 
 class TestDay:
+    def test_states_are_counted_and_what_is_held_is_found_without_the_rest(self, ledger: Ledger) -> None:
+        assert ledger.counts() == {} and list(ledger.held()) == []
+        sets = {"held": "surge", "due": format_moment(NOW)}
+        free = [written(ledger, fresh(number), Cause.QUEUED) for number in range(3)]
+        held = written(ledger, fresh(3), Cause.QUEUED, Cause.NOTED)
+        change = step(held, Cause.NOTED, sets=sets)
+        ledger.append(change)
+        said = step(free[0], Cause.NOTED, sets={"last_outcome": 'a text with "held":null in it'})
+        ledger.append(said)
+        written(ledger, fresh(4), Cause.TICKETED)
+        done = step(fresh(5), Cause.RESOLVED, sets=sets)
+        ledger.append(done)
+        assert ledger.counts() == {State.QUEUED: 4, State.RESOLVED: 1, State.TICKETED: 1}
+        assert list(ledger.held()) == [change.head]
+
+    def test_a_bare_id_names_what_is_recorded_of_all_nodes_that_have_it(self, ledger: Ledger) -> None:
+        here, there, other = fresh(1), fresh(1, THERE), fresh(11)
+        for case in (here, there, other):
+            written(ledger, case, Cause.QUEUED, Cause.NOTED)
+        assert ledger.named(here.node.id) == sorted([here.id, there.id])
+        assert ledger.named(here.node.id[:-1]) == ledger.named("") == []
+
+    def test_a_day_can_be_read_from_its_newest_line_on(self, ledger: Ledger) -> None:
+        case = written(ledger, fresh(1), Cause.QUEUED, now=NOW)
+        written(ledger, fresh(2), Cause.QUEUED, now=NOW + timedelta(seconds=5))
+        written(ledger, case, Cause.NOTED, now=NOW + timedelta(seconds=9))
+        assert [*ledger.newest(NOW.date())] == [*reversed([*ledger.day(NOW.date())])] != []
+        assert [*ledger.newest(NOW.date() - timedelta(days=1))] == []
+
     def test_a_day_holds_its_own_lines_in_order_of_time(self, ledger: Ledger) -> None:
         midnight = datetime(2026, 11, 24, tzinfo=UTC)
         for minutes, number in [(5, 2), (5, 1), (-1, 0), (0, 3), (24 * 60, 4)]:

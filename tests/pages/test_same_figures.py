@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from chalicelib.pages.views import told
 from chalicelib.ports import Past
 from chalicelib.standing import grow
 from patchwarden.cli import cli
+from patchwarden.web import from_export
 from tests.api.gateway import Gateway
 from tests.many import ACCOUNTS, UNITS, fill
 from tests.verbs.conftest import World
@@ -139,6 +141,22 @@ def test_exemptions_approvals_executions_and_policies(ways: tuple[Desk, Gateway,
     assert asked == gateway.ask("/approvals")[1]["approvals"] == page(desk, "waiting")["approvals"] and len(asked) > 2
     same(called("executions"), gateway.ask("/executions")[1], page(desk, "executions"), but=("schema_version",))
     same(gateway.ask("/policies")[1], page(desk, "policies"), but=("schema_version", "last"))
+
+
+def test_the_pages_take_the_past_from_an_export_and_say_how_far_it_goes(
+    ways: tuple[Desk, Gateway, Path], tmp_path: Path
+) -> None:
+    desk, _, folder = ways
+    source, note = from_export(folder)
+    last = max(line.at for case in desk.ports.ledger.all_heads() for line in desk.ports.ledger.trail(case.id))
+    assert str(folder) in note and format_moment(last) in note
+    local = replace(desk, source=source, note=note)
+    for path in ("audit/fleet", "funnel", "speed", "exemptions", "audit"):
+        assert page(local, path) == page(desk, path)
+        assert note in html(local, path)
+    (tmp_path / "empty" / "trail").mkdir(parents=True)
+    done = CliRunner().invoke(cli, ["web", "--export", str(tmp_path / "empty")])
+    assert done.exit_code == 1 and "audit export --out" in done.output
 
 
 MANY = 3_000

@@ -227,7 +227,7 @@ def test_a_large_fleet_is_paged_and_what_is_too_large_says_so() -> None:
     assert len(seen) == len({*seen}) == 2_100
     assert "Compliance over time is not drawn here" in shown(world.ports, "overview")
     answer = show(Desk(world.ports), "funnel", {}, ME)
-    assert answer.status == 422 and "patchwarden audit --export" in answer.body
+    assert answer.status == 422 and "no daily export yet" in answer.body
 
 
 # --- forms of the same ----------------------------------------------------------------------------------------------
