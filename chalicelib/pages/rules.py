@@ -34,7 +34,7 @@ def policies(look: Look) -> View:
                       one["remediations"]) for one in shadows], "No shadow matches anything open.")  # fmt: skip
     decided = Table("Last decisions", ("moved", "node", "state", "policy", "because"),
                     [(when(one["since"]), node_link(one), Badge(one["state"].replace("_", " ")), one["policy"],
-                      one["because"]) for one in last], "Nothing was decided by it yet.")  # fmt: skip
+                      one["because"]) for one in last], f"Nothing moved in the last {lookup.LATELY} days.")  # fmt: skip
     trouble = (Banner(f"Policies: {found['trouble']}", "bad"),) if found["trouble"] else ()
     data = {**found, "policies": shown, "shadows": shadows, "last": last}
     return View("Policies", _QUESTION, data, main, (), (words, against, decided), trouble)
