@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from chalicelib import emergency, isolate
 from chalicelib.core.baselines import Verdict
-from chalicelib.core.decisions import overdue
+from chalicelib.core.decisions import closed, overdue
 from chalicelib.core.emergencies import HALTED
 from chalicelib.core.errors import Barred, Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
@@ -43,6 +43,9 @@ UNMEASURED = timedelta(hours=1)
 
 SETTLES = timedelta(minutes=5)
 """When a node that was stopping or starting is looked at again."""
+
+CLOSED = "closed"
+"""What `held` says of a case whose window ended right before its start, or which another set no longer lets in."""
 
 
 def hold(ports: Ports, held: Held) -> None:
@@ -244,14 +247,14 @@ def _intend(ports: Ports, admitted: Admitted, document: str, cases: Sequence[Rem
 def start(ports: Ports, batch: Batch) -> Batch:
     """Start the batch's execution and write that it runs; an answer that was lost is the sweep's to find.
 
-    The pauses are read once more: one that was set since this round began holds it too.
+    What may have changed since this round began is read once more: the pauses, windows and freezes, the policy set.
     """
     paused = read(ports).on(batch)
     if paused:
         return withdraw(ports, batch, paused, held=HELD)
-    changed = _other_list(ports, batch)
-    if changed:
-        return changed
+    kept_back = _other_list(ports, batch) or _no_longer(ports, batch)
+    if kept_back:
+        return kept_back
     with ports.tracing.verb("start") as annotate:
         first = batch.members[0]
         annotate(account=batch.location.account, region=batch.location.region, node=first.node, policy=first.policy,
@@ -267,6 +270,35 @@ def start(ports: Ports, batch: Batch) -> Batch:
         except Denied as error:
             return _refused(ports, batch, str(error))
         return started(ports, batch, execution, "started")
+
+
+def _no_longer(ports: Ports, batch: Batch) -> Batch | None:
+    """The batch as it was withdrawn because one of its members may not start any more; None: it may start.
+
+    Its turn in the pace and slow answers take time, in which a window ends, a freeze begins or a set is published.
+    One execution serves all of them, so none starts; who may not is decided again, and the others leave anew.
+    """
+    policies, now = in_force(ports), ports.clock.now()
+    if isinstance(policies, PolicyError):
+        return withdraw(ports, batch, f"no policy set loads: {policies}", held=CLOSED)
+    cases = members(ports, batch)
+    because = {case.id: told for case in cases if (told := _not_now(ports, case, policies.digest, now))}
+    if not because and len(cases) == len(batch.members):
+        return None
+    why = next(iter(because.values()), "one of its nodes has left it")
+    withdrawn = withdraw(ports, batch, why, held=CLOSED)
+    heads = ports.ledger.heads(list(because))
+    all_of(ports, [case for case in heads.values() if case.state is State.QUEUED], lambda case: again(ports, case))
+    return withdrawn
+
+
+def _not_now(ports: Ports, case: Remediation, digest: str, now: datetime) -> str | None:
+    """Why the case, which was let in when its intent was written, may not start at this moment; None: it may."""
+    if case.decision.get("set_digest") != digest:
+        return "another policy set is in force since"
+    if closed(case, now):
+        return f"its window or the time before a freeze ended at {case.decision['closes']}"
+    return emergency.over(ports, case)
 
 
 def _other_list(ports: Ports, batch: Batch) -> Batch | None:
