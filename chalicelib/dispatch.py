@@ -211,7 +211,7 @@ def _guarded(ports: Ports, policies: PolicySet, there: _There) -> tuple[list[Rem
         called = [case for case in free if case.control is Control.EMERGENCY]
         found = [case for case in everybody if case.control is not Control.EMERGENCY]
         free = [case for case in free if case.control is not Control.EMERGENCY]
-        standing = surge.watch(ports, ceilings, standing, found, free, policies.settings.locations)
+        standing = surge.watch(ports, policies, standing, found, free)
         free, kept = surge.hold(ports, ceilings, standing, free, there.stuck)
         free, held = [*free, *called], held + kept
     return free, held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from chalicelib import guard
@@ -10,16 +11,17 @@ from chalicelib.core.errors import Stale
 from chalicelib.core.guards import Held
 from chalicelib.core.journal import Entry, Kind, subject_of
 from chalicelib.core.nodes import Location
+from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation
 from chalicelib.core.surges import (
     FLEET,
     RECENT,
     Ceilings,
     Place,
+    Reach,
     Surge,
     Tally,
     chosen,
-    covers,
     ran,
     scopes,
     surges,
@@ -32,9 +34,14 @@ CENSUS = "census"
 _PREFIX = "surge/"
 
 
-def since(location: Location, standing: Mapping[str, Entry], now: datetime) -> datetime:
-    """From when on a finding is new there: a day ago, or since a guard over the place was released."""
-    ends = [guard.released_at(standing.get(_PREFIX + scope)) for scope in scopes(location)]
+def since(location: Location, standing: Mapping[str, Entry], now: datetime, policy: str | None = None) -> datetime:
+    """From when on a finding is new there: a day ago, or since a guard over the place was released.
+
+    For one `policy`: or since its own guard there was released.
+    """
+    owners = (None, policy) if policy else (None,)
+    reaches = [Reach(scope, owner) for scope in scopes(location) for owner in owners]
+    ends = [guard.released_at(standing.get(f"{_PREFIX}{reach}")) for reach in reaches]
     return max([now - RECENT, *(end for end in ends if end)])
 
 
@@ -70,40 +77,87 @@ def remember(ports: Ports, tallies: Mapping[Location, Tally]) -> None:
 
 
 def watch(
-    ports: Ports, ceilings: Ceilings, standing: Mapping[str, Entry], cases: Iterable[Remediation],
-    fit: Sequence[Remediation] = (), locations: Iterable[Location] = (),
+    ports: Ports, policies: PolicySet, standing: Mapping[str, Entry], cases: Iterable[Remediation],
+    fit: Sequence[Remediation] = (),
 ) -> dict[str, Entry]:  # fmt: skip
-    """The guards after a look at the counts; a scope that surges is tripped. `fit` is what canaries are chosen from."""
-    now, stand, known = ports.clock.now(), dict(standing), list(cases)
-    counts = census(ports)
-    places = {*locations, *(case.location for case in known)}
-    begin = {str(place): since(place, stand, now) for place in places}
-    held = [name.removeprefix(_PREFIX) for name, line in _surging(stand)]
-    for one in surges(ceilings, {name: counts[name] for name in counts if name in begin}, known, begin, held, now):
-        stand[_PREFIX + one.scope] = _trip(ports, ceilings, stand, one, fit, min(begin))
+    """The guards after a look at the counts; a scope that surges is tripped. `fit` is what canaries are chosen from.
+
+    What a policy with a ceiling of its own has found is then looked at by itself, but for where all is held already.
+    """
+    ceilings = policies.settings.surge
+    if ceilings is None:
+        return dict(standing)
+    known, counts = list(cases), census(ports)
+    places = {*policies.settings.locations, *(case.location for case in known)}
+    here = {name: counts[name] for name in map(str, places) if name in counts}
+    stand = _looked(ports, ceilings, dict(standing), known, fit, here, None, places)
+    nobody_new = {name: replace(place, newly=0) for name, place in here.items()}
+    for policy, share in strict(policies).items():
+        mine = [case for case in known if case.decision.get("policy") == policy]
+        if mine:
+            stand = _looked(ports, ceilings.of_policy(share), stand, mine, fit, nobody_new, policy, places)
+    return stand
+
+
+def strict(policies: PolicySet) -> dict[str, int]:
+    """The policies with a ceiling of their own, in percent."""
+    return {one.id: one.then.limits.surge for one in policies.policies if one.then.limits.surge}
+
+
+def _looked(
+    ports: Ports, ceilings: Ceilings, stand: dict[str, Entry], cases: Sequence[Remediation],
+    fit: Sequence[Remediation], counts: Mapping[str, Place], policy: str | None, places: Iterable[Location],
+) -> dict[str, Entry]:  # fmt: skip
+    """The guards after a look at all that is new, or at what one policy found."""
+    now = ports.clock.now()
+    begin = {str(place): since(place, stand, now, policy) for place in places}
+    reaches = [Reach.of(name.removeprefix(_PREFIX)) for name, _ in _surging(stand)]
+    held = [reach.place for reach in reaches if reach.policy in (None, policy)]
+    for one in surges(ceilings, counts, cases, begin, held, now):
+        stand[f"{_PREFIX}{Reach(one.scope, policy)}"] = _trip(ports, ceilings, stand, one, fit, policy, min(begin))
     return stand
 
 
 def _surging(standing: Mapping[str, Entry]) -> list[tuple[str, Entry]]:
-    """The surge guards that hold something, the widest scope first."""
+    """The surge guards that hold something, the widest scope first, and those of single policies last."""
     held = [(name, line) for name, line in standing.items() if name.startswith(_PREFIX) and guard.tripped(line)]
-    return sorted(held, key=lambda one: (one[0] != _PREFIX + FLEET, one[0].count("/"), one[0]))
+    return sorted(held, key=lambda one: _width(one[0]))
+
+
+def _width(name: str) -> tuple[bool, bool, int, str]:
+    reach = Reach.of(name.removeprefix(_PREFIX))
+    return reach.policy is not None, reach.place != FLEET, reach.place.count("/"), name
 
 
 def _trip(
     ports: Ports, ceilings: Ceilings, standing: Mapping[str, Entry], one: Surge, fit: Sequence[Remediation],
-    any_place: str,
+    policy: str | None, any_place: str,
 ) -> Entry:  # fmt: skip
-    """Trip it, with its canaries; those of a narrower scope within it go on as its own."""
-    name, inside = _PREFIX + one.scope, [case for case in fit if covers(one.scope, str(case.location))]
+    """Trip it, with its canaries; those of another guard that are within its scope go on as its own."""
+    reach = Reach(one.scope, policy)
+    name, inside = f"{_PREFIX}{reach}", [case for case in fit if reach.holds(case)]
     others = _surging(standing)
-    narrower = (line for other, line in others if covers(one.scope, other.removeprefix(_PREFIX)))
-    taken = {id: before for line in narrower for id, before in line.value.get("canaries", {}).items()}
+    known = {id: before for _, line in others for id, before in line.value.get("canaries", {}).items()}
+    heads = ports.ledger.heads(list(known))
+    taken = {id: before for id, before in known.items() if id in heads and reach.holds(heads[id])}
     canaries = {**taken, **chosen(inside, ceilings.canary - len(taken), taken)}
     place = str(inside[0].location) if inside else one.scope if "/" in one.scope else any_place
-    value = {"scope": one.scope, "canaries": canaries, "newly": one.newly, "nodes": one.nodes}
-    return guard.trip(ports, standing.get(name), subject_of(Kind.GUARD, name), one.because, location=place,
+    value = {"scope": one.scope, "policy": policy, "canaries": canaries, "newly": one.newly, "nodes": one.nodes}
+    because = f"policy {policy}: {one.because}" if policy else one.because
+    return guard.trip(ports, standing.get(name), subject_of(Kind.GUARD, name), because, location=place,
                       value=value, joins=others[0][1] if others else None)  # fmt: skip
+
+
+def supersede(ports: Ports, standing: Mapping[str, Entry], policies: PolicySet) -> None:
+    """A policy that has no ceiling of its own any more holds nothing by it, and its ticket is resolved."""
+    known = strict(policies)
+    for name, line in _surging(standing):
+        policy = Reach.of(name.removeprefix(_PREFIX)).policy
+        if policy is not None and policy not in known:
+            try:
+                guard.release(ports, line, "the policy was removed, or has no surge limit any more")
+            except Stale:
+                continue
 
 
 def hold(
@@ -113,16 +167,19 @@ def hold(
     """Part what the other guards let through into the canaries and what a surge holds.
 
     A canary that is `stuck` in the queue, since it is paused or its account refuses us, is replaced by another one.
+    That of a policy's guard passes those of places, and theirs pass it: each would wait for the other else.
     """
     free, held = list(fit), list[Held]()
-    for name, line in _surging(standing):
-        scope = name.removeprefix(_PREFIX)
-        inside = [case for case in free if covers(scope, str(case.location))]
+    lines = [(Reach.of(name.removeprefix(_PREFIX)), line) for name, line in _surging(standing)]
+    for reach, line in lines:
+        inside = [case for case in free if reach.holds(case)]
         canaries = _canaries(ports, ceilings, line, inside, stuck)
         if canaries is None:
             continue
         because = f"{guard.why(line)}: held but for {len(canaries)} canary until it is verified, or released by command"
-        stopped = [case for case in inside if case.id not in canaries]
+        pass_ = {id for other, one in lines if (other.policy is None) is not (reach.policy is None)
+                 for id in one.value.get("canaries", {})}  # fmt: skip
+        stopped = [case for case in inside if case.id not in canaries and case.id not in pass_]
         held += [Held(case, "surge", because, told=True) for case in stopped]
         out = {case.id for case in stopped}
         free = [case for case in free if case.id not in out]

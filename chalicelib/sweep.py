@@ -269,7 +269,8 @@ def _guards(ports: Ports, policies: PolicySet) -> None:
     standing = guard.standing(ports)
     if policies.settings.surge:
         cases = [*ports.ledger.work([State.QUEUED]), *ports.ledger.work(ACTIVE)]
-        surge.watch(ports, policies.settings.surge, standing, cases, locations=policies.settings.locations)
+        surge.watch(ports, policies, standing, cases)
+    surge.supersede(ports, standing, policies)
     budget.supersede(ports, standing, policies)
     wave.supersede(ports, policies)
     guard.settle(ports, policies.settings.locations)

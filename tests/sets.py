@@ -38,7 +38,7 @@ def policy(id: str = "all-now", *when: dict[str, Any], **given: Any) -> dict[str
     then = {name: given.pop(name) for name in list(given) if name in _THEN}
     if then.get("action") == "approve":
         then = {"approval": {"by": [], "minimum": 1, "within": 7 * 86400, "on_timeout": "ticket"}, **then}
-    limits = {name: given.pop(name) for name in list(given) if name in _LIMITS}
+    limits = {name: given.pop(name) for name in list(given) if name in {*_LIMITS, "surge"}}
     return {
         "id": id, "title": f"the policy {id}", "owner": "secops@example.com", "band": "standard", "mode": "enforce",
         "priority": 0, "expires": None, "rollout": None, "origin": f"{id}.yaml:1", **given,

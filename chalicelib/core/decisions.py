@@ -17,6 +17,7 @@ from chalicelib.core.plans import Plan, snapshot_id
 from chalicelib.core.policies import Policy, PolicySet
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State
 from chalicelib.core.settings import Freeze
+from chalicelib.core.surges import missing_set
 from chalicelib.core.waves import wave_of
 from chalicelib.core.windows import Opening, opening
 
@@ -363,6 +364,8 @@ def _made(policy: Policy | None, verdict: Verdict, policies: PolicySet, facts: M
     here, node = (facts["account"], facts["region"]), facts.get("node", {})
     groups = [group for limit in policy.then.limits.per_group if (group := limit.group(*here, node))]
     made |= _guarded(policy, facts)
+    if policies.settings.surge and policies.settings.surge.same:
+        made["missing"] = missing_set(str(patch["id"]) for patch in facts.get("patch", {}).get("missing") or ())
     return {
         **made,
         "policy": policy.id,

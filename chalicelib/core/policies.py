@@ -123,19 +123,26 @@ class GroupLimit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`concurrency` and `max_errors` are SSM's text, such as `10` or `10%`; `max_per_hour` counts nodes."""
+    """`concurrency` and `max_errors` are SSM's text, such as `10` or `10%`; `max_per_hour` counts nodes.
+
+    `surge`: the most, in percent of the nodes of a place, that the policy may newly find there within a day.
+    """
 
     concurrency: str
     max_errors: str
     max_per_hour: int | None = None
     per_group: tuple[GroupLimit, ...] = ()
     error_budget: ErrorBudget | None = None
+    surge: int | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Limits:
-        known = exactly(with_defaults(value, {"error_budget": None}), "limits",
+        known = exactly(with_defaults(value, {"error_budget": None, "surge": None}), "limits",
                         {"concurrency": str, "max_errors": str, "max_per_hour": (int, NONE),
-                         "per_group": (dict, list, NONE), "error_budget": (dict, NONE)})  # fmt: skip
+                         "per_group": (dict, list, NONE), "error_budget": (dict, NONE),
+                         "surge": (int, NONE)})  # fmt: skip
+        if known["surge"] is not None and not 1 <= known["surge"] <= 100:
+            raise PolicyError(f"the policy set is malformed: {known['surge']!r:.40} of surge is no share")
         groups, budget = known["per_group"] or [], known["error_budget"]
         listed = tuple(map(GroupLimit.from_json, groups if isinstance(groups, list) else [groups]))
         return cls(**{**known, "per_group": listed, "error_budget": ErrorBudget.from_json(budget) if budget else None})
@@ -434,6 +441,8 @@ def _blocks(policies: list[Policy], settings: Settings) -> frozenset[str]:
         policy.then.limits.per_group or policy.then.patches or any(wave.tag for wave in policy.then.waves)
         for policy in policies
     )
+    if settings.surge and settings.surge.same:
+        found.add("patch.missing")
     return frozenset(found | ({"patch"} if "patch.missing" in found else set()) | ({"node"} if grouped else set()))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from chalicelib.core.compiled import NONE, exactly
+from chalicelib.core.chain import digest
+from chalicelib.core.compiled import NONE, exactly, with_defaults
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.findings import Finding
 from chalicelib.core.moments import format_moment, parse_moment
@@ -31,7 +32,8 @@ class Ceilings:
     """The most, in percent of the nodes of a scope, that may turn non-compliant within a day.
 
     Fewer than `at_least` nodes are never a surge. `norm`: nor may it be so many times the daily mean of the last
-    seven days; None: no norm is asked about. `canary` nodes may start while a scope is held.
+    seven days; None: no norm is asked about. `canary` nodes may start while a scope is held. `same`: the most, in
+    percent, that may miss the very same patches; None: nobody asks what they miss.
     """
 
     location: int
@@ -40,15 +42,21 @@ class Ceilings:
     at_least: int
     canary: int
     norm: int | None
+    same: int | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Ceilings:
-        known = exactly(value, "surge", {"location": int, "account": int, "fleet": int, "at_least": int, "canary": int,
-                                         "norm": (int, NONE)})  # fmt: skip
-        shares = (known["location"], known["account"], known["fleet"])
+        known = exactly(with_defaults(value, {"same": None}), "surge",
+                        {"location": int, "account": int, "fleet": int, "at_least": int, "canary": int,
+                         "norm": (int, NONE), "same": (int, NONE)})  # fmt: skip
+        shares = [known[name] for name in ("location", "account", "fleet", "same") if known[name] is not None]
         if not all(1 <= share <= 100 for share in shares) or not 1 <= known["canary"] < known["at_least"]:
             raise PolicyError(f"the policy set is malformed: {value!r:.100} is no surge")
         return cls(**known)
+
+    def of_policy(self, share: int) -> Ceilings:
+        """What a policy asks that has a ceiling of its own, `share` percent, for what it has found alone."""
+        return replace(self, location=share, account=share, fleet=share, norm=None, same=None)
 
     def of(self, scope: str) -> int:
         return self.fleet if scope == FLEET else self.location if "/" in scope else self.account
@@ -62,6 +70,28 @@ def scopes(location: Location) -> tuple[str, str, str]:
 def covers(scope: str, location: str) -> bool:
     """Whether a scope holds the location, which is spelt account/Region."""
     return scope in (FLEET, location, location.split("/")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a surge guard holds: all that is in a place, or only what one policy has found there."""
+
+    place: str
+    policy: str | None = None
+
+    @classmethod
+    def of(cls, name: str) -> Reach:
+        """As the guard's name spells it: `fleet`, an account or account/Region, behind `policy/` and an id if of one."""
+        if not name.startswith("policy/"):
+            return cls(name)
+        _, policy, place = name.split("/", 2)
+        return cls(place, policy)
+
+    def __str__(self) -> str:
+        return f"policy/{self.policy}/{self.place}" if self.policy else self.place
+
+    def holds(self, case: Remediation) -> bool:
+        return covers(self.place, str(case.location)) and self.policy in (None, case.decision.get("policy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +173,15 @@ def surges(
     `cases` are what wants to start or runs; `since` gives each location from when on a finding is new. What the sweep
     has not counted yet counts as no nodes: where the fleet is unknown, `at_least` alone decides.
     """
-    newly = _newly(census, cases, since, now)
+    known = list(cases)
+    newly = _newly(census, known, since, now)
+    missing = _missing(known, since, now) if ceilings.same else {}
     held, found = set(tripped), []
     for scope in sorted({one for place in newly for one in scopes(Location(*place.split("/")))}, key=_width):
         if any(one in held for one in _above(scope)):
             continue
         because = _too_much(scope, ceilings, census, newly, now.date())
+        because = because or _same(scope, ceilings, census, missing)
         if because:
             held.add(scope)
             found.append(Surge(scope, *_sums(scope, census, newly), because))
@@ -184,6 +217,41 @@ def _too_much(
     if ceilings.norm and mean is not None and new > ceilings.norm * max(mean, 1.0):
         return f"{told}, {mean:.1f} a day is the norm of the last {DAYS} days, and {ceilings.norm} times that the limit"
     return None
+
+
+def _missing(
+    cases: Iterable[Remediation], since: Mapping[str, datetime], now: datetime
+) -> dict[str, dict[str, set[str]]]:
+    """The new nodes by location and by what they miss, where the decision knows that."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for case in cases:
+        place, missing = str(case.location), case.decision.get("missing")
+        if missing and case.first_seen and case.first_seen > since.get(place, now - RECENT):
+            found[place][str(missing)].add(case.node.id)
+    return found
+
+
+def _same(
+    scope: str, ceilings: Ceilings, census: Mapping[str, Place], missing: Mapping[str, Mapping[str, set[str]]]
+) -> str | None:
+    alike: Counter[str] = Counter()
+    for place, found in missing.items():
+        if covers(scope, place):
+            alike.update({what: len(nodes) for what, nodes in found.items()})
+    most = max(alike.values(), default=0)
+    nodes = sum(place.nodes for name, place in census.items() if covers(scope, name))
+    if not ceilings.same or most < ceilings.at_least or most * 100 <= ceilings.same * max(nodes, most):
+        return None
+    return (
+        f"{most} of {nodes or 'an unknown number of'} nodes in {_named(scope)} turned non-compliant within a day and "
+        f"miss the very same patches, as one bad baseline would have it; the ceiling is {ceilings.same} %"
+    )
+
+
+def missing_set(patches: Iterable[str]) -> str | None:
+    """By what the same missing patches are known; None: no patch is missing by name."""
+    names = sorted(set(patches))
+    return digest(names)[:12] if names else None
 
 
 def _sums(scope: str, census: Mapping[str, Place], newly: Mapping[str, int]) -> tuple[int, int]:

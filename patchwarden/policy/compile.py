@@ -239,7 +239,9 @@ def _limits(limits: shapes.Limits, rules: shapes.SetFile) -> dict[str, Any]:
     shares = {name: min("10%", getattr(rules.ceilings, name), key=size) for name in ("concurrency", "max_errors")}
     budget = limits.error_budget or rules.defaults.limits.error_budget
     told = {"max_failures": budget.max_failures, "within": _seconds(budget.within)} if budget else None
-    return {**shares, "max_per_hour": rules.ceilings.max_per_hour, "per_group": None, **given, "error_budget": told}
+    surge = {"surge": int(given["surge"].removesuffix("%"))} if "surge" in given else {}
+    return {**shares, "max_per_hour": rules.ceilings.max_per_hour, "per_group": None, **given, "error_budget": told,
+            **surge}  # fmt: skip
 
 
 def _settings(rules: shapes.SetFile) -> dict[str, Any]:
@@ -260,8 +262,9 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
 
 
 def _surge(surge: shapes.Surge) -> dict[str, Any]:
-    shares = {name: int(getattr(surge, name).removesuffix("%")) for name in ("location", "account", "fleet")}
-    return {**surge.model_dump(), **shares}
+    given = surge.model_dump(exclude={"same"} if surge.same is None else set())
+    shares = [name for name in ("location", "account", "fleet", "same") if name in given]
+    return {**given, **{name: int(given[name].removesuffix("%")) for name in shares}}
 
 
 def _freeze(freeze: shapes.Freeze) -> dict[str, Any]:

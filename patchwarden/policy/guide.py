@@ -69,10 +69,10 @@ _PARTS = {
     "Approved": "`by`, `on`, `ticket`",
     "Document": "`name`, `version`, `parameters`",
     "Limits": "`concurrency`, `max_errors`, `max_per_hour`, `per_group: {tag or by, max}`, "
-    "`error_budget: {max_failures, within}`",
+    "`error_budget: {max_failures, within}`, `surge`",
     "Immutable": "`tag`, `value`",
     "Rollout": "`percent`, `accounts`, `waves`",
-    "Surge": "`location`, `account`, `fleet`, `at_least`, `canary`, `norm`",
+    "Surge": "`location`, `account`, `fleet`, `at_least`, `canary`, `norm`, `same`",
     "When": "`all`, `any`, `none`",
     "Then": "see below",
     "Scope": "`accounts`, `regions`",

@@ -279,6 +279,10 @@ class Limits(Shape):
         Annotated[GroupLimit, Field(description="At most so many nodes of a cluster, group or zone at once")] | None
     ) = None
     error_budget: Annotated[ErrorBudget, Field(description="How much may fail before the policy stops")] | None = None
+    surge: Annotated[
+        Percent | None,
+        Field(description="The share of a location, account or the fleet that the policy may newly find in a day"),
+    ] = None
 
 
 class Document(Shape):
@@ -672,6 +676,7 @@ class Surge(Shape):
     norm: Annotated[
         int | None, Field(ge=2, le=1000, description="Nor so many times the daily mean of the last seven days")
     ] = 10
+    same: Annotated[Percent | None, Field(description="Nor may more of the nodes miss the very same patches")] = None
 
 
 class MinimumTests(Shape):

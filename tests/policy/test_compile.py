@@ -161,6 +161,14 @@ def test_what_a_policy_says_stands_over_set_yaml(directory: Path) -> None:
     assert (only(directory)["then"]["attempts"], only(directory)["then"]["limits"]["max_per_hour"]) == (2, 9)
 
 
+def test_a_policys_own_surge_ceiling_and_the_same_missing_set_reach_the_service(directory: Path) -> None:
+    (directory / "tested.yaml").write_text(POLICY.replace("remediate}", "remediate, limits: {surge: 5%}}"))
+    (directory / "_set.yaml").write_text(SET + "surge: {same: 10%}\n")
+    strict = PolicySet.load(document(directory))
+    assert strict.policies[0].then.limits.surge == 5
+    assert strict.settings.surge and strict.settings.surge.same == 10 and "patch.missing" in strict.blocks
+
+
 def test_every_name_of_one_path_compiles_to_the_same_condition(directory: Path) -> None:
     before = only(directory)["when"]
     (directory / "tested.yaml").write_text(

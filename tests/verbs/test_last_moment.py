@@ -64,8 +64,8 @@ def test_who_shares_the_batch_leaves_with_the_next_round(world: World) -> None:
     world.policies = policy_set(policy("weekly", tag("Weekly", "yes"), window="saturday", band="standard"),
                                 policy("always", band="default"))  # fmt: skip
     world.clock.move(ENDS - timedelta(minutes=10) - world.clock.now())
-    for node, tags in ((world.node(tags={"Weekly": "yes"}), {}), (world.node(OTHER), {})):
-        world.say(node, **tags)
+    for node in (world.node(tags={"Weekly": "yes"}), world.node(OTHER)):
+        world.say(node)
     late_round(world)
     assert world.automations.started == [] and world.case(OTHER).state is State.QUEUED
     world.pass_minutes(6)

@@ -237,8 +237,8 @@ def test_two_rounds_at_once_agree_on_the_canary(world: World) -> None:
     ceilings = world.policies.settings.surge
     assert ceilings is not None
     cases = queued(world)
-    first = surge_verb.watch(world.ports, ceilings, {}, cases, cases)
-    second = surge_verb.watch(world.ports, ceilings, {}, cases, cases[5:])
+    first = surge_verb.watch(world.ports, world.policies, {}, cases, cases)
+    second = surge_verb.watch(world.ports, world.policies, {}, cases, cases[5:])
     assert first["surge/fleet"] == second["surge/fleet"] == newest(world)
     free, held = surge_verb.hold(world.ports, ceilings, first, cases)
     again, _ = surge_verb.hold(world.ports, ceilings, second, cases)
