@@ -81,7 +81,7 @@ class Reach:
 
     @classmethod
     def of(cls, name: str) -> Reach:
-        """As the guard's name spells it: `fleet`, an account or account/Region, behind `policy/` and an id if of one."""
+        """As a guard's name says it: `fleet`, an account or account/Region; behind `policy/` and an id if of one."""
         if not name.startswith("policy/"):
             return cls(name)
         _, policy, place = name.split("/", 2)
