@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from chalicelib.core.exemptions import exemptions as in_force
@@ -29,6 +29,9 @@ MOST = 200
 
 LOOKED_AT = 20_000
 """How many lines one page of a search reads at most; the page's `next` goes on from there."""
+
+FIRST_DAY = date(2026, 1, 1)
+"""No line is older: Patchwarden itself is not. A search from long before reads no days on which nobody wrote."""
 
 
 def answer(at: datetime, **said: Any) -> dict[str, Any]:
@@ -132,8 +135,9 @@ def search(
 
 
 def _between(past: Past, since: datetime, until: datetime) -> Iterator[Transition]:
-    for number in range((until.date() - since.date()).days + 1):
-        yield from (line for line in past.lines(since.date() + timedelta(days=number)) if since <= line.at <= until)
+    first = max(since.date(), FIRST_DAY)
+    for number in range((until.date() - first).days + 1):
+        yield from (line for line in past.lines(first + timedelta(days=number)) if since <= line.at <= until)
 
 
 def _key(line: Transition) -> tuple[str, str, int]:

@@ -22,19 +22,17 @@ from chalicelib.core.remediations import Cause
 from chalicelib.record import record
 from patchwarden import cli as command_line
 from patchwarden.cli import cli, main
-from patchwarden.demo import fresh, run
+from patchwarden.demo import fresh
 from patchwarden.scope import Ahead, Scope
+from tests.once import copied
 
 ROOT = Path(__file__).parent.parent
 EVENTS = ROOT / "tests" / "events"
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ledger that a small demo leaves."""
-    file = tmp_path_factory.mktemp("demo") / "demo.sqlite"
-    assert run(seed=2, nodes=12, figures=None, file=file) == 0
-    return file
+@pytest.fixture
+def ledger(demo_ledger: Path) -> Path:
+    return demo_ledger
 
 
 def call(*words: object) -> Result:
@@ -221,12 +219,6 @@ def test_a_slip_in_an_audit_has_its_code_and_its_remedy(ledger: Path, words: lis
     told = found.stderr or str(found.exception)
     assert says in told
     assert found.exit_code == code
-
-
-def copied(ledger: Path, copy: Path) -> Path:
-    with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
-    return copy
 
 
 def test_an_audit_gives_the_same_figures_from_the_ledger_and_from_its_export(ledger: Path, tmp_path: Path) -> None:

@@ -21,14 +21,11 @@ from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports
 from chalicelib.speed import ages, durations, funnel, sla
 from chalicelib.standing import FromStanding, grow
-from patchwarden.demo import run
 
 
 @pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory) -> Ports:
-    file = tmp_path_factory.mktemp("demo") / "demo.sqlite"
-    assert run(seed=5, nodes=24, figures=None, file=file) == 0
-    return wiring.local(str(file))
+def ports(demo_ledger: Path) -> Ports:
+    return wiring.local(str(demo_ledger))
 
 
 @pytest.fixture(scope="module")

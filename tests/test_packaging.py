@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from chalicelib.wiring import Settings
+from tests.once import package
 from tests.templates import resolved
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,16 +59,9 @@ MEGABYTE = 1_000_000
 Template = dict[str, Any]
 
 
-def package(out: Path) -> Path:
-    command = [sys.executable, str(ROOT / "deploy" / "package.py"), "--stage", "prod", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return package(tmp_path_factory.mktemp("package"))
+def made(packages: Callable[[str], Path]) -> Path:
+    return packages("prod")
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +291,7 @@ def test_every_route_is_behind_the_user_pool_if_one_is_named(made: Path) -> None
 
 
 def test_two_builds_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
-    again = package(tmp_path / "elsewhere")
+    again = package("prod", tmp_path / "elsewhere")
     for name in ("deployment.zip", "sam.json"):
         assert (made / name).read_bytes() == (again / name).read_bytes()
 

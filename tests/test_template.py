@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,9 @@ Template = dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=STAGES)
-def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packaged(request: pytest.FixtureRequest, packages: Callable[[str], Path]) -> Path:
     """Chalice's template for the stage, merged; the zip does not matter here."""
-    out = tmp_path_factory.mktemp(request.param)
-    command = [sys.executable, str(ROOT / "deploy" / "package.py"), "--stage", request.param, "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out / "sam.json"
+    return packages(request.param) / "sam.json"
 
 
 @pytest.fixture(scope="module")

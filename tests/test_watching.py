@@ -27,7 +27,6 @@ from chalicelib.core.remediations import Cause
 from chalicelib.lookup import executions
 from chalicelib.ports import Ports
 from patchwarden.cli import cli
-from patchwarden.demo import run
 from patchwarden.watching import lines_since
 from tests.adapters.test_ledger_contract import batch, due, fresh, written
 
@@ -36,11 +35,9 @@ QUEUED_UP = (Cause.QUEUED, Cause.INTENDED)
 STARTED, SUCCEEDED = Cause.STARTED, Cause.SUCCEEDED
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("demo") / "demo.sqlite"
-    assert run(seed=2, nodes=12, figures=None, file=file) == 0
-    return file
+@pytest.fixture
+def ledger(demo_ledger: Path) -> Path:
+    return demo_ledger
 
 
 def call(*words: object, **given: Any) -> Result:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _span(skew: timedelta) -> str:
 def runbooks(patient: Patient) -> Iterator[Remark]:
     """Each of our runbooks is there, and says what the file says."""
     for path in sorted(RUNBOOKS.glob("Patchwarden-*.yaml")):
-        ours = yaml.safe_load(path.read_text(encoding="utf-8"))
+        ours = _read(path.read_text(encoding="utf-8"))
         try:
             theirs = patient.ask("ssm", "get_document", Name=path.stem, DocumentVersion="$DEFAULT")
         except Denied as error:
@@ -115,7 +116,13 @@ def _content(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return yaml.safe_load(text)
+        return _read(text)
+
+
+@lru_cache(maxsize=32)
+def _read(text: str) -> Any:
+    """Read once, however many places hold the same."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def rules(patient: Patient) -> Iterator[Remark]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -25,6 +26,7 @@ CANCELLATION = timedelta(minutes=2)
 """How long the steps that `onCancel` leads to may take."""
 
 LOOP = "aws:loop"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_ITERATIONS = 100
 """https://docs.aws.amazon.com/systems-manager/latest/userguide/automation-action-loop.html"""
 
@@ -143,21 +145,7 @@ class Runbook:
     @classmethod
     def load(cls, text: str) -> Runbook:
         """Read YAML or JSON; RunbookError where the interpreter could not run what stands there."""
-        document = yaml.safe_load(text)
-        if not isinstance(document, dict) or document.get("schemaVersion") != "0.3":
-            raise RunbookError("an automation document has schemaVersion '0.3'")
-        steps = document.get("mainSteps") or []
-        names = [step["name"] for step in steps]
-        if len(set(names)) != len(names) or not names:
-            raise RunbookError(f"a document has steps, each with a name of its own, not {names}")
-        read = [*_in_order(steps), *(step for spec in steps for step in _looped(spec))]
-        if len({step.name for step in read}) != len(read):
-            raise RunbookError("a step of a loop has a name of its own, that no other step has")
-        for step in read:
-            if unknown := set(step.targets()) - {step.name for step in read}:
-                raise RunbookError(f"step {step.name} leads to {sorted(unknown)}, which is no step")
-        parameters = {name: _read_parameter(spec) for name, spec in (document.get("parameters") or {}).items()}
-        return cls(parameters, {step.name: step for step in read}, tuple(document.get("outputs") or ()))
+        return _loaded(text)
 
     def accept(self, given: Mapping[str, list[str]]) -> dict[str, Any]:
         """The values of all parameters, defaults filled in; ParameterError if SSM would refuse them."""
@@ -169,6 +157,26 @@ class Runbook:
                 raise ParameterError(f"the parameter {name} is required")
             values[name] = parameter.read(name, list(given[name])) if name in given else parameter.default
         return values
+
+
+@lru_cache(maxsize=64)
+def _loaded(text: str) -> Runbook:
+    """Read once, however many simulations there are in a process: nobody changes a runbook that was read."""
+    document = yaml.load(text, Loader=_Loader)
+    if not isinstance(document, dict) or document.get("schemaVersion") != "0.3":
+        raise RunbookError("an automation document has schemaVersion '0.3'")
+    steps = document.get("mainSteps") or []
+    names = [step["name"] for step in steps]
+    if len(set(names)) != len(names) or not names:
+        raise RunbookError(f"a document has steps, each with a name of its own, not {names}")
+    read = [*_in_order(steps), *(step for spec in steps for step in _looped(spec))]
+    if len({step.name for step in read}) != len(read):
+        raise RunbookError("a step of a loop has a name of its own, that no other step has")
+    for step in read:
+        if unknown := set(step.targets()) - {step.name for step in read}:
+            raise RunbookError(f"step {step.name} leads to {sorted(unknown)}, which is no step")
+    parameters = {name: _read_parameter(spec) for name, spec in (document.get("parameters") or {}).items()}
+    return Runbook(parameters, {step.name: step for step in read}, tuple(document.get("outputs") or ()))
 
 
 class _Cancelled(Exception):

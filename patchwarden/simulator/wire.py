@@ -99,10 +99,10 @@ class Wire:
         model = service_model(service).operation_model(operation)
         request = PROTOCOLS[service].parameters(operation, body)
         self._admit(service, operation, caller)
-        if problems := list(violations(request, model.input_shape)) if model.input_shape else []:
+        if problems := violations(request, model.input_shape) if model.input_shape else []:
             raise invalid(problems)
         told = SERVICES[service][operation](self._aws, caller, request)
-        if wrong := list(violations(told, model.output_shape, loose=_LOOSE)) if model.output_shape else []:
+        if wrong := violations(told, model.output_shape, loose=_LOOSE) if model.output_shape else []:
             raise WrongAnswer(f"{service}:{operation} would answer: {'; '.join(wrong[:5])}")
         self.fault(service, operation, "after")
         return told

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,25 +30,16 @@ from chalicelib.pause import in_force
 from chalicelib.ports import Ports
 from chalicelib.routes import ROUTES, Route
 from chalicelib.serve import caller
-from patchwarden.demo import run
 from tests.api.gateway import CALLER, Gateway
+from tests.once import copied
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("demo") / "demo.sqlite"
-    assert run(seed=2, nodes=12, figures=None, file=file) == 0
-    return file
-
-
 @pytest.fixture
-def ports(demo: Path, tmp_path: Path) -> Iterator[Ports]:
+def ports(the_demo: Path, tmp_path: Path) -> Iterator[Ports]:
     """A copy of the demo's ledger, an hour after its end."""
-    file = tmp_path / "demo.sqlite"
-    with closing(sqlite3.connect(demo)) as source, closing(sqlite3.connect(file)) as target:
-        source.backup(target)
+    file = copied(the_demo / "demo.sqlite", tmp_path / "demo.sqlite")
     bundle = wiring.local(str(file))
     last = max(line.at for case in bundle.ledger.all_heads() for line in bundle.ledger.trail(case.id))
     bundle = replace(bundle, clock=MemoryClock(last + timedelta(hours=1)))

@@ -56,7 +56,8 @@ def test_what_is_asked_for_is_read_once(tmp_path: Path) -> None:
     asked = wanted(
         cves=["cve-2026-12345"], kbs=["5035849", "KB5035849"], packages=["xz-libs=5.6.2-1"], scope=["tag:Env=prod"],
         waves=["PatchRing=canary 30m 1", "10% 1h,100%"], expires=read("48h"), name=None, now=now, reboot="never",
-        through=(), severity=1, only_lacking=False, owner="secops@example.com", by="night@example.com", because="exploited",
+        through=(), severity=1, only_lacking=False, owner="secops@example.com", by="night@example.com",
+        because="exploited",
     )  # fmt: skip
     assert asked.id == "emergency-cve-2026-12345" and len(asked.kbs) == 1
     assert asked.waves == (

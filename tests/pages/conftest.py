@@ -14,9 +14,8 @@ from tests.setup_browser import chromium
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    base = tmp_path_factory.getbasetemp()
-    return demo.built((base if worker_id == "master" else base.parent) / "demo-of-the-pages")
+def built(shared: Path) -> Path:
+    return demo.built(shared / "demo-of-the-pages")
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from patchwarden.cli import cli
 from patchwarden.simulator.fleet import START
 from patchwarden.simulator.story import Story
 from patchwarden.web import Site, _Quiet, _Threads
+from tests.once import copied, once
 
 ROOT = Path(__file__).parents[2]
 SEED, NODES = 2, 24
@@ -40,13 +39,7 @@ WINDOW = START + timedelta(days=4, hours=14, minutes=6)
 
 def built(folder: Path, end: datetime = END) -> Path:
     """The folder with `demo.sqlite`, its signed evidence and `policies.json`; whoever comes first makes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            _build(folder, end)
-            (folder / "done").touch()
-    return folder
+    return once(folder, lambda empty: _build(empty, end))
 
 
 def _build(folder: Path, end: datetime) -> None:
@@ -67,9 +60,7 @@ def _build(folder: Path, end: datetime) -> None:
 def desk(folder: Path, copy: Path) -> Desk:
     """The site's desk over a copy of the ledger, five minutes after the end of the demo."""
     copy.mkdir(parents=True, exist_ok=True)
-    file = copy / "demo.sqlite"
-    with closing(sqlite3.connect(folder / "demo.sqlite")) as source, closing(sqlite3.connect(file)) as target:
-        source.backup(target)
+    file = copied(folder / "demo.sqlite", copy / "demo.sqlite")
     shutil.copytree(folder / "demo.evidence", copy / "demo.evidence", dirs_exist_ok=True)
     shutil.copy(folder / "demo.key", copy)
     settings = Settings(sqlite=str(file))

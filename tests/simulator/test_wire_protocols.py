@@ -169,7 +169,7 @@ GOOD = {"DocumentName": "Patchwarden-PatchNodes", "Parameters": {"NodeIds": [NOD
 )
 def test_the_model_is_held_to_the_last_bound(changes: dict[str, Any], why: str) -> None:
     value = {key: one for key, one in {**GOOD, **changes}.items() if one is not None}
-    (problem,) = list(violations(value, model("ssm", "StartAutomationExecution").input_shape))[:1]
+    (problem,) = violations(value, model("ssm", "StartAutomationExecution").input_shape)[:1]
     assert why in problem
 
 
@@ -179,12 +179,12 @@ def test_a_value_that_fits_has_no_violations() -> None:
         "Tags": [{"Key": "patchwarden:batch", "Value": "Größe 7"}],
         "ClientToken": "0" * 8 + "-0000" * 3 + "-" + "0" * 12,
     }
-    assert list(violations(fits, model("ssm", "StartAutomationExecution").input_shape)) == []
+    assert violations(fits, model("ssm", "StartAutomationExecution").input_shape) == []
 
 
 def test_a_boolean_is_no_number() -> None:
     shape = model("ssm", "SendCommand").input_shape.members["TimeoutSeconds"]
-    assert list(violations(True, shape)) == ["Value at '' must be of type integer, not bool"]
+    assert violations(True, shape) == ["Value at '' must be of type integer, not bool"]
 
 
 def test_boto3_lets_through_what_the_service_then_refuses(world: World) -> None:
