@@ -11,9 +11,9 @@ import click
 import pytest
 import yaml
 from botocore import xform_name
-from botocore.session import get_session
 
 from patchwarden.cli import cli
+from patchwarden.simulator.protocols import service_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def test_the_page_has_commands() -> None:
 
 @pytest.mark.parametrize("words", [one for one in FOUND if one[0] == "aws" and one[1] != "s3"], ids=" ".join)
 def test_aws_knows_the_command_and_its_options(words: list[str]) -> None:
-    model = get_session().get_service_model(SERVICES.get(words[1], words[1]))
+    model = service_model(SERVICES.get(words[1], words[1]))
     names = {xform_name(name, "-"): name for name in model.operation_names}
     assert words[2] in names, words
     operation = model.operation_model(names[words[2]])

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from botocore import xform_name
-from botocore.session import get_session
 
 from chalicelib.core.events import EVENT_PATTERNS
 from deploy import member
+from patchwarden.simulator.protocols import service_model
 from tests.iam_linter import findings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,7 +172,7 @@ def test_roles_are_made_in_one_region_only() -> None:
 
 def called(service: str) -> set[str]:
     """Every API action that the adapters call in a member account."""
-    operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+    operations = {xform_name(name): name for name in service_model(service).operation_names}
     sources = [path.read_text() for path in (ROOT / "chalicelib" / "adapters").glob("*.py")]
     found = {name for text in sources for name in re.findall(rf'"{service}",\s+"(\w+)"', text)}
     return {f"{service}:{operations[name]}" for name in found if name in operations}
@@ -206,7 +206,7 @@ def _calls(step: dict[str, Any]) -> Iterator[str]:
     elif "Api" in inputs:
         yield f"{inputs['Service']}:{inputs['Api']}"
     for service in ("ssm", "ec2") if step["action"] == "aws:executeScript" else ():
-        names = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+        names = {xform_name(name): name for name in service_model(service).operation_names}
         said = set(re.findall(r"\w+", inputs["Script"]))
         yield from (f"{service}:{names[word]}" for word in said & set(names))
     if "client.invoke(" in inputs.get("Script", ""):

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import click
 import pytest
 from moto import mock_aws
@@ -35,10 +34,12 @@ from chalicelib.ports import Change, Kept, Ports, Signer, Vault
 from chalicelib.proof import signed as read
 from chalicelib.proof import signed_nodes, verify, verify_export
 from patchwarden import auditing
+from tests.aws import client
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
 
-LINES = 1000
+ALL, MANY = 150, 1000
+"""Lines of a trail of which each place is tried, and of one of which some are: proof reads all lines before a place."""
 OTHER = Node(NODE.account, NODE.region, "i-0fedcba9876543210")
 
 
@@ -53,19 +54,20 @@ def trail(count: int, node: Node = NODE) -> tuple[Remediation, list[Transition]]
     return case, lines
 
 
-def test_every_single_change_of_a_thousand_lines_is_found_and_named() -> None:
-    head, lines = trail(LINES)
+@pytest.mark.parametrize(("count", "places"), [(ALL, [*range(ALL)]), (MANY, [*range(0, MANY, 111), 498, MANY - 2])])
+def test_every_single_change_of_a_trail_is_found_and_named(count: int, places: list[int]) -> None:
+    head, lines = trail(count)
     assert fault(head, lines) is None
-    for place in range(LINES):
+    for place in places:
         number = place + 1
         edited = [*lines[:place], replace(lines[place], because="nothing to see here"), *lines[number:]]
         assert f"line {number} was changed" in str(fault(head, edited))
         dropped = [*lines[:place], *lines[number:]]
-        assert f"line {number}" in str(fault(head, dropped)) or number == LINES
+        assert f"line {number}" in str(fault(head, dropped)) or number == count
         assert fault(head, dropped) is not None
         cut = lines[:place]
-        assert f"ends at line {place}, but its head has seen line {LINES}" in str(fault(head, cut))
-        if number < LINES:
+        assert f"ends at line {place}, but its head has seen line {count}" in str(fault(head, cut))
+        if number < count:
             swapped = [*lines[:place], lines[number], lines[place], *lines[number + 1 :]]
             assert f"line {number} is missing; line {number + 1} stands in its place" in str(fault(head, swapped))
 
@@ -424,7 +426,7 @@ def test_lines_that_an_older_release_stamped_out_of_order_are_exported(
 @pytest.fixture
 def aws() -> Iterator[tuple[BucketVault, KmsSigner, Any]]:
     with mock_aws():
-        s3, kms = (boto3.client(name, region_name="eu-west-1") for name in ("s3", "kms"))
+        s3, kms = (client(name) for name in ("s3", "kms"))
         s3.create_bucket(Bucket="evidence", ObjectLockEnabledForBucket=True,
                          CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})  # fmt: skip
         key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]

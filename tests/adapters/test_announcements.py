@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
 from chalicelib.adapters.announcements import Announced
 from chalicelib.adapters.notices import Collected
+from tests import aws
 
 FIELDS: dict[str, Any] = {"policy": "legacy", "owner": "erp@example.com", "days": 30, "because": "ends soon"}
 
 
 def heard() -> list[dict[str, Any]]:
     """What a queue that listens to the bus received."""
-    queues = boto3.client("sqs")
+    queues = aws.client("sqs")
     url = queues.get_queue_url(QueueName="heard")["QueueUrl"]
     found = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     return [json.loads(message["Body"]) for message in found]
@@ -26,11 +26,11 @@ def heard() -> list[dict[str, Any]]:
 
 def test_a_reminder_goes_out_as_an_event_and_stands_in_the_log() -> None:
     with mock_aws():
-        queue = boto3.client("sqs").create_queue(QueueName="heard")["QueueUrl"]
-        arn = boto3.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
+        queue = aws.client("sqs").create_queue(QueueName="heard")["QueueUrl"]
+        arn = aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
             "QueueArn"
         ]
-        events = boto3.client("events")
+        events = aws.client("events")
         events.put_rule(Name="all", EventPattern=json.dumps({"source": ["patchwarden"]}), State="ENABLED")
         events.put_targets(Rule="all", Targets=[{"Id": "q", "Arn": arn}])
         notices = Collected()

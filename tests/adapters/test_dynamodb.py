@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
@@ -23,6 +22,7 @@ from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import Cause, Remediation, State, advance, apply
 from chalicelib.core.tickets import Deed, Errand
 from chalicelib.ports import Change
+from tests import aws
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CASE = Remediation(Node("111122223333", "eu-west-1", "i-0123456789abcdef0"), Control.PATCH)
@@ -46,7 +46,7 @@ def key(pk: str, sk: str) -> dict[str, dict[str, str]]:
 @pytest.fixture
 def client() -> Iterator[Any]:
     with mock_aws():
-        made = boto3.client("dynamodb", region_name="eu-west-1", config=Config(retries={"total_max_attempts": 1}))
+        made = aws.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
         made.create_table(TableName="ledger", **TABLE)
         yield made
 
@@ -79,7 +79,7 @@ class _Body:
 
 def answering(**answers: tuple[int, dict[str, Any]]) -> DynamoLedger:
     """A ledger on a wire where each operation has one answer: a status and a body."""
-    client = boto3.client("dynamodb", region_name="eu-west-1", config=Config(retries={"total_max_attempts": 1}))
+    client = aws.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
     make: Any = AWSResponse
 
     def answer(request: Any, event_name: str, **_: Any) -> Any:
@@ -234,7 +234,7 @@ def test_the_table_is_described_in_words_that_cloudformation_shares() -> None:
 
 def test_the_client_of_its_own_reaches_the_table() -> None:
     with mock_aws():
-        boto3.client("dynamodb", region_name="eu-west-1").create_table(TableName="patchwarden", **TABLE)
+        aws.client("dynamodb").create_table(TableName="patchwarden", **TABLE)
         ledger = DynamoLedger("patchwarden")
         ledger.append(step(CASE))
         assert [head.number for head in ledger.all_heads()] == [1]

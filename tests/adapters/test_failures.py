@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -16,6 +15,7 @@ from chalicelib.adapters.failures import Lambdas, MemoryFailures, SqsFailures
 from chalicelib.core.errors import Temporary
 from chalicelib.core.letters import Letter
 from chalicelib.ports import Failures
+from tests import aws
 
 ATTRIBUTES = {"ERROR_CODE": "NO_PERMISSIONS", "TARGET_ARN": "arn:aws:lambda:eu-west-1:111122223333:function:x"}
 Put = Callable[[str], None]
@@ -34,7 +34,7 @@ def queues(request: pytest.FixtureRequest) -> Iterator[tuple[Failures, Put]]:
         yield twin, keep
         return
     with mock_aws():
-        sqs = boto3.client("sqs", region_name="eu-west-1")
+        sqs = aws.client("sqs")
         names = ("patchwarden-dev-rule-failures", "patchwarden-dev-failures")
         urls = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in names]
         told = {name: {"StringValue": value, "DataType": "String"} for name, value in ATTRIBUTES.items()}

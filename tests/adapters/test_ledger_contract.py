@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -32,6 +31,7 @@ from chalicelib.core.publications import Act, fault, publication
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State, advance, apply, replay
 from chalicelib.core.tickets import Deed, Errand, errand
 from chalicelib.ports import Change, Kept, Ledger
+from tests import aws
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HERE = Location("111122223333", "eu-west-1")
@@ -54,7 +54,7 @@ def sqlite() -> Iterator[Ledger]:
 @contextmanager
 def dynamodb(prepare: Callable[[Any], None] = lambda client: None) -> Iterator[Ledger]:
     with mock_aws():
-        client = boto3.client("dynamodb", region_name=HERE.region)
+        client = aws.client("dynamodb")
         client.create_table(TableName="ledger", **TABLE)
         prepare(client)
         yield DynamoLedger("ledger", lambda: client)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -14,6 +13,7 @@ from chalicelib.adapters.lists import BucketLists, FolderLists, MemoryLists
 from chalicelib.core.errors import Denied
 from chalicelib.core.overrides import Named, digest_of_list, text_of
 from chalicelib.ports import Lists
+from tests import aws
 
 NAMED = [Named("xz-libs", "5.6.2-1")]
 TEXT, DIGEST = text_of(NAMED), digest_of_list(NAMED)
@@ -23,7 +23,7 @@ BUCKET = "patchwarden-lists-test"
 @pytest.fixture
 def s3() -> Iterator[Any]:
     with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
+        client = aws.client("s3", "us-east-1")
         client.create_bucket(Bucket=BUCKET)
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield client

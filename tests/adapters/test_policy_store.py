@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -20,6 +19,7 @@ from chalicelib.core.errors import PolicyError, Temporary
 from chalicelib.core.publications import Act, publication
 from chalicelib.ports import Shelf
 from patchwarden.policy.compile import compiled_text
+from tests import aws
 from tests.sets import NOW, policy, policy_document, policy_set
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -95,7 +95,7 @@ class Shelves:
     @staticmethod
     def bucket(path: Path) -> Iterator[Shelf]:
         with mock_aws():
-            client = boto3.client("s3", region_name="us-east-1")
+            client = aws.client("s3", "us-east-1")
             client.create_bucket(Bucket="patchwarden-policies")
             client.put_bucket_versioning(Bucket="patchwarden-policies", VersioningConfiguration={"Status": "Enabled"})
             yield Bucket("patchwarden-policies", lambda: client)

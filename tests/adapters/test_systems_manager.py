@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import boto3
-import botocore.session
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
@@ -21,6 +20,7 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.plans import PATCH_NODES, Batch, Plan, parameters
 from chalicelib.ports import Automations, Invocation
 from patchwarden.simulator.limits import Limits
+from patchwarden.simulator.protocols import service_model
 from tests.adapters.simulated import World
 
 NO_LIMIT = Limits(starts=None)
@@ -329,5 +329,5 @@ def one_a_page(params: dict[str, Any], **_: Any) -> None:
 
 def test_every_status_of_the_api_is_either_over_or_not() -> None:
     """A status that AWS adds must be looked at by somebody: until then it counts as neither."""
-    model = botocore.session.get_session().get_service_model("ssm")
+    model = service_model("ssm")
     assert set(ENDED) == set(model.shape_for("AutomationExecutionStatus").enum)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.reporting import reports
 from chalicelib.core.vocabulary import FIELDS
+from patchwarden.simulator.protocols import service_model
 from tests.sets import NOW, machine
 
 SAMPLES = {
@@ -216,7 +216,7 @@ def test_an_execution_of_any_document_is_heard() -> None:
 
 
 def test_every_status_of_the_api_is_known_to_be_over_or_not() -> None:
-    ssm = botocore.session.get_session().get_service_model("ssm")
+    ssm = service_model("ssm")
     assert set(ssm.shape_for("AutomationExecutionStatus").enum) <= ENDED.keys()
     assert ENDED["Canceled"] is ENDED["Cancelled"] is True
     assert ENDED["Canceling"] is ENDED["Cancelling"] is False

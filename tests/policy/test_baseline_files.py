@@ -7,17 +7,17 @@ import typing
 from pathlib import Path
 
 import pytest
-from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from chalicelib.core.baselines import Baseline
 from patchwarden.baselining import Wanted, wanted
 from patchwarden.policy.baseline_files import KEYS, VALUES, System
 from patchwarden.policy.compile import load_directory
+from patchwarden.simulator.protocols import service_model
 from patchwarden.simulator.shapes import violations
 
 ROOT = Path(__file__).parents[2]
-MODEL = get_session().get_service_model("ssm").operation_model("CreatePatchBaseline").input_shape
+MODEL = service_model("ssm").operation_model("CreatePatchBaseline").input_shape
 SET = 'scope: {accounts: ["111122223333", "444455556666"], regions: [eu-west-1]}\n'
 HEAD = "id: tested\ntitle: Tested\nowner: secops@example.com\n"
 

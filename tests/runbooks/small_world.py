@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-import botocore.session
 from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import ServiceModel
 from botocore.validate import validate_parameters
 
+from patchwarden.simulator.protocols import service_model
 from patchwarden.simulator.runbook import Run
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
@@ -344,7 +344,7 @@ class Paginator:
 
 @cache
 def model(service: str) -> ServiceModel:
-    return botocore.session.get_session().get_service_model(service)
+    return service_model(service)
 
 
 def refused(operation: str, code: str, message: str) -> ClientError:

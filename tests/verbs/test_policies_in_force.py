@@ -6,7 +6,6 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -28,6 +27,7 @@ from chalicelib.intake import receive, request
 from chalicelib.lookup import health
 from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
+from tests import aws
 from tests.sets import NODE, NOW, policy, policy_document, policy_set, scan, tag
 from tests.verbs.conftest import World, execution_event, ssm_event
 
@@ -258,7 +258,7 @@ def test_an_event_costs_two_calls_while_the_set_is_known() -> None:
     """The head is read and one transaction written; the policy set is asked for once in 30 seconds."""
     calls: list[str] = []
     with mock_aws():
-        table, bucket = boto3.client("dynamodb", region_name="eu-west-1"), boto3.client("s3", region_name="us-east-1")
+        table, bucket = aws.client("dynamodb"), aws.client("s3", "us-east-1")
         table.create_table(TableName="ledger", **TABLE)
         bucket.create_bucket(Bucket="policies")
         for client in (table, bucket):
