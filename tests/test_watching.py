@@ -71,7 +71,7 @@ class TestTail:
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
-            (["--since", "3x"], "write a span back from now"),
+            (["--since", "3x"], "is no moment and no span"),
             (["--since", "2999-01-01"], "is still to come"),
             (["-f", "-o", "json"], "--follow has no end"),
             (["--state", "done"], "is not one of"),
