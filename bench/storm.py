@@ -784,13 +784,27 @@ def jobs(name: str, nodes: int, accounts: int) -> list[Job]:
     ]
 
 
-SWEEP = "\n<!-- written by bench/sweep.py: do not edit -->\n"
+SWEEP, EMERGENCY, DECISION, COLDSTART = WRITTEN = tuple(
+    f"\n<!-- written by bench/{name}.py: do not edit -->\n" for name in ("sweep", "emergency", "decision", "coldstart")
+)
+"""Where the parts of the page begin that others write behind ours, in this order."""
+
+
+def write_part(page: Path, mark: str, text: str) -> None:
+    """Put one part into the page, in its place among the others."""
+    whole = page.read_text(encoding="utf-8") if page.exists() else ""
+    order = WRITTEN.index(mark)
+    ends = [whole.index(each) for each in WRITTEN[order:] if each in whole]
+    follows = [whole.index(each) for each in WRITTEN[order + 1 :] if each in whole]
+    before = whole[: min(ends)] if ends else whole
+    page.write_text(before + mark + "\n" + text + (whole[min(follows) :] if follows else ""), encoding="utf-8")
 
 
 def after(page: Path) -> str:
-    """What bench/sweep.py wrote behind our part of the page."""
+    """What others wrote behind our part of the page."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
-    return text[text.index(SWEEP) :] if SWEEP in text else ""
+    begins = [text.index(each) for each in WRITTEN if each in text]
+    return text[min(begins) :] if begins else ""
 
 
 @click.command()
@@ -798,7 +812,7 @@ def after(page: Path) -> str:
 @click.option("--accounts", default=500, show_default=True, help=f"Each has {len(REGIONS)} Regions.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs", show_default=False)
 def main(nodes: int, accounts: int, out: Path) -> None:
-    """Run every strategy on both fleets; write benchmarks.md and storm.svg. What `bench/sweep.py` wrote there stays."""
+    """Run every strategy on both fleets; write benchmarks.md and storm.svg. What others wrote there stays."""
     prices = json.loads((ROOT / "bench" / "prices.json").read_text(encoding="utf-8"))
     storms = {name: fleet(name, nodes, accounts) for name in ("even", "skewed")}
     wanted = [job for name in storms for job in jobs(name, nodes, accounts)]

@@ -34,6 +34,7 @@ from bench.storm import (
     clock,
     fleet,
     policies,
+    write_part,
 )
 from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.adapters.memory_aws import MemoryAutomations, MemoryTickets
@@ -205,16 +206,14 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 @click.option("--accounts", default=500, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs", show_default=False)
 def main(nodes: int, accounts: int, out: Path) -> None:
-    """Sweep both fleets once; write the second half of benchmarks.md."""
+    """Sweep both fleets once; write its part of benchmarks.md."""
     from chalicelib.fleet import PLACES
 
     found = {name: run(fleet(name, nodes, accounts)) for name in ("even", "skewed")}
     rates = ", ".join(f"{each:.0f} {kind}" for kind, each in PER_SECOND.items())
     text = PAGE.format(slow=SLOW, denied=DENIED, missed=MISSED, silent=SILENT, rates=rates, period=clock(PERIOD),
                        table=table(found), places=PLACES)  # fmt: skip
-    page = out / "benchmarks.md"
-    before = page.read_text(encoding="utf-8").split(SWEEP)[0] if page.exists() else ""
-    page.write_text(before + SWEEP + "\n" + text, encoding="utf-8")
+    write_part(out / "benchmarks.md", SWEEP, text)
     click.echo(table(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from chalicelib.core.emergencies import HALTED, STARTED, STOPPED, Emergency, of_named, subject
@@ -20,6 +21,9 @@ HELD = "list"
 """What `held` says of a case whose override list is not, or cannot be seen to be, the recorded one."""
 
 TRIES = 3
+
+LAG = timedelta(minutes=10)
+"""How late what Systems Manager describes may be: what was scanned so shortly before a look is read again."""
 
 
 def known(ledger: Ledger) -> dict[str, Emergency]:
@@ -78,10 +82,15 @@ def proof(ports: Ports, case: Remediation, scan: PatchState | None) -> tuple[tup
 
 
 def has_already(ports: Ports, case: Remediation, scan: PatchState | None) -> str | None:
-    """That the node has the patches already, read just before its start, as a sentence."""
+    """That the node has the patches already, read just before its start, as a sentence.
+
+    A scan that was read when the node was found is not read again.
+    """
     if case.control is not Control.EMERGENCY or scan is None or not case.plan.get("patches"):
         return None
     if case.attempted_at and scan.ended_at < case.attempted_at:
+        return None
+    if case.observed_at and scan.ended_at < case.observed_at - LAG:
         return None
     told = stands(ports, case.node, PatchList.from_json(case.plan["patches"]))
     return f"the node {told}" if told.standing is Standing.HAS else None

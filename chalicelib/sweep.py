@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from chalicelib import budget, emergency, guard, isolate, pause, seek, surge, ticket, wave
 from chalicelib.core.decisions import lateness, overdue
@@ -80,12 +79,12 @@ def sweep(ports: Ports) -> Swept:
         verified = sum(share(_verifying(ports), lambda at: verify(ports, at.location, list(at.cases), within)))
         errands = _errands(ports)
         share(_unfinished(ports), partial(_visit, ports))
+        _emergencies(ports, settings.locations if settings else (), degraded, aside)
         found = None
         if isinstance(policies, PolicySet):
             _remind(ports, policies)
             found = survey(ports, policies, begun, degraded, aside)
         isolate.settle_tickets(ports, settings.locations if settings else ())
-        _emergencies(ports, settings.locations if settings else (), share)
         if isinstance(policies, PolicySet):
             _guards(ports, policies)
         _say_lag(ports)
@@ -108,16 +107,21 @@ def _remember(ports: Ports) -> None:
         return
 
 
-def _emergencies(ports: Ports, locations: Sequence[Location], share: Callable[..., list[Any]]) -> None:
-    """Look for the nodes that lack what an emergency in force names, and close the cases of those that have it."""
+def _emergencies(
+    ports: Ports, locations: Sequence[Location], degraded: list[str], aside: Mapping[str, isolate.Degraded]
+) -> None:
+    """Look for the nodes that lack what an emergency in force names, and close the cases of those that have it.
+
+    Before the pass over the whole fleet, which takes what time is left: whoever waits here is known to be exposed.
+    """
     known = emergency.known(ports.ledger)
     if not known:
         return
     now = ports.clock.now()
     wanted = [one for one in known.values() if one.in_force(now)]
-    share([Group(at, ()) for at in locations], lambda at: [seek.find(ports, at.location, one) for one in wanted])
+    seek.hunt(ports, locations, wanted, degraded, aside, now + seek.BUDGET)
     undecided = [case for case in ports.ledger.work(seek.UNDECIDED) if case.control is Control.EMERGENCY]
-    share(by_place(undecided, MOST), lambda at: seek.settle(ports, at.location, list(at.cases)))
+    seek.settle(ports, undecided, degraded, aside, ports.clock.now() + seek.BUDGET)
 
 
 def _resume(ports: Ports, batch: Batch) -> int:

@@ -29,12 +29,16 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for, each part read; `waves` as a policy writes them, none: all nodes at once."""
+    """What was asked for, each part read; `waves` as a policy writes them, none: all nodes at once.
+
+    `own`: packages of one operating system alone, by its name.
+    """
 
     id: str
     cves: tuple[str, ...]
     kbs: tuple[Named, ...]
     packages: tuple[Named, ...]
+    own: tuple[tuple[str, Named], ...]
     scope: Scope
     expires: datetime
     reboot: str
@@ -56,14 +60,10 @@ def wanted(
         raise click.UsageError("say what to install: --cve CVE-2026-12345, --kb KB5035849 or --package name=version")
     called = tuple(dict.fromkeys(_read("--cve", cve, text) for text in cves))
     fixed = tuple(dict.fromkeys(_read("--kb", kb, text) for text in kbs))
-    built = tuple(dict.fromkeys(_read("--package", package, text) for text in packages))
-    twice = [one.id for one in built if sum(other.id == one.id for other in built) > 1]
-    if twice:
-        raise click.BadParameter(
-            f"{twice[0]} has two versions: no scan could tell which one a node needs; start one emergency for each "
-            "--scope that needs its own", param_hint="--package"
-        )  # fmt: skip
-    id = name or id_of(called, [str(one) for one in (*fixed, *built)])
+    listed = [_read("--package", _of_system, text) for text in dict.fromkeys(packages)]
+    built, own = tuple(one for system, one in listed if not system), tuple(each for each in listed if each[0])
+    _not_twice(listed)
+    id = name or id_of(called, [str(one) for one in (*fixed, *built, *(one for _, one in own))])
     if not is_id(id) or not id.startswith("emergency-"):
         raise click.BadParameter(
             f"{id!r} cannot be its name: write emergency- and then letters, digits and hyphens", param_hint="--id"
@@ -71,9 +71,38 @@ def wanted(
     if not str(given["because"]).strip():
         raise click.BadParameter("say why: everybody who meets it reads it", param_hint="--because")
     return Wanted(
-        id=id, cves=called, kbs=fixed, packages=built, scope=_read("--scope", Scope.parse, scope),
+        id=id, cves=called, kbs=fixed, packages=built, own=own, scope=_read("--scope", Scope.parse, scope),
         expires=_ends(expires, now), waves=_waves(waves), **given,
     )  # fmt: skip
+
+
+def _of_system(text: str) -> tuple[str, Named]:
+    """`openssl=3.0.2-1@Ubuntu 22.04`: the package, and the operating system that alone is meant, or an empty text."""
+    what, found, system = text.partition("@")
+    if found and not re.fullmatch(r"\S.{0,99}", system.strip()):
+        raise ValueError(
+            f"{text!r:.80} names no operating system: write it as the nodes report it, such as {what}@{_AS}"
+        )
+    return system.strip(), package(what)
+
+
+_AS = "Amazon Linux 2023"
+
+
+def _not_twice(given: Sequence[tuple[str, Named]]) -> None:
+    """An override list has no word for an operating system: of two versions each node would take what it is offered.
+
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-aws-runpatchbaseline.html
+    """
+    places = [(system, one.id) for system, one in given]
+    for system, id in places:
+        if places.count((system, id)) > 1:
+            whose = f" for {system}" if system else ""
+            raise click.BadParameter(
+                f"{id} has two versions{whose}: an AWS override list cannot say which node gets which, and a node with "
+                f"either would pass for fixed; say whose each one is: {id}=VERSION@{_AS} for an operating system, "
+                f"{id}.x86_64=VERSION for an architecture", param_hint="--package",
+            )  # fmt: skip
 
 
 def _read(option: str, read: Callable[[Any], Made], value: Any) -> Made:

@@ -41,8 +41,8 @@ def emergency() -> None:
     "--cve", "cves", multiple=True, metavar="CVE", help="What must be fixed; the nodes' scans say by which patches."
 )
 @click.option("--kb", "kbs", multiple=True, metavar="KB", help="A Windows update, such as KB5035849.")
-@click.option("--package", "packages", multiple=True, metavar="NAME=VERSION",
-              help="A Linux package and its first version that is fixed.")  # fmt: skip
+@click.option("--package", "packages", multiple=True, metavar="NAME=VERSION[@SYSTEM]",
+              help="A Linux package from its first fixed version on; for one system only if it is named.")  # fmt: skip
 @click.option("--scope", "where", multiple=True, required=True, metavar="SCOPE",
               help="all, account=ID, region=NAME, platform=linux, tag:KEY=VALUE; more than once too.")  # fmt: skip
 @click.option("--waves", multiple=True, metavar="WAVES",
@@ -83,6 +83,7 @@ def emergency_start(
         raise click.BadParameter(f"there is no directory {directory}", param_hint="--policies")
     shelf = _shelf(scope)
     _refuse_if_running(ports, asked.id)
+    output.note("reading what the nodes' last scans say: one call for each node, many places at the same time")
     made = draft(ports, asked, directory, now)
     _show(made, form)
     if dry_run:

@@ -6,76 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.emergencies import Emergency
-from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.evaluation import judge
-from chalicelib.core.facts import NodeState, PatchState, gather
+from chalicelib.core.facts import PatchState, gather
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location, Node
-from chalicelib.core.overrides import LINUX, WINDOWS, Named, PatchList, digest_of_list, fixes, system_of
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause, Remediation
 from chalicelib.core.waves import number
+from chalicelib.crew import all_of, parts
 from chalicelib.ports import Ports
-from chalicelib.seek import Seen, look
-from patchwarden.emergencies.asking import Wanted
-
-NOT_STORED = "-"
-"""The version id of a list that is not in the bucket yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """What each CVE came to: the patches that scans say fix it, by platform and operating system."""
-
-    named: Mapping[tuple[str, str | None], tuple[Named, ...]] = field(hash=False)
-    unknown: tuple[str, ...] = ()
-    unread: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-
-def resolve(ports: Ports, places: Sequence[Location], asked: Wanted) -> Resolved:
-    """Ask the scans of all nodes in scope which missing patches fix the CVEs. Only what is missing names its CVEs."""
-    found: dict[tuple[str, str | None], set[Named]] = {}
-    met, unread = set[str](), dict[str, str]()
-    for place in places if asked.cves else ():
-        try:
-            for state, scan in _lacking(ports, place, asked):
-                for patch in scan.patches or ():
-                    hits = {one.strip() for one in patch.cves.split(",")} & set(asked.cves)
-                    if hits and state.platform in (WINDOWS, LINUX):
-                        met |= hits
-                        found.setdefault((state.platform, _system(state)), set()).add(fixes(patch))
-        except (Temporary, Denied) as error:
-            unread[str(place)] = str(error)
-    base = {WINDOWS: asked.kbs, LINUX: asked.packages}
-    named = {key: tuple(sorted({*base[key[0]], *some}, key=str)) for key, some in found.items()}
-    named |= {(platform, None): some for platform, some in base.items() if some}
-    return Resolved(named, tuple(one for one in asked.cves if one not in met), unread)
-
-
-def _lacking(ports: Ports, place: Location, asked: Wanted) -> Iterator[tuple[NodeState, PatchState]]:
-    ids = ports.fleets.managed(place)
-    nodes, scans = ports.inventory.nodes(place, ids), ports.inventory.patch_states(place, ids)
-    for id, state in nodes.items():
-        scan = scans.get(id)
-        if scan and scan.noncompliant and not state.gone and asked.scope.covers(place, state):
-            yield state, ports.inventory.patches(Node(place.account, place.region, id), scan)
-
-
-def _system(state: NodeState) -> str:
-    return system_of({"platform_name": state.platform_name, "platform_version": state.platform_version})
-
-
-def lists_of(resolved: Resolved) -> tuple[PatchList, ...]:
-    """The lists, not stored yet, in a fixed order; ValueError if one is too long."""
-    return tuple(
-        PatchList(platform, system, digest_of_list(named), NOT_STORED, named)
-        for (platform, system), named in sorted(resolved.named.items(), key=lambda one: (one[0][0], one[0][1] or ""))
-    )
+from chalicelib.seek import AT_ONCE, Seen, look
+from patchwarden.emergencies.resolving import at_all, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +61,7 @@ class Row:
         node = self.seen.node
         return {
             "node": str(node), "account": node.account, "region": node.region, "cluster": self.cluster,
-            "platform": _system(self.seen.state) or self.seen.state.platform or "", "standing": self.standing,
+            "platform": system(self.seen.state) or self.seen.state.platform or "", "standing": self.standing,
             "says": str(self.seen.said or ""), "reach": self.reach, "outcome": self.outcome,
             "because": self.decision.because if self.decision else "", "window": self.window,
             "wave": None if self.wave is None else self.wave + 1,
@@ -176,13 +123,9 @@ def survey(
     ports: Ports, places: Sequence[Location], one: Emergency, before: PolicySet, after: PolicySet, now: datetime
 ) -> Radius:
     """Every node in scope, judged by the set with the emergency in it; `before` is what decides today."""
-    rows: list[Row] = []
-    unread: dict[str, str] = {}
-    for place in places:
-        try:
-            rows += [_row(ports, seen, one, before, after, now) for seen in look(ports, place, one)]
-        except (Temporary, Denied) as error:
-            unread[str(place)] = str(error)
+    told, unread = at_all(ports, places, partial(_rows, ports, one, before, after, now))
+    rows = [row for rows, _ in told for row in rows]
+    unread |= {node: "it refuses to say what it has" for _, left in told for node in left}
     policy = next(each for each in after.policies if each.id == one.id)
     freezes = {
         freeze.name: ("overridden" if freeze.name in policy.then.through else "holds")
@@ -194,20 +137,32 @@ def survey(
     return Radius(tuple(_numbered(rows, policy.id, [wave.nodes for wave in policy.then.waves])), unread, freezes, waves)
 
 
-def _row(ports: Ports, seen: Seen, one: Emergency, before: PolicySet, after: PolicySet, now: datetime) -> Row:
-    node, scan = seen.node, seen.scan
-    if scan and "patch.missing" in before.blocks | after.blocks:
-        scan = ports.inventory.patches(node, scan) if scan.noncompliant else replace(scan, patches=())
+def _rows(
+    ports: Ports, one: Emergency, before: PolicySet, after: PolicySet, now: datetime, place: Location
+) -> tuple[list[Row], list[str]]:
+    """The nodes of a place, and those that refused an answer."""
+    rows, left, make = list[Row](), list[str](), partial(_row, ports, one, before, after, now)
+    for part in look(ports, place, one):
+        left += [f"{place}/{id}" for id in part.left]
+        rows += [row for few in parts(part.seen, AT_ONCE) for row in all_of(ports, few, make)]
+    return rows, left
+
+
+def _row(ports: Ports, one: Emergency, before: PolicySet, after: PolicySet, now: datetime, seen: Seen) -> Row:
+    """Of a node that is passed over, nothing but how it stands is asked."""
     standing = seen.said.standing.value if seen.said else "unnamed"
-    meets = seen.said is not None and one.wants(seen.said)
-    finding = Finding(node, Control.EMERGENCY, False, now, Source.EMERGENCY, rule=one.id)
-    case = Remediation(node, Control.EMERGENCY)
-    facts = gather(finding, case, seen.state, scan)
-    decision = decide(finding, case, facts, after, now) if meets else None
-    made = decision.sets.get("decision", {}) if decision else {}
     cluster = str((seen.state.tags or {}).get("Cluster") or seen.state.group or "")
-    window = _window(seen, scan, before, now) if meets else None
-    return Row(seen, cluster, standing, meets, decision, facts, window, made.get("wave"))
+    if seen.said is None or not one.wants(seen.said):
+        return Row(seen, cluster, standing, False, None, {})
+    scan = seen.scan
+    if scan and "patch.missing" in before.blocks | after.blocks:
+        scan = ports.inventory.patches(seen.node, scan) if scan.noncompliant else replace(scan, patches=())
+    finding = Finding(seen.node, Control.EMERGENCY, False, now, Source.EMERGENCY, rule=one.id)
+    case = Remediation(seen.node, Control.EMERGENCY)
+    facts = gather(finding, case, seen.state, scan)
+    decision = decide(finding, case, facts, after, now)
+    wave = decision.sets.get("decision", {}).get("wave")
+    return Row(seen, cluster, standing, True, decision, facts, _window(seen, scan, before, now), wave)
 
 
 def _window(seen: Seen, scan: PatchState | None, before: PolicySet, now: datetime) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,13 +12,13 @@ import click
 from chalicelib import emergency, seek
 from chalicelib.core.emergencies import STOPPED, Emergency
 from chalicelib.core.errors import Denied, PatchwardenError, PolicyError, Temporary
-from chalicelib.core.nodes import Location
 from chalicelib.core.overrides import PatchList, text_of
 from chalicelib.core.policies import PolicySet
 from chalicelib.ports import Ports, Shelf
 from patchwarden.emergencies import writing
 from patchwarden.emergencies.asking import Wanted
-from patchwarden.emergencies.radius import Radius, Resolved, lists_of, resolve, survey
+from patchwarden.emergencies.radius import Radius, survey
+from patchwarden.emergencies.resolving import Resolved, lists_of, resolve, system
 from patchwarden.policy.compile import Directory, compiled, read_directory, with_policy
 from patchwarden.policy.lint import check_directory
 from patchwarden.policy.publish import publish
@@ -85,7 +85,18 @@ def draft(ports: Ports, asked: Wanted, directory: Path, now: datetime) -> Draft:
     after = _tried(directory, files, asked, one, now)
     assert files.rules is not None, "a sound directory has rules"
     radius = survey(ports, places, one, before, after, now)
+    _all_there(asked, radius)
     return Draft(asked, one, radius, resolved, before, after, max(2, files.rules.tests.at_least))
+
+
+def _all_there(asked: Wanted, radius: Radius) -> None:
+    """A system that no node in scope reports is mistyped: its nodes would get another version, or none."""
+    there = {system(row.seen.state) for row in radius.rows}
+    for name in sorted({name for name, _ in asked.own} - there):
+        raise click.BadParameter(
+            f"no node in scope reports the operating system {name!r}: they report {', '.join(sorted(there)) or 'none'}",
+            param_hint="--package",
+        )
 
 
 def unresolved(resolved: Resolved) -> str:
@@ -141,7 +152,7 @@ def begin(
         for path in files:
             path.unlink(missing_ok=True)
         raise
-    opened, failed = _opened(replace(ports, policies=_InForce(PolicySet.load(document))), one)
+    opened, failed = _opened(replace(ports, policies=_InForce(PolicySet.load(document))), one, made.radius)
     return one, files, opened, failed
 
 
@@ -155,19 +166,14 @@ def _stored(ports: Ports, part: PatchList) -> PatchList:
     return replace(part, version_id=ports.lists.put(part.list, text_of(part.named)))
 
 
-def _opened(ports: Ports, one: Emergency) -> tuple[int, dict[str, str]]:
-    """What could not be opened now is opened by the next sweep."""
-    opened, failed = 0, dict[str, str]()
-    for place in _places(ports, one):
-        try:
-            opened += seek.find(ports, place, one)
-        except (Temporary, Denied) as error:
-            failed[str(place)] = str(error)
-    return opened, failed
-
-
-def _places(ports: Ports, one: Emergency) -> Sequence[Location]:
-    return [place for place in ports.policies.active().settings.locations if one.scope.at(place)]
+def _opened(ports: Ports, one: Emergency, radius: Radius) -> tuple[int, dict[str, str]]:
+    """What could not be opened now is opened by the next sweep. Nobody is asked again who was just asked."""
+    places = [place for place in ports.policies.active().settings.locations if one.scope.at(place)]
+    known = {row.seen.node: row.seen for row in radius.rows}
+    made = ports.crew.together([partial(seek.find, ports, place, one, None, known) for place in places])
+    failed = {str(place): str(each) for place, each in zip(places, made, strict=True)
+              if isinstance(each, Temporary | Denied)}  # fmt: skip
+    return sum(each.opened for each in made if isinstance(each, seek.Found)), failed
 
 
 def switch_off(ports: Ports, shelf: Shelf, id: str, *, by: str, because: str) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chalicelib.core.moments import parse_moment
+from chalicelib.core.overrides import Named
 from patchwarden.cli import cli
 from patchwarden.emergencies.asking import wanted
 from patchwarden.when import read
@@ -30,7 +31,9 @@ def start(folder: Path, *words: str) -> Result:
     ((*ALL, "--kb", "5035"), "is no KB number: write it like KB5035849"),
     ((*ALL, "--cve", "2026-12345"), "write it like CVE-2026-12345"),
     ((*ALL, "--package", "openssl"), "names no version: write openssl=3.2.2-12"),
-    ((*ALL, "--package", "xz=1", "--package", "xz=2"), "xz has two versions"),
+    ((*ALL, "--package", "xz=1", "--package", "xz=2"), "override list cannot say which node gets which"),
+    ((*ALL, "--package", "xz=1@A 1", "--package", "xz=2@A 1"), "xz has two versions for A 1"),
+    ((*ALL, "--package", "xz=1@"), "names no operating system"),
     ((*KB, "--scope", "prod"), "tag:Environment=prod"),
     ((*KB, "--scope", "all", "--scope", "region=eu-west-1"), "all alone"),
     ((*KB, *ALL, "--waves", "100%"), "one wave is no order"),
@@ -54,11 +57,15 @@ def test_a_wrong_option_is_named_with_its_remedy(tmp_path: Path, words: tuple[st
 def test_what_is_asked_for_is_read_once(tmp_path: Path) -> None:
     now = parse_moment("2026-11-25T03:00:00Z")
     asked = wanted(
-        cves=["cve-2026-12345"], kbs=["5035849", "KB5035849"], packages=["xz-libs=5.6.2-1"], scope=["tag:Env=prod"],
+        cves=["cve-2026-12345"], kbs=["5035849", "KB5035849"], scope=["tag:Env=prod"],
+        packages=["xz-libs=5.6.2-1", "xz-libs=5.4.6-2@Debian 12"],
         waves=["PatchRing=canary 30m 1", "10% 1h,100%"], expires=read("48h"), name=None, now=now, reboot="never",
         through=(), severity=1, only_lacking=False, owner="secops@example.com", by="night@example.com",
         because="exploited",
     )  # fmt: skip
+    assert asked.own == (("Debian 12", Named("xz-libs", "5.4.6-2")),) and asked.packages == (
+        Named("xz-libs", "5.6.2-1"),
+    )
     assert asked.id == "emergency-cve-2026-12345" and len(asked.kbs) == 1
     assert asked.waves == (
         {"tag": "PatchRing=canary", "soak": "30m", "max_errors": 1}, {"percent": 10, "soak": "1h"}, {"percent": 100},

@@ -140,10 +140,10 @@ def test_what_did_not_apply_is_not_found_again_but_what_was_taken_back_is(zone: 
     assert zone.emergency().state is State.RESOLVED
     zone.pass_minutes(60)
     zone.inventory.scan(NODE, scan(zone.clock.now(), missing=0, patches=()))
-    assert seek.find(zone.ports, HERE, one) == 0
+    assert seek.find(zone.ports, HERE, one).opened == 0
     zone.pass_minutes(60)
     zone.inventory.scan(NODE, scan(zone.clock.now(), missing=0, patches=(OLD,)))
-    assert seek.find(zone.ports, HERE, one) == 1
+    assert seek.find(zone.ports, HERE, one).opened == 1
     assert zone.emergency().state is State.QUEUED and zone.emergency().attempts == 0
 
 
@@ -247,11 +247,11 @@ def test_a_second_emergency_takes_a_node_over_when_the_first_is_done_with_it(zon
     zone.policies = policy_set(urgent(), urgent("emergency-two"))
     two = Emergency("emergency-two", (), (listed(),), Scope(), NOW, NOW + timedelta(days=1), "night", "two")
     emergency.begin(zone.ports, two)
-    assert seek.find(zone.ports, HERE, two) == 0 and zone.emergency().emergency == ID
+    assert seek.find(zone.ports, HERE, two).opened == 0 and zone.emergency().emergency == ID
     emergency.end(zone.ports, ID, STOPPED, by="night", because="the other one is enough")
     zone.round()
     zone.ledger.keep(f"emergency/emergency-two/{HERE}", {}, expected=1)
-    assert seek.find(zone.ports, HERE, replace(two, since=NOW + timedelta(seconds=1))) == 1
+    assert seek.find(zone.ports, HERE, replace(two, since=NOW + timedelta(seconds=1))).opened == 1
     assert zone.emergency().emergency == "emergency-two" and zone.emergency().state is State.QUEUED
 
 
@@ -330,7 +330,7 @@ def test_a_sweep_that_knows_the_journal_but_not_the_set_opens_nothing_and_forget
     zone.managed(OLD)
     one = Emergency(ID, (), (listed(),), Scope(), NOW, NOW + timedelta(days=3), "night", "now")
     emergency.begin(zone.ports, one)
-    assert seek.find(zone.ports, HERE, one) == 0
+    assert seek.find(zone.ports, HERE, one).opened == 0
     assert zone.ledger.head(remediation_id(NODE, Control.EMERGENCY)) is None
     zone.policies = policy_set(urgent())
-    assert seek.find(zone.ports, HERE, one) == 1
+    assert seek.find(zone.ports, HERE, one).opened == 1
