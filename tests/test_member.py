@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from botocore import xform_name
 from chalicelib.core.events import EVENT_PATTERNS
 from deploy import member
 from patchwarden.simulator.protocols import service_model
+from tests.conditions import Made
 from tests.iam_linter import findings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +167,104 @@ def test_roles_are_made_in_one_region_only() -> None:
     for name, one in RESOURCES.items():
         if one["Type"].startswith("AWS::IAM::"):
             assert home(one["Condition"]), name
+
+
+# --- what is made with which switch --------------------------------------------------------------------------------
+
+BARE = {"AWS::AccountId": HERE, "AWS::Region": REGION, "HubAccount": HUB, "HomeRegion": REGION,
+        "ExternalId": "ours-and-secret", "MemberRoles": "no", "DoctorPermissions": "no", "ForwardEvents": "no",
+        "Runbooks": "no"}  # fmt: skip
+"""A home Region with everything off."""
+
+PARTS: dict[str, tuple[dict[str, str], set[str]]] = {
+    "MemberRoles": ({"MemberRoles": "yes"}, {"MemberRole", "AutomationRole", "PatchPolicy"}),
+    "DoctorPermissions": ({"MemberRoles": "yes", "DoctorPermissions": "yes"}, {"DoctorPolicy"}),
+    "BaselinePermissions": ({"MemberRoles": "yes", "BaselinePermissions": "yes"}, {"BaselinePolicy"}),
+    "ForwardEvents": ({"ForwardEvents": "yes", "HubBusArn": GIVEN["HubBusArn"]},
+                      {"ForwarderRole", "Undelivered", "UndeliveredPolicy", "ForwardConfigRule", "ForwardSsmCompliance",
+                       "ForwardExecution", "ForwardNodeState"}),
+    "Runbooks": ({"Runbooks": "yes"}, {"RunbookPatchFleet", "RunbookPatchNodes", "RunbookPatchStoppedNode",
+                                       "RunbookRemediateFromConfig"}),
+    "ConfigRule": ({"ConfigRule": "yes"}, {"PatchComplianceRule"}),
+    "ConfigRemediation": ({"ConfigRule": "yes", "Runbooks": "yes", "MemberRoles": "yes", "ConfigRemediation": "yes",
+                           "RemediateFunctionArn": GIVEN["RemediateFunctionArn"]}, {"Remediation"}),
+    "RemediateFunctionArn": ({"MemberRoles": "yes", "RemediateFunctionArn": GIVEN["RemediateFunctionArn"]},
+                             {"AskTheHub"}),
+    "DataSyncBucket": ({"DataSyncBucket": "sync", "DataSyncRegion": REGION}, {"Inventory"}),
+    "DailyScan": ({"DailyScan": "yes"}, {"Scan"}),
+    "AutomationExecutionRole": ({"AutomationExecutionRole": "yes"}, {"ExecutionRole", "PatchPolicy"}),
+    "AutomationAdministrationRole": ({"AutomationAdministrationRole": "yes", "AWS::AccountId": HUB},
+                                     {"AdministrationRole"}),
+}  # fmt: skip
+"""What to give for each switch, and the resources that it is about."""
+
+
+def made(**given: str) -> Made:
+    return Made(TEMPLATE, {**BARE, **given})
+
+
+def test_with_every_switch_off_nothing_is_made() -> None:
+    assert made().resources() == {}
+
+
+@pytest.mark.parametrize("switch", PARTS)
+def test_a_switch_makes_its_part_and_without_it_the_part_is_not_made(switch: str) -> None:
+    given, part = PARTS[switch]
+    on = made(**given)
+    assert on.refused() == [] and set(on.resources()) >= part
+    off = {"DataSyncBucket": "", "RemediateFunctionArn": ""}.get(switch, "no")
+    others = {name: value for name, value in given.items() if name != "HubBusArn"} | {switch: off}
+    assert not part & set(made(**others).resources())
+
+
+def test_the_parts_are_all_there_is() -> None:
+    assert set().union(*(part for _, part in PARTS.values())) == set(RESOURCES)
+
+
+def test_whatever_is_switched_on_nothing_refers_to_what_is_not_made() -> None:
+    """All combinations that the Rules let through, in the home Region and in another one."""
+    switches = [name for name, one in TEMPLATE["Parameters"].items() if one.get("AllowedValues") == ["yes", "no"]]
+    texts = {"HubBusArn": GIVEN["HubBusArn"], "RemediateFunctionArn": GIVEN["RemediateFunctionArn"],
+             "DataSyncBucket": "sync"}  # fmt: skip
+    ways = [*(("yes", "no") for _ in switches), *((text, "") for text in texts.values()), (REGION, "us-east-1")]
+    names, count = [*switches, *texts, "HomeRegion"], 0
+    bodies = {name: {**one, "Properties": {}} if one["Type"] == "AWS::SSM::Document" else one
+              for name, one in RESOURCES.items()}  # fmt: skip
+    for values in product(*ways):
+        one = Made({**TEMPLATE, "Resources": bodies}, {**BARE, **dict(zip(names, values, strict=True)),
+                                                       "DataSyncRegion": REGION})  # fmt: skip
+        if not one.refused():
+            count += 1
+            assert one.dangling() == set(), dict(zip(names, values, strict=True))
+    assert count > 1000
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    ({"ForwardEvents": "yes"}, "ForwardEvents=yes needs HubBusArn"),
+    ({"ConfigRemediation": "yes", "ConfigRule": "yes", "Runbooks": "yes"}, "needs RemediateFunctionArn"),
+    ({"ConfigRemediation": "yes", "RemediateFunctionArn": GIVEN["RemediateFunctionArn"]}, "needs ConfigRule=yes"),
+    ({"DataSyncBucket": "sync"}, "DataSyncBucket needs DataSyncRegion"),
+    ({"AutomationAdministrationRole": "yes"}, "for the hub account alone"),
+])  # fmt: skip
+def test_switches_that_do_not_go_together_are_refused_with_a_sentence(given: dict[str, str], sentence: str) -> None:
+    assert any(sentence in said for said in made(**given).refused())
+
+
+def test_the_tag_is_a_condition_only_where_it_is_asked_for() -> None:
+    for tag, conditions in (("", [None, None]), ("yes", [{"Ref": "RequiredTag"}] * 2)):
+        policy = made(MemberRoles="yes", RequiredTag=tag).resources()["PatchPolicy"]["Properties"]["PolicyDocument"]
+        found = {one["Sid"]: one.get("Condition", {}).get("StringEquals") for one in policy["Statement"]}
+        asked = [found["OnTheNodes"], found["StartAndStopTheStopped"]]
+        assert [next(iter(one.values())) if one else None for one in asked] == conditions
+
+
+def test_a_sync_writes_where_the_reports_look() -> None:
+    """The bucket of deploy/reporting.yaml lets each account write below AWS:…/accountid=…, so without a prefix."""
+    given = {"DataSyncBucket": "sync", "DataSyncRegion": REGION}
+    place = made(**given).resources()["Inventory"]["Properties"]["S3Destination"]
+    assert "BucketPrefix" not in place and place["SyncFormat"] == "JsonSerDe"
+    mine = made(**given, DataSyncPrefix="inventory").resources()["Inventory"]["Properties"]["S3Destination"]
+    assert mine["BucketPrefix"] == {"Ref": "DataSyncPrefix"}
 
 
 # --- what the roles may do ------------------------------------------------------------------------------------------

@@ -26,9 +26,11 @@ def template() -> dict[str, Any]:
         "Parameters": _parameters(),
         "Resources": {
             "SyncBucket": _bucket({"Id": "old-versions", "Status": "Enabled",
-                                   "NoncurrentVersionExpiration": {"NoncurrentDays": 90}}, versioned=True),
+                                   "NoncurrentVersionExpiration": {"NoncurrentDays": 90}}, _UNLOGGED, versioned=True),
             "SyncBucketPolicy": _policy("SyncBucket", _sync_statements()),
-            "ResultBucket": _bucket({"Id": "results", "Status": "Enabled", "ExpirationInDays": 30}),
+            "ResultBucket": _bucket(
+                {"Id": "results", "Status": "Enabled", "ExpirationInDays": 30}, _UNLOGGED, _OVERWRITTEN
+            ),
             "ResultBucketPolicy": _policy("ResultBucket", [_tls("ResultBucket")]),
             "Database": {"Type": "AWS::Glue::Database", "Properties": {
                 "CatalogId": {"Ref": "AWS::AccountId"}, "DatabaseInput": {"Name": {"Ref": "DatabaseName"}}}},
@@ -80,12 +82,18 @@ def _parameters() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bucket(rule: dict[str, Any], *, versioned: bool = False) -> dict[str, Any]:
+_UNLOGGED = {"id": "CKV_AWS_18", "comment": "Reads are CloudTrail data events, the organisation's choice"}
+_OVERWRITTEN = {"id": "CKV_AWS_21", "comment": "Answers of queries, which can be asked again; they end after 30 days"}
+
+
+def _bucket(rule: dict[str, Any], *skipped: dict[str, str], versioned: bool = False) -> dict[str, Any]:
+    """`skipped`: checks of checkov that do not hold here, each with its reason."""
     encryption = [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
     blocked = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     kept = {"VersioningConfiguration": {"Status": "Enabled"}} if versioned else {}
     return {
         "Type": "AWS::S3::Bucket",
+        "Metadata": {"checkov": {"skip": list(skipped)}},
         "DeletionPolicy": "Retain" if versioned else "Delete",
         "UpdateReplacePolicy": "Retain" if versioned else "Delete",
         "Properties": {
