@@ -12,11 +12,16 @@ import click
 
 from chalicelib import wiring
 from chalicelib.core.errors import PolicyError
+from chalicelib.core.journal import Kind, subject_of
+from chalicelib.core.nodes import Location
+from chalicelib.core.policies import PolicySet
+from chalicelib.core.schedules import Schedule
 from chalicelib.intake import in_force
+from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.doctor.hub import Hub
 from patchwarden.doctor.members import examine
-from patchwarden.doctor.remarks import OK, Patient, Remark
+from patchwarden.doctor.remarks import OK, Asks, Patient, Remark, Roles
 from patchwarden.scope import FINDINGS, Scope, form_option
 
 _COLUMNS = ("where", "check", "level", "what", "remedy", "command")
@@ -57,30 +62,55 @@ def _counts(remarks: list[Remark]) -> dict[str, int]:
 
 def _remarks(settings: wiring.Settings, account: str | None, region: str | None, stack: str | None) -> Iterator[Remark]:
     ports = wiring.ports()
-    home = wiring.reach(settings).home()
-    reach = wiring.reach(replace(settings, hub_account=settings.hub_account or home.account), attempts=2)
-    if stack:
-        own = Patient(home, reach, reach, ports.clock.now, ports.clock.sleep, settings.role, hub=True)
-        yield from Hub(own, stack, settings.table, lambda: ports, _packed(settings)).examine()
     policies = in_force(ports)
-    if isinstance(policies, PolicyError):
-        raise policies
-    places = [one for one in sorted(policies.settings.locations)
-              if account in (None, one.account) and region in (None, one.region)]  # fmt: skip
-    if not places:
+    places = [] if isinstance(policies, PolicyError) else [
+        one for one in sorted(policies.settings.locations)
+        if account in (None, one.account) and region in (None, one.region)
+    ]  # fmt: skip
+    if not places and not isinstance(policies, PolicyError):
         raise click.ClickException(
             f"{account or 'any account'} in {region or 'any Region'} is not in scope: see policies/_set.yaml"
         )
+    home = wiring.reach(settings).home()
+    own_account = settings.hub_account or home.account
+    reach = wiring.reach(replace(settings, hub_account=own_account), attempts=2)
+    own = Patient(home, reach, reach, ports.clock.now, ports.clock.sleep, settings.role, hub=True,
+                  roles=_roles(settings), home=home)  # fmt: skip
+    if stack:
+        running = () if isinstance(policies, PolicyError) else policies.schedules
+        accounts = tuple(dict.fromkeys(one.account for one in places))
+        yield from Hub(own, stack, settings.table, lambda: ports, _packed(settings), accounts,
+                       any(one.enabled for one in running)).examine()  # fmt: skip
+    if isinstance(policies, PolicyError):
+        raise policies
     members = wiring.reach(settings, attempts=2)
     stranger = wiring.reach(replace(settings, external_id=None), attempts=2)
     names = tuple(name.strip() for name in (settings.config_rules or "").split(",") if name.strip())
     for place in places:
-        at_hub = place.account == settings.hub_account
-        yield from examine(
-            Patient(
-                place, members, stranger, ports.clock.now, ports.clock.sleep, settings.role, hub=at_hub, rules=names
-            )
-        )
+        yield from examine(replace(
+            own, location=place, reach=members, stranger=stranger, hub=place.account == settings.hub_account,
+            rules=names, asks=asks(ports, policies, place), baselines=wiring.baselines(),
+        ))  # fmt: skip
+
+
+def _roles(settings: wiring.Settings) -> Roles:
+    return Roles(settings.automation_role, settings.execution_role, settings.administration_role)
+
+
+def asks(ports: Ports, policies: PolicySet, place: Location) -> Asks:
+    """What the policies ask of a place; a schedule with units may come there, for all that is known here."""
+    working = [one for one in policies.schedules if one.enabled and _may_work(one, place)]
+    kept = ports.ledger.entry(subject_of(Kind.BASELINE, str(place)))
+    return Asks(
+        executions=policies.settings.executions_per_location, schedules=tuple(one.id for one in working),
+        baselines=policies.settings.baselines, kept=kept.value if kept else None,
+    )  # fmt: skip
+
+
+def _may_work(one: Schedule, place: Location) -> bool:
+    where = one.where
+    named = place.account in where.accounts or bool(where.units)
+    return named and place.account not in where.exclude and place.region in where.regions
 
 
 def _packed(settings: wiring.Settings) -> str | None:

@@ -9,29 +9,42 @@ from typing import Any
 
 from chalicelib import pause
 from chalicelib.core.errors import Denied, PolicyError
+from chalicelib.core.occurrences import PATCH_FLEET
 from chalicelib.intake import in_force
 from chalicelib.ports import Ports
 from patchwarden.doctor.remarks import OK, WARNING, WRONG, Check, Patient, Remark, code, looked
+from patchwarden.doctor.roles import SSM, Wish, administering, denied, partition
 
 _OURS = ("aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalAccount")
+MEMBERS_ARE_ASKED_BY = ("OnDispatch", "OnSweep", "OnExecution")
+"""Functions that act in the members for all others: their roles are looked at, by the names of the template."""
 QUEUES = ("FailureQueue", "RuleFailureQueue")
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The hub's place, its stack and its ledger; `packed` is the digest of the set that this release carries."""
+    """The hub's place, its stack and its ledger; `packed` is the digest of the set that this release carries.
+
+    `accounts` are those that its functions act in, `scheduled` says whether any schedule is enabled.
+    """
 
     patient: Patient
     stack: str
     table: str
     ports: Callable[[], Ports]
     packed: str | None
+    accounts: tuple[str, ...] = ()
+    scheduled: bool = False
 
     def examine(self) -> Iterator[Remark]:
         """All remarks on the hub."""
         outputs: dict[str, str] = {}
         yield from looked(self.patient, [("stack", lambda patient: self._stack(patient, outputs))])
         checks: list[tuple[str, Check]] = [("ledger", self._ledger), ("policies", self._policies)]
+        if outputs:
+            checks.append(("permissions", self._permissions))
+        if self.scheduled:
+            checks.append(("roles", administering))
         if bus := outputs.get("HubBusArn"):
             checks.append(("bus", lambda patient: self._bus(patient, bus)))
         checks += [(name, self._queue(name, outputs[name])) for name in QUEUES if name in outputs]
@@ -69,6 +82,40 @@ class Hub:
             return
         faults = list(_table_faults(patient, name, table))
         yield from faults or [patient.says("ledger", OK, f"{name} is protected and can be restored to any second")]
+
+    def _permissions(self, patient: Patient) -> Iterator[Remark]:
+        """Whether the functions may become the member role of every account, and the schedules may be started."""
+        for name in MEMBERS_ARE_ASKED_BY:
+            yield from self._function(patient, name, self._becoming(patient))
+        if self.scheduled:
+            yield from self._function(patient, "OnSchedules", self._scheduling(patient))
+
+    def _becoming(self, patient: Patient) -> list[Wish]:
+        start = f"arn:{partition(patient)}:iam"
+        return [Wish("sts:AssumeRole", f"{start}::{account}:role/{patient.role}") for account in self.accounts]
+
+    def _scheduling(self, patient: Patient) -> list[Wish]:
+        arn, here = f"arn:{partition(patient)}", f"{patient.location.region}:{patient.location.account}"
+        role = f"{arn}:iam::{patient.location.account}:role/{patient.roles.administration}"
+        return [
+            Wish("iam:PassRole", role, (("iam:PassedToService", SSM),)),
+            Wish("ssm:StartAutomationExecution", f"{arn}:ssm:{here}:document/{PATCH_FLEET}"),
+            Wish("ssm:AddTagsToResource", f"{arn}:ssm:{here}:automation-execution/*",
+                 (("aws:TagKeys", "patchwarden:occurrence"),)),
+        ]  # fmt: skip
+
+    def _function(self, patient: Patient, name: str, wishes: list[Wish]) -> Iterator[Remark]:
+        asked = {"StackName": self.stack, "LogicalResourceId": f"{name}Role"}
+        found = patient.ask("cloudformation", "describe_stack_resource", **asked)["StackResourceDetail"]
+        refused = denied(patient, found["PhysicalResourceId"], wishes)
+        for wish in refused:
+            yield patient.says(
+                "permissions", WRONG, f"the function {name} may not {wish.action} on {wish.resource}",
+                "deploy the hub's template again, with MemberRole and the roles as deploy/member.yaml names them",
+                "make deploy",
+            )  # fmt: skip
+        if not refused:
+            yield patient.says("permissions", OK, f"the function {name} may do what it must in every account")
 
     def _bus(self, patient: Patient, bus: str) -> Iterator[Remark]:
         found = patient.ask("events", "describe_event_bus", Name=bus.rsplit("/", 1)[-1])
@@ -145,6 +192,4 @@ def _open(statement: Mapping[str, Any]) -> bool:
     """Whether anybody is meant, with no condition on the organisation or the account."""
     everybody = statement.get("Principal") in ("*", {"AWS": "*"})
     asked = json.dumps(statement.get("Condition", {}))
-    return everybody and not any(
-        key in asked for key in ("aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalAccount")
-    )
+    return everybody and not any(key in asked for key in _OURS)

@@ -14,9 +14,12 @@ import yaml
 
 from chalicelib.core.errors import Denied
 from chalicelib.core.events import EVENT_PATTERNS
-from patchwarden.doctor.nodes import baselines, nodes
+from patchwarden.doctor.baselines import baselines
+from patchwarden.doctor.nodes import nodes
 from patchwarden.doctor.permissions import permissions
+from patchwarden.doctor.quotas import quotas
 from patchwarden.doctor.remarks import OK, REFUSED, UPDATE, WARNING, WRONG, Check, Patient, Remark, code, looked
+from patchwarden.doctor.roles import acting
 
 RUNBOOKS = Path(__file__).parents[2] / "runbooks"
 RECORDED = ("AWS::SSM::ManagedInstanceInventory", "AWS::SSM::PatchCompliance", "AWS::SSM::AssociationCompliance")
@@ -29,7 +32,6 @@ WITHOUT_RULE = frozenset({
 
 https://docs.aws.amazon.com/config/latest/developerguide/ec2-managedinstance-patch-compliance-status-check.html
 """
-ADAPTIVE = "/ssm/automation/enable-adaptive-concurrency"
 _AGAIN = "deploy deploy/member.yaml of this release"
 MOST_SKEW = timedelta(minutes=5)
 """AWS refuses signatures that are further off. https://docs.aws.amazon.com/general/latest/gr/signing.html"""
@@ -94,7 +96,6 @@ def _span(skew: timedelta) -> str:
 def runbooks(patient: Patient) -> Iterator[Remark]:
     """Each of our runbooks is there, and says what the file says."""
     for path in sorted(RUNBOOKS.glob("Patchwarden-*.yaml")):
-        ours = _read(path.read_text(encoding="utf-8"))
         try:
             theirs = patient.ask("ssm", "get_document", Name=path.stem, DocumentVersion="$DEFAULT")
         except Denied as error:
@@ -103,7 +104,7 @@ def runbooks(patient: Patient) -> Iterator[Remark]:
             yield patient.says("runbooks", WRONG, f"{path.stem} is not there",
                                "deploy it with Runbooks=yes in deploy/member.yaml", UPDATE)  # fmt: skip
             continue
-        if _content(theirs["Content"]) == ours:
+        if _content(theirs["Content"]) == _content(path.read_text(encoding="utf-8")):
             yield patient.says("runbooks", OK, f"{path.stem} version {theirs['DocumentVersion']} is ours")
         else:
             yield patient.says(
@@ -112,66 +113,50 @@ def runbooks(patient: Patient) -> Iterator[Remark]:
             )  # fmt: skip
 
 
+@lru_cache(maxsize=32)
 def _content(text: str) -> Any:
+    """Every place holds the same few texts."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return _read(text)
-
-
-@lru_cache(maxsize=32)
-def _read(text: str) -> Any:
-    """Read once, however many places hold the same."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def rules(patient: Patient) -> Iterator[Remark]:
     """Every event that the hub listens for is forwarded, and what cannot be delivered is kept."""
-    if patient.hub:
-        yield patient.says("rules", OK, "the hub hears its own account's events itself")
+    if patient.at_home:
+        yield patient.says("rules", OK, "the hub hears what happens here itself")
         return
     for handler, pattern in EVENT_PATTERNS.items():
         name = f"patchwarden-{handler.replace('_', '-')}"
-        wrong = _rule(patient, name, pattern)
-        if wrong:
-            yield patient.says("rules", *wrong)
-        else:
-            yield patient.says("rules", OK, f"{name} forwards")
+        faults = list(_rule(patient, name, pattern))
+        yield from faults or [patient.says("rules", OK, f"{name} forwards")]
 
 
-def _rule(patient: Patient, name: str, pattern: Mapping[str, Any]) -> tuple[str, str, str, str] | None:
+def _rule(patient: Patient, name: str, pattern: Mapping[str, Any]) -> Iterator[Remark]:
+    """The one thing that most needs doing about a rule."""
     swept = "; until then only the sweep finds out"
     try:
         found = patient.ask("events", "describe_rule", Name=name)
     except Denied as error:
         if code(error) != "ResourceNotFound":
             raise
-        return (
-            WRONG,
-            f"there is no rule {name}{swept}",
-            "ForwardEvents=yes; outside the organisation nothing",
-            UPDATE,
-        )
+        yield patient.says("rules", WRONG, f"there is no rule {name}{swept}", "deploy it with ForwardEvents=yes; "
+                           "for an account outside the organisation nothing is to be done", UPDATE)  # fmt: skip
+        return
     if found.get("State") == "DISABLED":
-        return (WRONG, f"the rule {name} is disabled{swept}", "enable it", f"aws events enable-rule --name {name}")
+        yield patient.says("rules", WRONG, f"the rule {name} is disabled{swept}", "enable it",
+                           f"aws events enable-rule --name {name}")  # fmt: skip
+        return
     if json.loads(found.get("EventPattern") or "{}") != pattern:
-        return (
-            WRONG,
-            f"the rule {name} listens for something else",
-            "deploy deploy/member.yaml of this release",
-            UPDATE,
-        )
+        yield patient.says("rules", WRONG, f"the rule {name} listens for something else", _AGAIN, UPDATE)
+        return
     targets = patient.ask("events", "list_targets_by_rule", Rule=name)["Targets"]
     if not [one for one in targets if ":event-bus/" in one["Arn"]]:
-        return (WRONG, f"the rule {name} has no event bus as its target", "deploy it with HubBusArn", UPDATE)
-    if not [one for one in targets if one.get("DeadLetterConfig", {}).get("Arn")]:
-        return (
-            WARNING,
-            f"the rule {name} keeps nothing that it could not deliver",
-            "deploy deploy/member.yaml",
-            UPDATE,
-        )
-    return None
+        yield patient.says("rules", WRONG, f"the rule {name} has no event bus as its target",
+                           "deploy deploy/member.yaml with HubBusArn", UPDATE)  # fmt: skip
+    elif not [one for one in targets if one.get("DeadLetterConfig", {}).get("Arn")]:
+        yield patient.says("rules", WARNING, f"the rule {name} keeps nothing that it could not deliver", _AGAIN, UPDATE)
 
 
 def recorder(patient: Patient) -> Iterator[Remark]:
@@ -239,26 +224,43 @@ def config_rule(patient: Patient) -> Iterator[Remark]:
         yield patient.says("config-rule", WRONG, f"no rule {RULE}", "deploy it with ConfigRule=yes", UPDATE)
 
 
-def concurrency(patient: Patient) -> Iterator[Remark]:
-    """Without adaptive concurrency 100 executions run at once in an account and Region, with it up to 500."""
-    value = patient.ask("ssm", "get_service_setting", SettingId=ADAPTIVE)["ServiceSetting"]["SettingValue"]
-    if str(value).lower() == "true":
-        yield patient.says("concurrency", OK, "adaptive concurrency is on")
-    else:
+UNDELIVERED = "patchwarden-undelivered"
+
+
+def undelivered(patient: Patient) -> Iterator[Remark]:
+    """The queue of events that the forwarding rules could not deliver is there, and empty."""
+    if patient.at_home:
+        return
+    try:
+        address = patient.ask("sqs", "get_queue_url", QueueName=UNDELIVERED)["QueueUrl"]
+    except Denied as error:
+        if "NonExistentQueue" not in code(error) and "QueueDoesNotExist" not in code(error):
+            raise
+        yield patient.says("queues", WARNING, f"there is no queue {UNDELIVERED}: what is not delivered is lost",
+                           "deploy deploy/member.yaml with ForwardEvents=yes", UPDATE)  # fmt: skip
+        return
+    kinds = ["ApproximateNumberOfMessages"]
+    asked = patient.ask("sqs", "get_queue_attributes", QueueUrl=address, AttributeNames=kinds)
+    depth = int(asked["Attributes"]["ApproximateNumberOfMessages"])
+    if depth:
         yield patient.says(
-            "concurrency", WARNING, "adaptive concurrency is off: 100 executions at once, and a storm queues",
-            "switch it on",
-            f"aws ssm update-service-setting --setting-id {ADAPTIVE} --setting-value True",
+            "queues", WRONG, f"{UNDELIVERED} holds {depth} events that did not reach the hub; the sweep finds them",
+            "read ERROR_MESSAGE of one, mend its cause (often the hub's bus policy), and purge the queue",
+            f"aws sqs receive-message --queue-url {address} --message-attribute-names All",
         )  # fmt: skip
+    else:
+        yield patient.says("queues", OK, f"{UNDELIVERED} is empty")
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
+    ("roles", acting),
     ("permissions", permissions),
     ("runbooks", runbooks),
     ("rules", rules),
+    ("queues", undelivered),
     ("recorder", recorder),
     ("config-rule", config_rule),
     ("nodes", nodes),
     ("baselines", baselines),
-    ("concurrency", concurrency),
+    ("quotas", quotas),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib.core.errors import Denied
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE
 from patchwarden.doctor.remarks import OK, REFUSED, UPDATE, WRONG, Patient, Remark, code
+from patchwarden.doctor.roles import denied, starting
 
 NO_NODE = "i-00000000000000000"
 NO_HYBRID = "mi-00000000000000000"
@@ -53,20 +54,25 @@ PROBES = (
     *(Probe(f"ssm:StartAutomationExecution on {name}", "ssm", "start_automation_execution", {"DocumentName": name})
       for name in (PATCH_NODES, PATCH_STOPPED_NODE)),
 )  # fmt: skip
-"""iam:PassRole and ssm:AddTagsToResource are not here: nothing short of a start asks for them."""
+"""iam:PassRole and ssm:AddTagsToResource are not here: nothing short of a start asks for them, so IAM is (`roles`)."""
 
 
 def permissions(patient: Patient) -> Iterator[Remark]:
-    """One remark for each action that is refused, or one that all are allowed."""
+    """One remark for each action that is refused, or one that all are allowed.
+
+    In the hub's own account the caller is a person, and what its functions may do is looked at there (`hub`).
+    """
     probes = [*PROBES, *(_exceptions(rule) for rule in patient.rules)]
-    refused = [probe for probe in probes if not _allowed(patient, probe)]
-    for probe in refused:
+    refused = [probe.action for probe in probes if not _allowed(patient, probe)]
+    wishes = [] if patient.hub else starting(patient)
+    refused += [f"{wish.action} on {wish.resource}" for wish in denied(patient, patient.role, wishes)]
+    for action in refused:
         yield patient.says(
-            "permissions", WRONG, f"{patient.role} may not {probe.action}",
+            "permissions", WRONG, f"{'your role' if patient.hub else patient.role} may not {action}",
             "deploy the member role again, or add the action to its policy (docs/permissions.md)", UPDATE,
         )  # fmt: skip
     if not refused:
-        yield patient.says("permissions", OK, f"{len(probes)} actions are allowed")
+        yield patient.says("permissions", OK, f"{len(probes) + len(wishes)} actions are allowed")
 
 
 def _exceptions(rule: str) -> Probe:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.nodes import Location
+from chalicelib.ports import Baselines
 
 OK, WARNING, WRONG, UNKNOWN = "ok", "warning", "wrong", "unknown"
 
@@ -39,10 +40,35 @@ class Reach(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Asks:
+    """What the policies in force ask of a place.
+
+    `executions` may run there at once, `schedules` are the enabled ones that may work there, `baselines` is that
+    of `_set.yaml`; `kept` is what the last `baseline apply` wrote down for the place, None: there was none.
+    """
+
+    executions: int = 0
+    schedules: tuple[str, ...] = ()
+    baselines: str = "off"
+    kept: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The names of the roles that act: in executions of ours, in parts of schedules, and for schedules in the hub."""
+
+    automation: str = "patchwarden-automation"
+    execution: str = "AWS-SystemsManager-AutomationExecutionRole"
+    administration: str = "AWS-SystemsManager-AutomationAdministrationRole"
+
+
+@dataclass(frozen=True, slots=True)
 class Patient:
     """One place that is looked at, and as whom.
 
-    `pause` waits for seconds, between two starts; `stranger` shows no external id; `role` is the member role's name.
+    `pause` waits for seconds, between two starts; `stranger` shows no external id; `role` is the member role's name;
+    `hub` says that the caller's own credentials are used, `home` where the hub runs; `baselines` reads the patch
+    baselines of every account.
     """
 
     location: Location
@@ -53,6 +79,15 @@ class Patient:
     role: str
     hub: bool = False
     rules: tuple[str, ...] = ()
+    asks: Asks = Asks()
+    roles: Roles = Roles()
+    home: Location | None = None
+    baselines: Baselines | None = None
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the hub hears what happens here without any forwarding: in its own account and Region only."""
+        return self.location == self.home
 
     def ask(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         return self.reach.call(self.location, service, operation, **parameters)

@@ -24,7 +24,15 @@ _METADATA = (
 )  # fmt: skip
 
 
+_ROLE = "AutomationAssumeRole"
+
+
 def start_automation_execution(aws: Aws, caller: Caller, request: Request) -> Reply:
+    """What carries tags from its start asks for a second permission, and a role that is passed on for a third."""
+    asked = {"ssm:AddTagsToResource": request.get("Tags"), "iam:PassRole": request.get("Parameters", {}).get(_ROLE)}
+    for action in [action for action, given in asked.items() if given]:
+        if (caller.account, action) in aws.setup.refused:
+            raise Refusal("AccessDeniedException", f"User: {caller.arn} is not authorized to perform: {action}")
     return {"AutomationExecutionId": aws.automations.start(caller.location, request, caller.arn)}
 
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from chalicelib.core.nodes import Location
@@ -106,7 +107,7 @@ class Automations:
 
     def publish(self, name: str, text: str) -> int:
         """Make a document, or its next version, known everywhere. The version's number."""
-        self._documents.setdefault(name, []).append(Runbook.load(text))
+        self._documents.setdefault(name, []).append(_loaded(text))
         self._texts[name] = text
         return len(self._documents[name])
 
@@ -348,6 +349,12 @@ class Automations:
     def _forgotten(self, execution: Execution | FanOut) -> bool:
         ended_at = execution.record.ended_at
         return ended_at is not None and self._clock.now() - ended_at > HISTORY
+
+
+@lru_cache(maxsize=64)
+def _loaded(text: str) -> Runbook:
+    """A runbook does not change, and every simulation of a process publishes the same few."""
+    return Runbook.load(text)
 
 
 def _same(earlier: _Token, said: str) -> str:

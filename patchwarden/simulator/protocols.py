@@ -30,7 +30,7 @@ class Answer:
 
 
 class Json:
-    """The wire protocol of ssm and config."""
+    """The wire protocol of ssm, config, organizations and Service Quotas."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -59,8 +59,25 @@ class Json:
         return Answer(status, headers, json.dumps(told, default=_seconds).encode())
 
 
+PATH = ":path"
+"""Under which name the path of a request stands among its headers, for a protocol that needs it."""
+
+
+class RestJson(Json):
+    """The wire protocol of resource-groups, as far as its operations have a path of their own and no more."""
+
+    def operation(self, headers: Mapping[str, str], body: bytes) -> str:
+        model = service_model(self._service)
+        paths = {model.operation_model(name).http["requestUri"]: name for name in model.operation_names}
+        return str(paths.get(headers.get(PATH, ""), ""))
+
+    def refusal(self, refusal: Refusal, request_id: str) -> Answer:
+        answer = super().refusal(refusal, request_id)
+        return Answer(answer.status, {**answer.headers, "x-amzn-ErrorType": refusal.code}, answer.body)
+
+
 class Xml:
-    """The wire protocols of sts and ec2."""
+    """The wire protocols of sts, iam and ec2."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -90,6 +107,10 @@ class Xml:
 
 
 PROTOCOLS: Mapping[str, Json | Xml] = {
+    "organizations": Json("organizations"),
+    "service-quotas": Json("service-quotas"),
+    "resource-groups": RestJson("resource-groups"),
+    "iam": Xml("iam"),
     "ssm": Json("ssm"),
     "config": Json("config"),
     "ec2": Xml("ec2"),

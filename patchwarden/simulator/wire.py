@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from email.utils import format_datetime
 from io import BytesIO
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionError as NoConnection
@@ -20,13 +21,15 @@ from patchwarden.simulator import (
     api_baselines,
     api_config,
     api_ec2,
+    api_iam,
     api_nodes,
+    api_organization,
     api_remediation,
     api_setup,
     api_sts,
 )
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply
-from patchwarden.simulator.protocols import PROTOCOLS, Answer, service_model
+from patchwarden.simulator.protocols import PATH, PROTOCOLS, Answer, service_model
 from patchwarden.simulator.refusals import NotServed, Refusal, WrongAnswer, invalid, throttled
 from patchwarden.simulator.shapes import violations
 
@@ -42,8 +45,12 @@ SERVICES: dict[str, Mapping[str, Operation]] = {
     "config": {**api_config.OPERATIONS, **api_remediation.OPERATIONS, **api_setup.CONFIG},
     "ec2": api_ec2.OPERATIONS,
     "sts": api_sts.OPERATIONS,
+    "iam": api_iam.OPERATIONS,
+    "organizations": api_organization.ORGANIZATIONS,
+    "service-quotas": api_organization.QUOTA,
+    "resource-groups": api_organization.GROUPS,
 }
-HOOKS = {"ssm": "ssm", "config": "config-service", "ec2": "ec2", "sts": "sts"}
+HOOKS = {name: name for name in SERVICES} | {"config": "config-service"}
 """What botocore calls the services in the names of its hooks."""
 
 # Bounds in the model that AWS's own answers do not keep: a node of no patch group has an empty one, names of actions
@@ -129,7 +136,7 @@ class Wire:
             return Caller(account, signature[2], f"arn:aws:iam::{account}:role/patchwarden")
         arn, ends = api_sts.session_of(account, token or "")
         if self._aws.limits.sessions_expire and api_sts.expired(self._aws.clock.now(), ends):
-            raise _EXPIRED[service]
+            raise _EXPIRED.get(service, _EXPIRED["ssm"])
         return Caller(account, signature[2], arn)
 
     def _request_id(self) -> str:
@@ -138,6 +145,7 @@ class Wire:
     def _hook(self, service: str) -> Callable[..., Any]:
         def before_send(request: Any, **_: Any) -> Any:
             headers = {name: _text(value) for name, value in request.headers.items()}
+            headers[PATH] = urlsplit(request.url).path
             answer = self.answer(service, headers, _bytes(request.body))
             said = format_datetime(self._aws.clock.now() + self._aws.setup.skew, usegmt=True)
             return AWSResponse(request.url, answer.status, {**answer.headers, "date": said}, _Raw(answer.body))
