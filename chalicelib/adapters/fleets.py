@@ -177,4 +177,14 @@ def _node(told: Mapping[str, Any]) -> NodeRun:
         return NodeRun(node, "skipped", execution, why)
     if status in _OK:
         return NodeRun(node, "ok", execution)
-    return NodeRun(node, "failed", execution, told.get("FailureMessage") or f"its execution is {status}")
+    why = _said(outputs) or told.get("FailureMessage") or f"its execution is {status}"
+    return NodeRun(node, "failed", execution, why)
+
+
+def _said(outputs: Mapping[str, list[str]]) -> str:
+    """What the node said last when its installation failed, such as the words of a hook; empty if it said nothing.
+
+    The output of a step that did not succeed is a sentence of Systems Manager's own.
+    """
+    text = next(iter(outputs.get("TellFailure.Text", [])), "")
+    return "" if text.startswith("No output available yet") else text

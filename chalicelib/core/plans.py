@@ -196,11 +196,10 @@ def parameters(
         return {**shared, "NodeIds": list(nodes), **plan.parameters}
     reboot, snapshot = REBOOT_OPTIONS[plan.reboot], "true" if plan.snapshot else "false"
     shared |= {"RebootOption": [reboot], "SnapshotRootVolume": [snapshot]}
+    shared |= extras(plan.hooks, plan.output) | ({OVERRIDE: [override]} if override else {})
     if document == PATCH_STOPPED_NODE:
         return {**shared, "NodeId": list(nodes)}
-    shared |= {"MaxConcurrency": [plan.concurrency], "MaxErrors": [plan.max_errors]}
-    given = extras(plan.hooks, plan.output)
-    return {**shared, "NodeIds": list(nodes), **given, **({OVERRIDE: [override]} if override else {})}
+    return {**shared, "NodeIds": list(nodes), "MaxConcurrency": [plan.concurrency], "MaxErrors": [plan.max_errors]}
 
 
 def extras(hooks: Mapping[str, str], output: Mapping[str, str]) -> dict[str, list[str]]:

@@ -281,14 +281,9 @@ def check_hooks(source: Source, where: Location, hooks: shapes.Hooks | None, all
 
 
 def _check_hooked(source: Source, then: shapes.Then) -> None:
-    if then.hooks is None:
-        return
-    if then.document is not None:
+    if then.hooks is not None and then.document is not None:
         hint = "remove one of the two: a document runs what it likes"
         source.add_at_key("PW415", ("then", "hooks"), "hooks do not run with another document", hint)
-    if then.stopped == "start":
-        hint = "write stopped: wait, or remove the hooks"
-        source.add_at_key("PW415", ("then", "hooks"), "hooks do not run on a node that is started for it", hint)
 
 
 def _check_patches(source: Source, then: Mapping[str, Any], rules: shapes.SetFile | None) -> None:

@@ -182,6 +182,7 @@ def _baseline(wrong: str, right: str) -> Example:
 
 
 _LISTS = "override_lists: [s3://example-patch-lists/2026-12.yaml]\n"
+_DRAIN = "hooks: {pre_install: Example-Drain}\n"
 _INSTALL = "operation: Install\noverride_list: s3://example-patch-lists/2026-12.yaml\n"
 
 
@@ -240,9 +241,9 @@ EXAMPLES: dict[str, Example] = {
     "PW412": Example("expires: 2026-01-01T00:00:00Z\n", "expires: 2027-01-01T00:00:00Z\n"),
     "PW413": _exemption(wrong={"on": "2026-12-24"}, right={}),
     "PW414": Example("rollout: {percent: 100}\n", "rollout: {percent: 10}\n"),
-    "PW415": _then(
-        "action: remediate, stopped: start, hooks: {pre_install: Example-Drain}",
-        "action: remediate, hooks: {pre_install: Example-Drain}",
+    "PW415": _schedule(
+        f"# _set.yaml\n{_LISTS}hooks: [Example-Drain]\n# schedules/daily-scan.yaml\n{_INSTALL}{_DRAIN}",
+        f"# _set.yaml\n{_LISTS}# schedules/daily-scan.yaml\n{_INSTALL}",
     ),
     "PW416": Example(
         "rollout: {waves: [{nodes: 1}, {percent: 10}]}\nthen: {action: remediate}\n",

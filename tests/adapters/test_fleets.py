@@ -18,7 +18,7 @@ from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.occurrences import Book, Run
 from chalicelib.core.policies import PolicySet
 from chalicelib.ports import Ports
-from chalicelib.schedules import asked_for, book_of, follow, run_due
+from chalicelib.schedules import asked_for, book_of, follow, places_of, run_due
 from patchwarden.simulator.limits import Limits
 from tests.adapters.simulated import World
 from tests.sets import scheduled
@@ -189,3 +189,32 @@ def test_a_platform_leaves_the_other_one_aside(world: World) -> None:
         machine = world.sim.fleet.find(world.home, node.node)
         assert machine is not None
         assert (node.outcome == "ok") == (machine.platform.windows and machine.online), node
+
+
+def test_a_hook_that_fails_and_an_account_that_refuses_are_told_in_the_counts_in_words(world: World) -> None:
+    """One account's role is gone, in the others a balancer does not let go: each failure says why in its own words."""
+    world.noncompliant()
+    bundle, _ = install(world, calendar={"cron": "0 14 ? * * *", "catch_up": 7200},
+                        hooks={"pre_install": "Example-Drain"})  # fmt: skip
+    world.sim.aws.commands.hooks["Example-Drain"] = "the balancer refused to drain"
+    world.sim.aws.deny("777788889999", "sts")
+    run_due(bundle)
+    world.run(hours=2)
+    run_due(bundle)
+    world.run(hours=4)
+    assert run_due(bundle).ended == 1
+    done = book_of(bundle, "tested")[1].run
+    assert done is not None
+    places = places_of(bundle, done)
+    refused = {place for place, told in places.items() if "trouble" in told}
+    assert {place.partition("/")[0] for place in refused} == {"777788889999"} and len(refused) == 2
+    assert all("cannot be assumed" in places[place]["trouble"] for place in refused)
+    failures = [text for place in set(places) - refused for text in places[place].get("failures", [])]
+    assert failures
+    assert all("the balancer refused to drain" in text for text in failures)
+    assert (done.counts["ok"], done.counts["unread"], done.counts["failed"]) == (0, 2, len(failures))
+    missing = [one for one in world.sim.fleet.at(world.home) if one.online and one.report]
+    assert all(one.report and one.report.operation == "Scan" for one in missing)
+    assert isinstance(bundle.notices, Collected)
+    (said,) = bundle.notices.of("schedule_ended")
+    assert "2 of 6 locations not reached or not read" in said["because"]

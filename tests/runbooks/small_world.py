@@ -27,7 +27,10 @@ UNNOTICED = timedelta(minutes=5)
 
 @dataclass
 class Machine:
-    """A node. `install` is how an installation ends, None: never; `boots` False: it falls back to stopped."""
+    """A node. `install` is how an installation ends, None: never; `boots` False: it falls back to stopped.
+
+    `drain` is what its pre-install hook says when it fails; `pending` counts patches that wait for a reboot.
+    """
 
     id: str
     state: str = "running"
@@ -35,6 +38,11 @@ class Machine:
     install: str | None = "Success"
     scan: str = "Success"
     missing: int = 3
+    drain: str | None = None
+    pending: int = 0
+    reboots: int = 0
+    platform: str = "Linux"
+    version: str = "3.3.131.0"
     boots: bool = True
     startable: bool = True
     root: str | None = "vol-0123456789abcdef0"
@@ -119,12 +127,15 @@ class SmallWorld:
             wait = run.advance()
         return run
 
-    def elsewhere(self, *nodes: str, operation: str = "Install", document: str = "AWS-RunPatchBaseline") -> None:
-        """A command of somebody else is under way on these nodes for an hour."""
+    def elsewhere(
+        self, *nodes: str, operation: str = "Install", document: str = "AWS-RunPatchBaseline",
+        lasts: timedelta = timedelta(hours=1),
+    ) -> None:  # fmt: skip
+        """A command of somebody else is under way on these nodes, for an hour if nobody says otherwise."""
         id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"elsewhere {len(self.commands)}"))
         given = {"Operation": [operation], "SnapshotId": [id]}
-        told = dict.fromkeys(nodes, "InProgress")
-        self.commands[id] = Command(id, self.moment + timedelta(hours=1), told, given, "a schedule's", document)
+        told = dict.fromkeys(nodes, "Success")
+        self.commands[id] = Command(id, self.moment + lasts, told, given, "a schedule's", document)
 
     def terminate(self, id: str, at: datetime) -> None:
         """Let the node be terminated at a moment; whatever it is doing then is not delivered."""
@@ -153,7 +164,13 @@ class SmallWorld:
         pings = {True: "Online", False: "ConnectionLost"}
         return {
             "InstanceInformationList": [
-                {"InstanceId": machine.id, "PingStatus": pings[machine.online(self.moment)]} for machine in asked
+                {
+                    "InstanceId": machine.id,
+                    "PingStatus": pings[machine.online(self.moment)],
+                    "PlatformType": machine.platform,
+                    "AgentVersion": machine.version,
+                }
+                for machine in asked
             ]
         }
 
@@ -196,7 +213,8 @@ class SmallWorld:
             raise refused("SendCommand", "DuplicateInstanceId", "An instance id is there twice")
         id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"command {len(self.commands)}"))
         install = request["Parameters"]["Operation"] == ["Install"]
-        statuses = {i: self._outcome(self.machines[i], install) for i in request["InstanceIds"]}
+        hooked = request["DocumentName"].endswith("WithHooks")
+        statuses = {i: self._outcome(self.machines[i], install, hooked) for i in request["InstanceIds"]}
         never = None in statuses.values()
         takes = timedelta(days=9) if never else self.takes if install else timedelta(minutes=1)
         told = {i: status or "InProgress" for i, status in statuses.items()}
@@ -223,14 +241,26 @@ class SmallWorld:
         good = all(status == "Success" for status in command.statuses.values())
         return {"Commands": [{"CommandId": CommandId, "Status": "Success" if good else "Failed"}]}
 
-    def list_command_invocations(self, CommandId: str) -> dict[str, Any]:
-        statuses = self.commands[CommandId].statuses.items()
+    def list_command_invocations(
+        self, CommandId: str, InstanceId: str | None = None, Details: bool = False
+    ) -> dict[str, Any]:
+        """With details, the last words of a node whose hook failed."""
+        command = self.commands[CommandId]
+        over = self.moment >= command.ends
         return {
             "CommandInvocations": [
-                {"CommandId": CommandId, "InstanceId": id, "Status": status, "StatusDetails": status}
-                for id, status in statuses
+                {"CommandId": CommandId, "InstanceId": id, "Status": status if over else "InProgress",
+                 "StatusDetails": status if over else "InProgress", **(self._plugins(id, status) if Details else {})}
+                for id, status in command.statuses.items()
+                if InstanceId in (None, id)
             ]
-        }
+        }  # fmt: skip
+
+    def _plugins(self, id: str, status: str) -> dict[str, Any]:
+        said = self.machines[id].drain if status == "Failed" else None
+        hooks = [{"Name": "PreInstall", "Status": "Failed", "StatusDetails": "Failed", "ResponseCode": 1,
+                  "Output": f"draining\n{said}\n"}] if said else []  # fmt: skip
+        return {"CommandPlugins": hooks}
 
     def describe_instance_patch_states(self, InstanceIds: list[str]) -> dict[str, Any]:
         machines = [self.machines[id] for id in InstanceIds if id in self.machines]
@@ -268,9 +298,11 @@ class SmallWorld:
             "SystemStatus": checks,
         }
 
-    def _outcome(self, machine: Machine, install: bool) -> str | None:
+    def _outcome(self, machine: Machine, install: bool, hooked: bool) -> str | None:
         if not machine.online(self.moment) or machine.state != "running":
             return "DeliveryTimedOut"
+        if install and hooked and machine.drain:
+            return "Failed"
         return machine.install if install else machine.scan
 
     def _apply(self, command: Command) -> None:
@@ -281,7 +313,9 @@ class SmallWorld:
         for id, status in command.statuses.items():
             machine = self.machines[id]
             if status == "Success" and operation == "Install":
-                machine.missing = 0
+                stays = command.parameters.get("RebootOption") == ["NoReboot"]
+                machine.pending, machine.missing = machine.missing if stays else 0, 0
+                machine.reboots += not stays
             if status == "Success":
                 machine.patch_state = self._patch_state(machine, operation, command)
 
@@ -295,6 +329,7 @@ class SmallWorld:
             "OperationStartTime": self.moment,
             "OperationEndTime": self.moment,
             "MissingCount": machine.missing,
+            "InstalledPendingRebootCount": machine.pending,
         }
 
 

@@ -20,7 +20,7 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.plans import MOST_NODES, PATCH_NODES, PATCH_STOPPED_NODE, Plan
 from chalicelib.core.plans import parameters as planned
 from patchwarden.simulator.runbook import ParameterError, Runbook, RunbookError
-from tests.runbooks.runbook_lint import lint
+from tests.runbooks.runbook_lint import Document, lint
 from tests.runbooks.small_world import model
 from tests.setup_ssm_schema import SCHEMA
 
@@ -351,15 +351,18 @@ def test_a_failure_before_the_report_makes_the_execution_fail(name: str) -> None
         for step in DOCUMENTS[name]["mainSteps"]
         if not step.get("isCritical", step.get("onFailure", "Abort") != "Continue")
     ]
-    assert set(lenient) <= {"ReportNodes", "ReportNode", "SettleNode", "WaitForOutcome"}
+    assert set(lenient) <= {"ReportNodes", "ReportNode", "SettleNode", "WaitForOutcome", "TellFailure"}
 
 
 def test_once_the_stopped_node_is_being_started_every_way_leads_to_stopping_it() -> None:
-    document = DOCUMENTS[PATCH_STOPPED_NODE]
-    names = [step["name"] for step in document["mainSteps"]]
-    for step in document["mainSteps"][names.index("StartNode") : names.index("StopNode")]:
-        leads = {step["nextStep"], step["onFailure"].removeprefix("step:"), step["onCancel"].removeprefix("step:")}
-        assert leads <= {"WaitForAgent", "InstallPatches", "ScanNodes", "SettleNode", "StopNode"}
+    document = Document(DOCUMENTS[PATCH_STOPPED_NODE])
+    names = [step["name"] for step in document.steps]
+    begun = document.steps[names.index("StartNode") : names.index("StopNode")]
+    for step in begun:
+        ways = {"nextStep", "onFailure", "onCancel"} if step["action"] != "aws:branch" else set()
+        assert ways <= set(step), f"{step['name']} may end the execution, and the node runs on"
+        leads = {edge.end for edge in document.edges if edge.start == step["name"]}
+        assert leads <= {one["name"] for one in begun} | {"StopNode"}
 
 
 def test_the_two_runbooks_share_their_scripts_to_the_letter() -> None:
@@ -373,6 +376,11 @@ def test_the_two_runbooks_share_their_scripts_to_the_letter() -> None:
 
 def test_the_nodes_are_checked_again_as_they_were_at_first() -> None:
     first, again = (step(DOCUMENTS[PATCH_NODES], name)["inputs"] for name in ("CheckNodes", "CheckNodesAgain"))
+    assert first["Script"] == again["Script"]
+
+
+def test_a_stopped_node_is_looked_at_before_the_installation_as_before_it_is_stopped() -> None:
+    first, again = (step(DOCUMENTS[PATCH_STOPPED_NODE], name)["inputs"] for name in ("LookForOthers", "LookBeforeStop"))
     assert first["Script"] == again["Script"]
 
 
@@ -410,7 +418,7 @@ def test_the_service_sends_every_required_parameter_and_none_that_is_unknown(nam
     sent = set(parameters(Plan(), BATCH, [NODE], document=name))
     required = {parameter for parameter, spec in declared.items() if "default" not in spec}
     assert sent == required
-    assert set(declared) - required == (OPTIONAL if name == PATCH_NODES else {"InstallOverrideList"})
+    assert set(declared) - required == OPTIONAL
 
 
 @every_own_plan

@@ -1,4 +1,4 @@
-"""What our two runbooks do to nodes, run by the interpreter in a small world."""
+"""What our runbooks do to nodes, run by the interpreter in a small world."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from botocore.validate import validate_parameters
 
+from chalicelib.adapters.fleets import ADMINISTRATION_ROLE
 from chalicelib.adapters.systems_manager import assuming
 from chalicelib.core.nodes import Location
+from chalicelib.core.occurrences import PATCH_FLEET
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, Plan, parameters, snapshot_id
 from patchwarden.simulator.automation_record import NO_OUTPUT
 from patchwarden.simulator.runbook import ParameterError, Run, Runbook
@@ -43,8 +45,8 @@ def patch_nodes(world: SmallWorld, plan: Plan | None = None, **more: list[str]) 
     return world.drive(start(world, PATCH_NODES, list(world.machines), plan, **more))
 
 
-def patch_stopped(world: SmallWorld, plan: Plan | None = None) -> Run:
-    return world.drive(start(world, PATCH_STOPPED_NODE, [WEB], plan))
+def patch_stopped(world: SmallWorld, plan: Plan | None = None, **more: list[str]) -> Run:
+    return world.drive(start(world, PATCH_STOPPED_NODE, [WEB], plan, **more))
 
 
 def statuses(run: Run) -> dict[str, str]:
@@ -407,6 +409,112 @@ def test_a_node_that_does_not_stop_fails_the_execution() -> None:
     assert report(run)[WEB]["Compliant"] is True
 
 
+HOOKS = {"pre_install": "Example-Drain", "post_install": "Example-Refill"}
+OUTPUT = {"bucket": "example-output", "log_group": "/patchwarden/commands"}
+UNDER = f"patching/accountid={ACCOUNT}/region={REGION}/date=2026-11-23"
+
+
+def sent_by(world: SmallWorld) -> list[dict[str, Any]]:
+    return [request for name, request in world.calls if name == "SendCommand"]
+
+
+@pytest.mark.parametrize("runbook", [PATCH_NODES, PATCH_STOPPED_NODE])
+@pytest.mark.parametrize("hooks", [{}, HOOKS])
+def test_installation_and_scan_write_to_the_bucket_and_the_log_group(runbook: str, hooks: dict[str, str]) -> None:
+    world = SmallWorld(Machine(WEB, state="running" if runbook == PATCH_NODES else "stopped"))
+    run = world.drive(start(world, runbook, [WEB], Plan(hooks=hooks, output=OUTPUT)))
+    assert run.record.status == "Success"
+    install, scan = sent_by(world)
+    for request in (install, scan):
+        assert (request["OutputS3BucketName"], request["OutputS3KeyPrefix"]) == ("example-output", UNDER)
+        assert request["CloudWatchOutputConfig"]["CloudWatchLogGroupName"] == "/patchwarden/commands"
+    assert install["DocumentName"].endswith("WithHooks") == bool(hooks)
+    assert (report(run)[WEB]["Install"], report(run)[WEB]["Scan"]) == ("Success", "Success")
+
+
+def test_without_a_bucket_nothing_is_written_to_one() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    patch_stopped(world)
+    assert not any("OutputS3BucketName" in request for request in sent_by(world))
+
+
+def test_hooks_run_on_a_node_that_was_started_for_it() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    run = patch_stopped(world, Plan(hooks=HOOKS))
+    install = sent_by(world)[0]
+    assert install["DocumentName"] == "AWS-RunPatchBaselineWithHooks"
+    assert install["Parameters"]["PreInstallHookDocName"] == ["Example-Drain"]
+    assert install["Parameters"]["PostInstallHookDocName"] == ["Example-Refill"]
+    assert install["Parameters"]["OnExitHookDocName"] == ["AWS-Noop"]
+    assert report(run)[WEB]["Compliant"] is True
+
+
+def test_a_pre_install_hook_that_fails_keeps_a_started_node_as_it_is_and_it_is_scanned_and_stopped() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped", drain="the balancer refused to drain"))
+    run = patch_stopped(world, Plan(hooks=HOOKS))
+    assert run.record.status == "Failed"
+    assert world.sent("Scan") == [[WEB]]
+    assert (report(run)[WEB]["Install"], report(run)[WEB]["Compliant"]) == ("Failed", False)
+    assert report(run)[WEB]["MissingCount"] == 3
+    assert world.machines[WEB].state == "stopped"
+
+
+def test_an_override_list_reaches_a_node_that_was_started_for_it() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    patch_stopped(world, InstallOverrideList=["s3://patches.example.com/emergency.yaml"])
+    assert sent_by(world)[0]["Parameters"]["InstallOverrideList"] == ["s3://patches.example.com/emergency.yaml"]
+
+
+def test_nothing_is_installed_on_a_started_node_before_the_installation_of_somebody_else_has_ended() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    world.elsewhere(WEB)
+    theirs = next(iter(world.commands.values()))
+    run = patch_stopped(world)
+    assert run.record.status == "Success"
+    waited, install = run.record.step("WaitForOthers"), run.record.step("InstallPatches")
+    assert install.started_at is not None and install.started_at >= theirs.ends
+    assert waited.status == "Success"
+    assert world.sent("Install") == [[WEB], [WEB]]
+    assert world.machines[WEB].state == "stopped"
+
+
+def test_a_started_node_is_not_stopped_under_the_installation_of_somebody_else() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    world.later.append((START + timedelta(minutes=5), lambda: world.elsewhere(WEB, lasts=timedelta(hours=2))))
+    run = patch_stopped(world)
+    theirs = next(command for command in world.commands.values() if command.comment == "a schedule's")
+    assert run.record.status == "Success"
+    stopping = run.record.step("StopNode").started_at
+    assert stopping is not None and stopping >= theirs.ends
+    assert world.machines[WEB].state == "stopped"
+
+
+def test_an_installation_of_somebody_else_that_hangs_ends_in_nothing_installed_and_the_node_stopped() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    world.elsewhere(WEB, lasts=timedelta(days=1))
+    run = patch_stopped(world)
+    assert run.record.status == "TimedOut"
+    assert len(sent_by(world)) == 0
+    assert report(run)[WEB]["Install"] == "NotSent"
+    assert world.machines[WEB].state == "stopped"
+
+
+@pytest.mark.parametrize("busy", [{"operation": "Scan"}, {"document": "Example-Drain"}])
+def test_a_scan_or_another_document_does_not_hold_a_started_node_up(busy: dict[str, Any]) -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    world.elsewhere(WEB, **busy)
+    assert "WaitForOthers" not in statuses(patch_stopped(world))
+
+
+def test_a_started_node_is_stopped_with_nothing_installed_if_nobody_can_say_who_else_installs() -> None:
+    world = SmallWorld(Machine(WEB, state="stopped"))
+    world.refuse["ListCommands"] = "AccessDeniedException"
+    run = patch_stopped(world)
+    assert run.record.status == "Failed"
+    assert sent_by(world) == []
+    assert world.machines[WEB].state == "stopped"
+
+
 @pytest.mark.parametrize("seconds", range(0, 1020, 10))
 def test_whenever_it_is_cancelled_the_node_ends_up_stopped(seconds: int) -> None:
     world = SmallWorld(Machine(WEB, state="stopped"))
@@ -420,3 +528,112 @@ def test_whenever_it_is_cancelled_the_node_ends_up_stopped(seconds: int) -> None
     world.machines[WEB].settle(world.moment + timedelta(hours=1))
     assert world.machines[WEB].state == "stopped"
     assert is_what_the_api_answers(run)
+
+
+# One node of a fleet, for a schedule.
+
+RUN = "7d0c7c1e-6a53-5d0a-9d7e-0d6a5a4c7b11"
+
+
+def patch_fleet(world: SmallWorld, operation: str = "Install", **more: str) -> Run:
+    """What the hub's start makes of each node that a target finds."""
+    given = {"InstanceId": WEB, "Operation": operation, "Platform": "all", "OccurrenceId": RUN,
+             "SnapshotId": snapshot_id(RUN), "RebootOption": "RebootIfNeeded",
+             "AutomationAssumeRole": f"arn:aws:iam::{ACCOUNT}:role/{ADMINISTRATION_ROLE}", **more}  # fmt: skip
+    runbook = Runbook.load((RUNBOOKS / f"{PATCH_FLEET}.yaml").read_text())
+    asked = {name: [value] for name, value in given.items()}
+    return world.drive(Run(world, runbook, account=ACCOUNT, region=REGION, parameters=asked, document_name=PATCH_FLEET,
+                           execution_id="0a1b2c3d-0000-4000-8000-000000000000"))  # fmt: skip
+
+
+def test_a_node_of_a_fleet_is_installed_rebooted_and_scanned() -> None:
+    world = SmallWorld(Machine(WEB))
+    run = patch_fleet(world)
+    assert run.record.status == "Success"
+    assert (world.sent("Install"), world.sent("Scan")) == ([[WEB]], [[WEB]])
+    assert world.machines[WEB].reboots == 1
+    state = world.machines[WEB].patch_state
+    assert state is not None
+    assert (state["MissingCount"], state["InstalledPendingRebootCount"]) == (0, 0)
+    assert (state["SnapshotId"], state["Operation"]) == (snapshot_id(RUN), "Scan")
+    assert run.record.outputs["TellFailure.Text"] == [NO_OUTPUT]
+    assert is_what_the_api_answers(run)
+
+
+def test_a_node_of_a_fleet_that_may_not_reboot_keeps_its_patches_pending() -> None:
+    world = SmallWorld(Machine(WEB))
+    run = patch_fleet(world, RebootOption="NoReboot")
+    state = world.machines[WEB].patch_state
+    assert run.record.status == "Success"
+    assert world.machines[WEB].reboots == 0
+    assert state is not None and state["InstalledPendingRebootCount"] == 3
+
+
+def test_what_a_failing_hook_said_is_the_nodes_output_and_nothing_is_installed() -> None:
+    world = SmallWorld(Machine(WEB, drain="the balancer refused to drain"))
+    run = patch_fleet(world, WithHooks="true", PreInstallHook="Example-Drain")
+    assert run.record.status == "Failed"
+    assert run.record.outputs["TellFailure.Text"] == ["PreInstall Failed, exit code 1: the balancer refused to drain"]
+    assert world.machines[WEB].missing == 3
+    assert world.sent("Scan") == [[WEB]]
+
+
+@pytest.mark.parametrize(("harm", "said"), [
+    ({"install": "Failed"}, "the install ended Failed"),
+    ({"install": None}, NO_OUTPUT),  # the step ran out of time and tells no command
+])  # fmt: skip
+def test_an_installation_that_fails_without_a_word_is_scanned_and_told_by_its_status(
+    harm: dict[str, str | None], said: str
+) -> None:
+    world = SmallWorld(Machine(WEB, **harm))  # type: ignore[arg-type]
+    run = patch_fleet(world)
+    assert run.record.status in HARMED
+    assert run.record.outputs["TellFailure.Text"] == [said]
+    assert world.sent("Scan") == [[WEB]]
+
+
+def test_a_node_of_a_fleet_is_scanned_although_nobody_can_say_why_it_failed() -> None:
+    world = SmallWorld(Machine(WEB, install="Failed"))
+    world.refuse["GetAutomationExecution"] = "ThrottlingException"
+    run = patch_fleet(world)
+    assert run.record.outputs["TellFailure.Text"] == [NO_OUTPUT]
+    assert world.sent("Scan") == [[WEB]]
+
+
+@pytest.mark.parametrize(("machine", "why"), [
+    (Machine(WEB, agent=False), "the node does not answer: ConnectionLost"),
+    (Machine(WEB, platform="Windows"), "the node runs Windows, and this run is for linux"),
+])  # fmt: skip
+def test_a_node_that_is_none_for_the_run_is_skipped_and_says_why(machine: Machine, why: str) -> None:
+    world = SmallWorld(machine)
+    run = patch_fleet(world, Platform="linux")
+    assert run.record.status == "Success"
+    assert (run.record.outputs["DecideNode.Verdict"], run.record.outputs["DecideNode.Why"]) == (["Skip"], [why])
+    assert world.commands == {}
+
+
+def test_a_node_of_a_fleet_on_which_somebody_else_installs_is_skipped() -> None:
+    world = SmallWorld(Machine(WEB))
+    world.elsewhere(WEB)
+    run = patch_fleet(world)
+    assert run.record.outputs["DecideNode.Verdict"] == ["Skip"]
+    assert "an installation is under way on it" in run.record.outputs["DecideNode.Why"][0]
+    assert sent_by(world) == []
+
+
+def test_hooks_on_an_agent_that_is_too_old_fail_before_anything_is_sent() -> None:
+    world = SmallWorld(Machine(WEB, version="2.3.1550.0"))
+    run = patch_fleet(world, WithHooks="true", PreInstallHook="Example-Drain")
+    assert run.record.status == "Failed"
+    assert "Hooks need SSM Agent 3.0.502 or newer" in str(run.record.failure)
+    assert world.commands == {}
+
+
+@pytest.mark.parametrize("operation", ["Scan", "Install"])
+def test_all_that_a_fleets_node_does_is_written_to_the_bucket(operation: str) -> None:
+    world = SmallWorld(Machine(WEB))
+    run = patch_fleet(world, operation, WriteToBucket="true", OutputBucket="example-output")
+    assert run.record.status == "Success"
+    assert [request["OutputS3KeyPrefix"] for request in sent_by(world)] == [UNDER] * (
+        2 if operation == "Install" else 1
+    )

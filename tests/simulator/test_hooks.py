@@ -104,7 +104,7 @@ def test_output_goes_to_the_bucket_under_partitions_and_to_the_log_group(world: 
         "bucket": "example-output", "prefix": f"patching/accountid={account}/region={region}/date=2026-11-23",
         "log_group": "/patchwarden/commands",
     }  # fmt: skip
-    assert scan.output == {"log_group": "/patchwarden/commands"}
+    assert (scan.operation, scan.output) == ("Scan", install.output)
 
 
 def test_without_output_nothing_is_written_anywhere(world: World) -> None:
