@@ -38,8 +38,8 @@ class World(Protocol):
     The steps of our documents call ssm `describe_instance_information` (and its paginator), `send_command`,
     `list_commands` by CommandId (and its paginator by InstanceId and the filter ExecutionStage),
     `list_command_invocations` (and its paginator; with InstanceId and Details), `describe_instance_patch_states`
-    (paginator) and `get_automation_execution`; ec2 `describe_instances` (and its paginator; by InstanceIds and by the filter
-    instance-id; State, RootDeviceName, BlockDeviceMappings), `describe_instance_status`, `start_instances`,
+    (paginator) and `get_automation_execution`; ec2 `describe_instances` (and its paginator; by InstanceIds and by the
+    filter instance-id; State, RootDeviceName, BlockDeviceMappings), `describe_instance_status`, `start_instances`,
     `stop_instances` and `create_snapshot`.
     A refused call raises botocore's ClientError.
     """
