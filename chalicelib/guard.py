@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -126,23 +127,42 @@ def _places(line: Entry, mates: Iterable[Entry], locations: Iterable[Location]) 
     by_account: dict[str, str] = {}
     for place in known:
         by_account.setdefault(place.split("/")[0], place)
-    return list(by_account.values())[:MOST_PLACES]
+    return list(by_account.values())
 
 
 def _open(ports: Ports, line: Entry, places: Sequence[str]) -> None:
     """Open it in the first place that does not refuse; the last refusal is raised if each of them does."""
-    refusal: Denied | None = None
-    for place in places:
+
+    def opens(place: str) -> str:
         there = {**line.value, "location": place}
+        return ports.tickets.open(errand(replace(line, value=there), Deed.OPEN, ports.clock.now()))
+
+    ticket, place = taken(ports, key_of(line), places, opens)
+    _note(ports, line, "ticketed", f"ticket {ticket}: opened", {"ticket": ticket, "location": place})
+
+
+def taken(ports: Ports, key: str, places: Sequence[str], opens: Callable[[str], str]) -> tuple[str, str]:
+    """What one of the places made of it, and which: the first that does not refuse, of `MOST_PLACES` in one round.
+
+    Those that refused are passed over in the rounds after, until each has; so the hundredth account is asked in the
+    end. A place that is only busy is not passed over: it may have taken it. The last refusal is raised.
+    """
+    name = f"untaken/{key}"
+    kept = ports.ledger.kept(name)
+    refused = set(kept.value["places"]) if kept else set()
+    left = [place for place in places if place not in refused]
+    if not left:
+        left, refused = list(places), set()
+    refusal = Denied("there is no account that could be asked to take a ticket")
+    for place in left[:MOST_PLACES]:
         try:
-            ticket = ports.tickets.open(errand(replace(line, value=there), Deed.OPEN, ports.clock.now()))
+            return opens(place), place
         except Denied as error:
             refusal = error
-            continue
-        _note(ports, line, "ticketed", f"ticket {ticket}: opened", {"ticket": ticket, "location": place})
-        return
-    if refusal:
-        raise refusal
+            refused.add(place)
+    with suppress(Stale):  # another round asks the same places
+        ports.ledger.keep(name, {"places": sorted(refused)}, expected=kept.version if kept else 0)
+    raise refusal
 
 
 def _resolve(ports: Ports, line: Entry, *, shared: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib import guard
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.journal import Entry, Kind, entry, subject_of
 from chalicelib.core.moments import format_moment, parse_moment
@@ -86,33 +87,82 @@ def answers(ports: Ports, account: str) -> None:
     known = _degraded(newest)
     if newest is None or known is None:
         return
-    left = {name: newest.value[name] for name in ("ticket", "ticket_at") if newest.value.get("ticket")}
     because = f"it answers again after {known.tries} refusals since {format_moment(known.since)}"
-    if _entered(ports, newest, account, "answers again", because, left):
+    if _entered(ports, newest, account, "answers again", because, _left(newest.value)):
         ports.notices.say("account_answers", account=account, because=because)
+
+
+def retry(ports: Ports, account: str, *, by: str, reason: str) -> Degraded | None:
+    """Ask the account again with the next round, whatever its pause; None: it is not set aside. Stale: come again."""
+    return _decided(ports, account, "to be asked at once", by, reason, lambda value: {
+        **value, "probe": format_moment(ports.clock.now()),
+    })  # fmt: skip
+
+
+def clear(ports: Ports, account: str, *, by: str, reason: str) -> Degraded | None:
+    """Set it aside no longer, mended or given up: its ticket is owed its end, and one that refuses anew opens another.
+
+    What was known of it, or None: it is not set aside. Stale: come again.
+    """
+    known = _decided(ports, account, "cleared", by, reason, _left)
+    if known:
+        ports.notices.say("account_cleared", account=account, because=reason, by=by)
+    return known
+
+
+def _decided(
+    ports: Ports, account: str, what: str, by: str, reason: str, value: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> Degraded | None:
+    """Write what a person says of an account that is set aside."""
+    newest = ports.ledger.entry(subject_of(Kind.ACCOUNT, account))
+    known = _degraded(newest)
+    if newest is None or known is None:
+        return None
+    ports.ledger.enter(entry(newest, newest.subject, what, because=reason, actor=by, now=ports.clock.now(),
+                             value=value(newest.value)))  # fmt: skip
+    return known
+
+
+def _left(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of an account that is let back: the ticket that is still to be resolved."""
+    return {name: value[name] for name in ("ticket", "ticket_at") if value.get("ticket")}
 
 
 def settle_tickets(ports: Ports, locations: Iterable[Location]) -> None:
     """Open the one ticket of each account that is set aside, and close it when the account answers again.
 
-    It is opened in the first place of the scope whose account answers: the one that refuses us takes no ticket either.
+    It is opened in an account of the scope that answers and takes it: the one that refuses us takes no ticket either.
     """
     lines = ports.ledger.subjects(Kind.ACCOUNT)
     aside = {line.name for line in lines if _degraded(line)}
-    places = [location for location in locations if location.account not in aside]
+    places: dict[str, str] = {}
+    for location in locations:
+        if location.account not in aside:
+            places.setdefault(location.account, str(location))
     for line in lines:
         known, ticket = _degraded(line), line.value.get("ticket")
         try:
             if known and not ticket and places:
-                opened = ports.tickets.open(_errand(known, Deed.OPEN, places[0], None, ports.clock.now()))
-                value = {**line.value, "ticket": opened, "ticket_at": str(places[0])}
-                _entered(ports, line, line.name, "ticket opened", f"ticket {opened}", value)
+                _ticketed(ports, line, known, list(places.values()))
             elif ticket and not known:
                 place = Location(*str(line.value["ticket_at"]).split("/"))
                 ports.tickets.resolve(_closing(line, place, ports.clock.now()))
                 _entered(ports, line, line.name, "ticket resolved", f"ticket {ticket}", {})
         except (Temporary, Denied) as error:
             ports.notices.say("errand_postponed", remediation=line.subject, deed="account", because=str(error))
+
+
+def _ticketed(ports: Ports, line: Entry, known: Degraded, places: Sequence[str]) -> None:
+    def opens(place: str) -> str:
+        return ports.tickets.open(_errand(known, Deed.OPEN, Location(*place.split("/")), None, ports.clock.now()))
+
+    opened, place = guard.taken(ports, _key(known), places, opens)
+    value = {**line.value, "ticket": opened, "ticket_at": place}
+    _entered(ports, line, line.name, "ticket opened", f"ticket {opened}", value)
+
+
+def _key(known: Degraded) -> str:
+    return f"patchwarden/access/{known.account}/{format_moment(known.since)}"
 
 
 def _wait(tries: int) -> timedelta:
@@ -140,11 +190,12 @@ def _errand(known: Degraded, deed: Deed, place: Location, ticket: str | None, no
         "",
         "Its remediations are held, not lost; every other account goes on. Check the role patchwarden-member there:",
         "its trust, its external id and its permissions. It is tried again by itself, at the latest every hour.",
-        "Look it up: patchwarden status",
+        "Look it up: patchwarden accounts list",
+        f"When it is mended: patchwarden accounts retry {known.account} --reason ...",
     ])  # fmt: skip
     return Errand(
         id=f"account/{known.account}/{deed}", remediation=subject_of(Kind.ACCOUNT, known.account), deed=deed,
-        location=place, key=f"patchwarden/access/{known.account}/{format_moment(known.since)}",
+        location=place, key=_key(known),
         title=f"account {known.account} refuses Patchwarden: a person's turn", body=body[:2048], severity=2, due=now,
         ticket=ticket,
     )  # fmt: skip

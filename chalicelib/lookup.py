@@ -315,6 +315,13 @@ def _pause(pause: Pause, queued: list[Remediation]) -> dict[str, Any]:
     return {**pause.to_json(), "holds": sum(pause.holds(case) for case in queued)}
 
 
+def refusing(ledger: Ledger) -> list[dict[str, Any]]:
+    """The accounts that refuse us, each with how many queued remediations wait for it."""
+    found = degraded(ledger)
+    queued = list(ledger.work([State.QUEUED])) if found else []
+    return [_account(one, queued) for one in found.values()]
+
+
 def _account(one: Degraded, queued: list[Remediation]) -> dict[str, Any]:
     """An account that refuses us, and how many queued remediations wait for it."""
     waits = sum(case.node.account == one.account for case in queued)

@@ -28,6 +28,7 @@ from patchwarden.emergencies.commands import emergency
 from patchwarden.exceptions import config, standing
 from patchwarden.failing import failures
 from patchwarden.guarding import guard, of_the_wave, rollout
+from patchwarden.isolating import accounts
 from patchwarden.pausing import pause, resume
 from patchwarden.policy import (  # noqa: F401  (they join the group)
     exemption_commands,
@@ -254,6 +255,7 @@ def _print_case(case: dict[str, Any]) -> None:
 
 
 for _command in (
+    accounts,
     audit,
     config,
     doctor,

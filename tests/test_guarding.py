@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
-from chalicelib import wiring
+from chalicelib import isolate, wiring
+from chalicelib.core.nodes import Location
 from patchwarden.cli import cli
 from tests.verbs.conftest import World
 from tests.verbs.test_surge import begun
@@ -82,3 +83,24 @@ def test_a_mistake_is_told_with_its_remedy(world: World, words: tuple[str, ...],
     answer = call(world, *words)
     told = answer.stderr + str(answer.exception)
     assert said in told and answer.exit_code == code
+
+
+def test_an_account_that_refuses_is_listed_asked_again_and_cleared(world: World) -> None:
+    assert "no account refuses us" in call(world, "accounts", "list").stderr
+    account = "111122223333"
+    isolate.refuse(world.ports, Location(account, "eu-west-1"), "sts:AssumeRole: AccessDenied")
+    (told,) = json.loads(call(world, "accounts", "list", "-o", "json").stdout)
+    assert (told["account"], told["tries"], told["holds"]) == (account, 1, 0)
+    answer = call(world, "accounts", "retry", account, "--reason", "mended", "--by", "ops@example.com")
+    assert answer.exit_code == 0 and "is asked again at once; it refuses since" in answer.stderr
+    answer = call(world, "accounts", "clear", account, "--reason", "given up", "--by", "ops@example.com")
+    assert answer.exit_code == 0 and f"cleared account {account}" in answer.stderr
+    assert "should it refuse, it is set aside anew" in " ".join(answer.stderr.split())
+    shown = json.loads(call(world, "accounts", "show", account, "-o", "json").stdout)
+    assert [one["what"] for one in shown] == ["degraded", "to be asked at once", "cleared"]
+    assert [one["actor"] for one in shown] == ["patchwarden", "ops@example.com", "ops@example.com"]
+    again = call(world, "accounts", "clear", account, "--reason", "twice")
+    assert again.exit_code == 0 and "is not set aside: given up" in again.stderr
+    wrong = call(world, "accounts", "retry", "999", "--reason", "x")
+    assert wrong.exit_code and "there is no account 999: known are 111122223333" in str(wrong.exception)
+    assert call(world, "accounts", "retry", account, "--reason", " ").exit_code == 2

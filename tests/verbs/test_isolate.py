@@ -6,17 +6,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from chalicelib import isolate
-from chalicelib.core.errors import Barred, Temporary
-from chalicelib.core.journal import Kind
-from chalicelib.core.nodes import Node
+from chalicelib import guard, isolate
+from chalicelib.adapters.policy_store import Fixed
+from chalicelib.core.errors import Barred, Denied, Temporary
+from chalicelib.core.journal import Kind, subject_of
+from chalicelib.core.nodes import Location, Node
 from chalicelib.core.remediations import State
+from chalicelib.core.tickets import Errand
 from chalicelib.dispatch import Round, dispatch
 from chalicelib.lookup import health, status
 from chalicelib.ports import Ports
 from chalicelib.proof import verify
 from chalicelib.sweep import sweep
-from tests.sets import NODE, scan
+from tests.sets import NODE, policy_set, scan
 from tests.verbs.conftest import Broken, World
 
 OTHER = Node("444455556666", "us-east-1", "i-0fedcba9876543210")
@@ -169,3 +171,104 @@ def test_it_is_let_back_by_a_reading_once_nothing_waits_there_that_could_start(w
     sweep(ports)
     assert world.case().state is State.RESOLVED and isolate.degraded(world.ledger) == {}
     assert whats(world)[-2:] == ["answers again", "ticket resolved"]
+
+
+def test_a_person_has_it_asked_at_once_and_does_not_wait_for_an_hour(world: World) -> None:
+    ports, bar = barred(world, "start")
+    rounds(world, ports, 40)
+    bar.on, asked = False, bar.asked
+    dispatch(ports)
+    assert bar.asked == asked, "its time has not come"
+    known = isolate.retry(world.ports, NODE.account, by="ops@example.com", reason="the trust is mended")
+    assert known and known.tries >= 4
+    newest = world.ledger.entries(SUBJECT)[-1]
+    assert (newest.what, newest.actor, newest.because) == (
+        "to be asked at once", "ops@example.com", "the trust is mended",
+    )  # fmt: skip
+    rounds(world, ports, 2)
+    assert "answers again" in whats(world) and {state for state, _ in held(world)} == {State.RUNNING}
+    assert isolate.retry(world.ports, NODE.account, by="ops@example.com", reason="once more") is None
+
+
+def test_a_person_clears_one_that_was_given_up_and_its_ticket_is_closed(world: World) -> None:
+    ports, _ = barred(world, "start")
+    rounds(world, ports, 3)
+    assert isolate.clear(world.ports, NODE.account, by="ops@example.com", reason="the account is closed")
+    assert status(world.ledger, world.clock.now())["degraded"] == []
+    without = {"accounts": [OTHER.account], "regions": ["eu-west-1", "us-east-1"]}
+    sweep(replace(ports, policies=Fixed(policy_set(scope=without))))
+    assert whats(world)[-2:] == ["cleared", "ticket resolved"]
+    assert [ticket.resolved for ticket in world.tickets.kept.values()] == [True]
+    assert len(world.notices.of("account_cleared")) == 1
+    assert isolate.clear(world.ports, NODE.account, by="ops@example.com", reason="again") is None
+
+
+def test_one_that_is_cleared_too_early_is_set_aside_anew_with_one_open_ticket(world: World) -> None:
+    ports, _ = barred(world, "start")
+    rounds(world, ports, 3)
+    isolate.clear(world.ports, NODE.account, by="ops@example.com", reason="I thought it was mended")
+    rounds(world, ports, 3)
+    assert NODE.account in isolate.degraded(world.ledger)
+    assert [ticket.resolved for ticket in world.tickets.kept.values()].count(False) == 1
+
+
+def test_a_ticket_that_many_accounts_refuse_is_opened_in_the_one_that_takes_it(world: World) -> None:
+    """Neither the guard's ticket nor that of an account stops at the fifth account that refuses."""
+    accounts = [f"{number:012}" for number in range(1, 15)]
+    places = [Location(account, "eu-west-1") for account in accounts]
+    refusing = Refusing(world, {place.account for place in places[:13]})
+    ports = replace(world.ports, tickets=refusing)
+    subject = subject_of(Kind.GUARD, "surge/fleet")
+    guard.trip(world.ports, None, subject, "too much", location=str(places[0]), value={})
+    isolate.refuse(world.ports, places[3], "AccessDenied")
+    asked = []
+    for _ in range(6):
+        before = refusing.asked
+        guard.settle(ports, places)
+        isolate.settle_tickets(ports, places)
+        asked.append(refusing.asked - before)
+    assert {str(ticket.location) for ticket in world.tickets.kept.values()} == {str(places[13])}
+    assert len(world.tickets.kept) == 2 and max(asked) <= 2 * guard.MOST_PLACES
+
+
+class Refusing:
+    """The ticket system, which takes nothing in these accounts."""
+
+    def __init__(self, world: World, accounts: set[str]) -> None:
+        self._world, self._accounts, self.asked = world, accounts, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.tickets, name)
+
+    def open(self, errand: Errand) -> str:
+        self.asked += 1
+        if errand.location.account in self._accounts:
+            raise Denied("ssm:CreateOpsItem: AccessDenied")
+        return self._world.tickets.open(errand)
+
+
+def test_a_place_that_was_only_busy_is_asked_first_again_since_it_may_have_taken_it(world: World) -> None:
+    places = [Location(f"{number:012}", "eu-west-1") for number in range(1, 4)]
+    refusing = Refusing(world, {places[0].account})
+    isolate.refuse(world.ports, Location("000000000009", "eu-west-1"), "AccessDenied")
+    lost = replace(world.ports, tickets=LostOnce(refusing))
+    for _ in range(3):
+        isolate.settle_tickets(lost, places)
+    assert len(world.tickets.kept) == 1
+
+
+class LostOnce:
+    """A ticket system whose first accepted ticket is not answered."""
+
+    def __init__(self, whole: Any) -> None:
+        self._whole, self._lost = whole, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    def open(self, errand: Errand) -> str:
+        ticket: str = self._whole.open(errand)
+        if not self._lost:
+            self._lost = True
+            raise Temporary("the answer was lost")
+        return ticket
