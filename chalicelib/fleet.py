@@ -80,7 +80,7 @@ class _Place:
 class _Seen:
     """What was read of one place; `late`: it is not whole, and goes on at `after`.
 
-    `tally`: what the surge guard counts there; only of a place that was read to its end in one go.
+    `tally`: what the surge guard counts there, which is whole once the place was read to its end.
     """
 
     location: Location
@@ -179,8 +179,11 @@ class _Census:
         """None: the set does not look for surges."""
         return cls(ports.clock.now(), guard.standing(ports)) if policies.settings.surge else None
 
-    def tally(self, location: Location) -> Tally:
-        return surge.tally(location, self.standing, self.now)
+    def count(self, ports: Ports, at: _Place, resumed: bool) -> Tally | None:
+        """A new count, or the half one of the place where it goes on; None: it has none, so it is not counted."""
+        if not resumed:
+            return surge.tally(at.location, self.standing, self.now)
+        return surge.half(ports, at.location, str(at.after), self.now)
 
 
 def _answering(ports: Ports, at: _Place, how: _Survey, counts: _Census | None) -> _Seen:
@@ -222,21 +225,25 @@ def _report(ports: Ports, pass_: Pass) -> None:
 def _place(ports: Ports, at: _Place, policies: PolicySet, census: _Census | None = None) -> _Seen:
     """Read one place page by page, then who there does not report.
 
-    What is read from its middle on is no count of the place, and what is cut off is none either.
+    What is cut off is no count of the place yet: it is put by, and goes on with the page that the place goes on with.
     """
     ends = ports.clock.now() + PER_PLACE
     page, resumed = _begin(ports, at)
-    tally = census.tally(at.location) if census and not resumed else None
+    tally = census.count(ports, at, resumed) if census else None
     counts: Counter[str] = Counter()
     while True:
         counts += _compare(ports, at.location, page.findings, policies, tally)
         if page.next is None:
             break
         if ports.clock.now() >= ends:
+            if tally:
+                surge.put_by(ports, at.location, page.next, tally)
             return _Seen(at.location, counts, late=True, after=page.next)
         page = ports.inventory.compliance(at.location, page.next)
     if tally:
         tally.whole = True
+        if resumed:
+            surge.put_by(ports, at.location, None, tally)
     if policies.settings.stale_after:
         counts += _reporting(ports, at.location, policies, policies.settings.stale_after)
     return _Seen(at.location, counts, tally=tally)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from chalicelib import guard
-from chalicelib.core.errors import Stale
+from chalicelib.core.errors import Stale, Temporary
 from chalicelib.core.guards import Held
 from chalicelib.core.journal import Entry, Kind, subject_of
 from chalicelib.core.nodes import Location
@@ -15,6 +16,7 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation
 from chalicelib.core.surges import (
     FLEET,
+    MOST_KEPT,
     RECENT,
     Ceilings,
     Place,
@@ -53,6 +55,28 @@ def census(ports: Ports) -> dict[str, Place]:
 
 def tally(location: Location, standing: Mapping[str, Entry], now: datetime) -> Tally:
     return Tally(since(location, standing, now), now)
+
+
+def half(ports: Ports, location: Location, after: str, now: datetime) -> Tally | None:
+    """What was counted of the place up to the page `after`, where it was cut off; None: nobody knows."""
+    kept = ports.ledger.kept(f"{CENSUS}/{location}")
+    if kept is None or kept.value.get("after") != after:
+        return None
+    found = Tally.from_json(kept.value)
+    return found if now - found.now < RECENT else None
+
+
+def put_by(ports: Ports, location: Location, after: str | None, count: Tally) -> None:
+    """Keep a count that was cut off, until its place is read on; `after` None: it is whole, and none is kept.
+
+    What is lost to a race or a busy ledger is counted anew, once the place is read from its beginning again.
+    """
+    name = f"{CENSUS}/{location}"
+    keeps = after is not None and len(count.nodes) <= MOST_KEPT
+    value = {"after": after, **count.to_json()} if keeps else {}
+    with suppress(Stale, Temporary):
+        kept = ports.ledger.kept(name)
+        ports.ledger.keep(name, value, expected=kept.version if kept else 0)
 
 
 def remember(ports: Ports, tallies: Mapping[Location, Tally]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -9,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from chalicelib import fleet
+from chalicelib import fleet, surge
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.remediations import State
+from chalicelib.core.surges import Tally
 from chalicelib.ports import Kept
 from chalicelib.sweep import sweep
-from tests.sets import HERE, NODE, NOW, machine, policy, policy_set, scan, tag
+from tests.sets import HERE, NODE, NOW, finding, machine, policy, policy_set, scan, tag
 from tests.verbs.conftest import World
+from tests.verbs.test_surge import SURGE
 
 PLACES = [Location(account, region) for account in ("111122223333", "444455556666")
           for region in ("eu-west-1", "us-east-1")]  # fmt: skip
@@ -92,6 +95,48 @@ def test_a_slow_place_is_left_for_the_next_pass_and_goes_on_at_its_page(world: W
     assert sweep(replace(world.ports, inventory=again)).late == ()
     assert again.read[0] == (str(HERE), "100")
     assert sum(1 for _ in world.ledger.all_heads()) == 120
+
+
+def test_a_place_that_is_late_in_every_pass_is_counted_all_the_same(world: World) -> None:
+    """Its two halves are one count, in which a node that stands in both is one node."""
+    nodes = many(world, 120)
+    world.policies = policy_set(surge=SURGE)
+
+    def slow(place: Location, after: str | None) -> None:
+        if place == HERE:
+            world.clock.move(timedelta(seconds=70))
+
+    def counted() -> tuple[int, int]:
+        sweep(replace(world.ports, inventory=Watched(world, slow)))
+        place = surge.census(world.ports).get(str(HERE))
+        return (place.nodes, place.newly) if place else (0, 0)
+
+    assert counted() == (0, 0), "half a count is none"
+    assert counted() == (120, 120)
+    world.pass_minutes(48 * 60)
+    for node in nodes[60:]:
+        world.inventory.scan(node, replace(scan(world.clock.now(), missing=0, patches=()), id=node.id))
+    assert counted() == (120, 120), "half a new count changes nothing"
+    assert counted() == (120, 0)
+    late = many(world, 130)[120:]
+    for node in late:
+        world.inventory.scan(node, replace(scan(world.clock.now()), id=node.id))
+    counted()
+    assert counted() == (130, 10)
+
+
+def test_half_a_count_is_small_and_is_what_it_was(world: World) -> None:
+    tally = Tally(NOW - timedelta(days=1), NOW)
+    for number in range(2000):
+        page = [finding(compliant=number % 3 == 0, node=Node(HERE.account, HERE.region, f"i-{number:017x}"))]
+        tally.add([*page, *page], {})
+    assert Tally.from_json(tally.to_json()) == tally and len(tally.nodes) == 2000
+    assert len(json.dumps(tally.to_json())) < 2000 * 7
+    assert tally.place(None).newly == 1333
+    surge.put_by(world.ports, HERE, "page 3", tally)
+    assert surge.half(world.ports, HERE, "page 3", NOW) == tally
+    assert surge.half(world.ports, HERE, "page 4", NOW) is None, "of another half"
+    assert surge.half(world.ports, HERE, "page 3", NOW + timedelta(days=1)) is None, "nothing of it is new any more"
 
 
 def test_a_page_that_aws_has_forgotten_begins_the_place_anew(world: World) -> None:
