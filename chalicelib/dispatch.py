@@ -42,6 +42,12 @@ PATIENCE = timedelta(seconds=50)
 WAKING = timedelta(seconds=15)
 """How long one round asks again what waits; the rest is asked in the next."""
 
+DECIDING = timedelta(seconds=30)
+"""From the round's beginning: until when it decides anew what is queued and no longer stands, and counts groups."""
+
+TELLING = timedelta(seconds=60)
+"""From the round's beginning: until when it says what is held; the rest is said by the next."""
+
 LATE = timedelta(seconds=0.1)
 """How late a start may be for its own second: more would come too near to the next."""
 
@@ -87,12 +93,12 @@ def dispatch(ports: Ports) -> Round:
         free, kept = _guarded(ports, policies, there)
         leaving = in_turn(groups(free, now=begun, linger=settings.linger), itemgetter(0), itemgetter(2), begun)
         room = Room.of(active, ports.ledger.open_batches(), ports.ledger.batches_since(begun - HOUR),
-                       settings.executions_per_location, _sizes(ports, leaving))  # fmt: skip
+                       settings.executions_per_location, _sizes(ports, leaving, begun + DECIDING))  # fmt: skip
         admitted, held = admit(leaving, room, begun)
         pace = Pace(begun)
         made = each(ports, _probing(admitted, aside), lambda one: _launch(ports, one, room, pace), degraded)
         # thousands may be held, and no start waits for the line that says so
-        all_of(ports, held, lambda one: hold(ports, one))
+        each(ports, held, lambda one: hold(ports, one), degraded, until=begun + TELLING)
         _told(ports, kept, degraded, begun + PATIENCE, settings.locations if there.waiting else ())
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
@@ -107,17 +113,21 @@ def dispatch(ports: Ports) -> Round:
         return Round(woken, members, len(started), len(held) + len(kept) + stopped, brake.everything, _names(degraded))
 
 
-def _sizes(ports: Ports, leaving: Iterable[tuple[Location, Plan, list[Remediation]]]) -> dict[str, int]:
-    """How many nodes run in each group that a share is a limit of; one that cannot be counted is left out."""
+def _sizes(
+    ports: Ports, leaving: Iterable[tuple[Location, Plan, list[Remediation]]], until: datetime
+) -> dict[str, int]:
+    """How many nodes run in each group that a share is a limit of; one that cannot be counted by then is left out."""
     shared: dict[str, tuple[Location, Mapping[str, Any]]] = {}
     for location, _, cases in leaving:
         for group in (group for case in cases for group in groups_of(case) if not isinstance(group["max"], int)):
             shared.setdefault(group["token"], (location, group))
-    sizes = all_of(ports, list(shared.values()), lambda one: _size(ports, *one))
+    sizes = all_of(ports, list(shared.values()), lambda one: _size(ports, *one, until))
     return {token: size for token, size in zip(shared, sizes, strict=True) if size is not None}
 
 
-def _size(ports: Ports, location: Location, group: Mapping[str, Any]) -> int | None:
+def _size(ports: Ports, location: Location, group: Mapping[str, Any], until: datetime) -> int | None:
+    if ports.clock.now() >= until:
+        return None
     try:
         return ports.inventory.members(location, by=group["by"], tag=group["tag"], value=group["value"])
     except (Temporary, Denied) as error:
@@ -333,10 +343,12 @@ def _in_time(
 ) -> list[Remediation]:  # fmt: skip
     """The queued cases where somebody answers; what does not stand as it is is decided again.
 
-    That is so if its window closed, a freeze began, or the policies or we have changed.
+    That is so if its window closed, a freeze began, or the policies or we have changed. What no time is left for stays
+    queued, does not start, and is decided by the next round.
     """
     anew = [case for case in queued if not _stands(ports, case, now, policies.digest)]
-    asked = each(ports, by_place(anew, MOST), lambda group: _again(ports, group), degraded, aside=aside)
+    until = now + DECIDING
+    asked = each(ports, by_place(anew, MOST), lambda group: _again(ports, group), degraded, until, aside)
     heads = {case.id: case for group in asked for case in group}
     unanswered = {case.id for case in anew} - heads.keys()
     return [

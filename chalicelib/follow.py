@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from chalicelib import budget, emergency
+from chalicelib import budget, emergency, ticket
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import ExecutionUpdate, parse
 from chalicelib.core.facts import PatchState, kept, patch_block
@@ -29,8 +29,11 @@ UNKNOWN_FOR = timedelta(hours=6)
 
 
 def follow(ports: Ports, event: object) -> Receipt:
-    """Take one automation status event. The event only says where to look: outcomes are read from SSM."""
-    with ports.tracing.verb("follow") as annotate:
+    """Take one automation status event. The event only says where to look: outcomes are read from SSM.
+
+    The tickets that follow from it come last, so that a ticket system which hangs holds up no outcome.
+    """
+    with ports.tracing.verb("follow") as annotate, ticket.last(ports) as ports:
         update = parse(event)
         if not isinstance(update, ExecutionUpdate):
             return _ignored(ports, "not the status of an automation execution")

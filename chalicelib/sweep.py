@@ -17,7 +17,6 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
-from chalicelib.core.tickets import Errand
 from chalicelib.crew import MOST, Group, all_of, by_place, each
 from chalicelib.fleet import survey
 from chalicelib.follow import settle, verify
@@ -35,6 +34,9 @@ wrong, and a start leaves within a minute of its intent."""
 
 SILENT = timedelta(minutes=45)
 """An execution is asked about only when it has been silent for this long: events tell the rest."""
+
+TICKETS_WITHIN = timedelta(minutes=2)
+"""How long one sweep takes on more calls of the ticket system; what is left is owed, and the next one's."""
 
 VERIFY_WITHIN = timedelta(hours=2)
 """How long a scan may take to arrive while no policy set says so."""
@@ -66,7 +68,7 @@ def sweep(ports: Ports) -> Swept:
 
     Without a policy set, which says what the fleet is, it follows only what has begun.
     """
-    with ports.tracing.verb("sweep"):
+    with ports.tracing.verb("sweep"), ticket.last(ports, TICKETS_WITHIN) as ports:
         aside = isolate.degraded(ports.ledger)
         begun, policies = ports.clock.now(), in_force(ports)
         degraded = [one.account for one in aside.values() if one.probe > begun]
@@ -77,7 +79,7 @@ def sweep(ports: Ports) -> Swept:
         settled = sum(share(ports.ledger.open_batches(), partial(_settle_silent, ports)))
         within = settings.verify_within if settings else VERIFY_WITHIN
         verified = sum(share(_verifying(ports), lambda at: verify(ports, at.location, list(at.cases), within)))
-        errands = _errands(ports)
+        errands = ticket.settle(ports, ports.ledger.errands(ports.clock.now()))
         share(_unfinished(ports), partial(_visit, ports))
         _emergencies(ports, settings.locations if settings else (), degraded, aside)
         found = None
@@ -224,21 +226,6 @@ def _visit(ports: Ports, place: Group) -> int:
             sets = {"decision": {**case.decision, "action": "ticket"}, "due": None}
             quietly(ports, case, Cause.TICKETED, f"{late}: it still waits for its reboot", sets)
     return len(place.cases)
-
-
-def _errands(ports: Ports) -> int:
-    """Errands that were left behind; one for a remediation that is not there is a defect and is said so."""
-    owed = ports.ledger.errands(ports.clock.now())
-    all_of(ports, owed, lambda one: _run(ports, one))
-    return len(owed)
-
-
-def _run(ports: Ports, owed: Errand) -> None:
-    case = ports.ledger.head(owed.remediation)
-    if case is None:
-        ports.notices.say("errand_without_remediation", remediation=owed.remediation)
-        return
-    ticket.run(ports, owed, case)
 
 
 def _say_lag(ports: Ports) -> None:

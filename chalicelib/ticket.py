@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from chalicelib.core.errors import Denied, Stale, Temporary
@@ -26,32 +27,33 @@ _NOT_TICKETED = (State.RESOLVED, State.GONE, State.EXEMPT)
 
 
 WITHIN = timedelta(seconds=20)
-"""How long one round takes on more calls of the ticket system; what is left is owed, and the sweep's."""
+"""How long one verb takes on more calls of the ticket system; what is left is owed, and the sweep's."""
 
 
-class Last:
-    """The ticket system of a round of dispatch, in which a call that hangs costs no start: errands come last.
+class Bounded:
+    """The ticket system of one verb: a place that did not answer is not asked again, and nobody after `within`."""
 
-    A place that did not answer is not asked again in the round, and nothing is asked after `WITHIN`.
-    """
-
-    def __init__(self, tickets: Tickets, clock: Clock) -> None:
-        self._tickets, self._clock = tickets, clock
-        self._waiting: list[Errand] | None = []
+    def __init__(self, tickets: Tickets, clock: Clock, within: timedelta) -> None:
+        self._tickets, self._clock, self._within = tickets, clock, within
         self._silent: set[Location] = set()
         self._spent = timedelta()
+        self._until: datetime | None = None
 
-    def waits(self, owed: Errand) -> bool:
-        """Whether the errand, which its line has written down, is left for the end of the round."""
-        if self._waiting is None:
-            return False
-        self._waiting.append(owed)
-        return True
+    @property
+    def over(self) -> bool:
+        """Whether the time of this verb is spent."""
+        return self._clock.now() >= self._until if self._until else self._spent >= self._within
 
-    def ended(self) -> list[Errand]:
-        """What has waited; from now on nothing does."""
-        waited, self._waiting = self._waiting or [], None
-        return waited
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Several hands ask at the same time: what counts is how long it takes all of them."""
+        begun = self._clock.now()
+        self._until = begun + max(self._within - self._spent, timedelta())
+        try:
+            yield
+        finally:
+            self._until = None
+            self._spent += self._clock.now() - begun
 
     def open(self, errand: Errand) -> str:
         return self._asked(self._tickets.open, errand)
@@ -63,8 +65,8 @@ class Last:
         self._asked(self._tickets.resolve, errand)
 
     def _asked(self, call: Callable[[Errand], Answer], errand: Errand) -> Answer:
-        if errand.location in self._silent or self._spent >= WITHIN:
-            raise Temporary(f"left for later: the ticket system took {self._spent.total_seconds():g} s of this round")
+        if errand.location in self._silent or self.over:
+            raise Temporary(f"left for later: the ticket system took {self._spent.total_seconds():g} s before")
         begun = self._clock.now()
         try:
             return call(errand)
@@ -72,19 +74,66 @@ class Last:
             self._silent.add(errand.location)
             raise
         finally:
-            self._spent += self._clock.now() - begun
+            if self._until is None:
+                self._spent += self._clock.now() - begun
+
+
+class Last:
+    """The ticket system of a verb in which a call that hangs costs nothing else: errands come last."""
+
+    def __init__(self, now: Bounded) -> None:
+        self.now = now
+        self.waiting: list[Errand] = []
+
+    def waits(self, owed: Errand) -> bool:
+        """Leave the errand, which its line has written down, for the end of the verb."""
+        self.waiting.append(owed)
+        return True
+
+    def open(self, errand: Errand) -> str:
+        return self.now.open(errand)
+
+    def update(self, errand: Errand) -> None:
+        self.now.update(errand)
+
+    def resolve(self, errand: Errand) -> None:
+        self.now.resolve(errand)
 
 
 @contextmanager
-def last(ports: Ports) -> Iterator[Ports]:
-    """The ports of a round whose errands run at its end. What a crash leaves undone is still owed: the sweep's turn."""
-    late = Last(ports.tickets, ports.clock)
-    bounded = replace(ports, tickets=late)
-    yield bounded
-    for owed in late.ended():
+def last(ports: Ports, within: timedelta = WITHIN) -> Iterator[Ports]:
+    """The ports of a verb whose errands run at its end. What a crash leaves undone is still owed: the sweep's turn."""
+    late = Last(Bounded(ports.tickets, ports.clock, within))
+    yield replace(ports, tickets=late)
+    settle(replace(ports, tickets=late), late.waiting)
+
+
+def settle(ports: Ports, errands: Sequence[Errand]) -> int:
+    """Run these errands now, in the time that the verb has for them; how many were run. What is left is still owed."""
+    if not errands:
+        return 0
+    now = ports.tickets.now if isinstance(ports.tickets, Last) else Bounded(ports.tickets, ports.clock, WITHIN)
+    bounded = replace(ports, tickets=now)
+
+    def one(owed: Errand) -> bool:
+        if now.over:
+            return False
         case = ports.ledger.head(owed.remediation)
-        if case is not None:
-            run(bounded, owed, case)
+        if case is None:
+            ports.notices.say("errand_without_remediation", remediation=owed.remediation)
+            return True
+        run(bounded, owed, case)
+        return True
+
+    with now.together():
+        made = ports.crew.together([partial(one, owed) for owed in errands])
+    ran = sum(each is True for each in made)
+    if ran < len(errands):
+        ports.notices.say("errands_left", count=len(errands) - ran)
+    failed = next((each for each in made if isinstance(each, Temporary | Denied)), None)
+    if failed:
+        raise failed
+    return ran
 
 
 def run(ports: Ports, owed: Errand, case: Remediation) -> Remediation:
