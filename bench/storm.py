@@ -490,6 +490,9 @@ class Automations:
         batch, _ = self._over[command]
         return {member.node: Invocation(member.node, "Success") for member in batch.members}
 
+    def patching(self, location: Location, ids: Sequence[str]) -> dict[str, str]:
+        return {}
+
     def _end(self, batch: Batch) -> None:
         self._over[batch.token] = batch, self._clock.now()
         self._running[batch.location] -= 1

@@ -14,7 +14,9 @@ from chalicelib.core.errors import Barred, Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState
 from chalicelib.core.findings import Control
 from chalicelib.core.guards import Admitted, Held, Room, cool_down
+from chalicelib.core.journal import Kind
 from chalicelib.core.moments import format_moment
+from chalicelib.core.occurrences import Book, Run, may_install, may_reach
 from chalicelib.core.outcomes import proves
 from chalicelib.core.plans import (
     OVERRIDE,
@@ -28,6 +30,7 @@ from chalicelib.core.plans import (
     parameters,
 )
 from chalicelib.core.remediations import Cause, Remediation, State
+from chalicelib.core.schedules import Operation
 from chalicelib.crew import all_of
 from chalicelib.intake import again, in_force
 from chalicelib.measure import verdicts
@@ -43,6 +46,12 @@ UNMEASURED = timedelta(hours=1)
 
 SETTLES = timedelta(minutes=5)
 """When a node that was stopping or starting is looked at again."""
+
+SCHEDULED = timedelta(minutes=30)
+"""When a node is looked at again that a schedule's installation under way may come to."""
+
+BUSY = "busy"
+"""What `held` says of a case whose node somebody else patches."""
 
 CLOSED = "closed"
 """What `held` says of a case whose window ended right before its start, or which another set no longer lets in."""
@@ -79,6 +88,7 @@ def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
     nodes = ports.inventory.nodes(admitted.location, ids)
     scans = ports.inventory.patch_states(admitted.location, ids)
     checked = _other_baselines(ports, admitted, nodes, scans)
+    busy = _busy(ports, admitted, nodes)
 
     def leaves(case: Remediation) -> bool:
         node, scan = nodes.get(case.node.id), scans.get(case.node.id)
@@ -86,7 +96,7 @@ def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
         try:
             if strange and _measured_otherwise(ports, case, node, strange):
                 return True
-            return _leaves(ports, case, admitted.plan, node, scan)
+            return _leaves(ports, case, admitted.plan, node, scan, busy.get(case.id))
         except Stale:
             return True
 
@@ -98,6 +108,44 @@ def prepare(ports: Ports, admitted: Admitted, room: Room) -> list[Batch]:
     if running:
         batches.append(_intend(ports, admitted, admitted.plan.document or PATCH_NODES, running))
     return [batch for batch in batches if batch]
+
+
+def _busy(ports: Ports, admitted: Admitted, nodes: Mapping[str, NodeState]) -> dict[str, tuple[str, timedelta]]:
+    """The cases whose node somebody else patches now, or one of our schedules may: why, and when to look again.
+
+    Two installations would wait for one lock of the package manager, and reboot under each other. A command is seen
+    whoever sent it. A schedule's run comes to its nodes one after the other, so a node counts before it has a command;
+    but an emergency does not wait for that.
+    """
+    found: dict[str, tuple[str, timedelta]] = {}
+    runs = _installing(ports)
+    for case in admitted.cases:
+        node = nodes.get(case.node.id)
+        platform, tags = (node.platform, node.tags) if node else (None, None)
+        run = next((id for id, run in runs if run is None or may_reach(run, case.location, platform, tags)), None)
+        if run and case.control is not Control.EMERGENCY:
+            found[case.id] = f"{run} installs there: asked again when it may be over", SCHEDULED
+    commands = ports.automations.patching(admitted.location, [case.node.id for case in admitted.cases])
+    for case in admitted.cases:
+        if case.node.id in commands:
+            because = f"command {commands[case.node.id]} patches the node already: asked again when it may have ended"
+            found[case.id] = because, SETTLES
+    return found
+
+
+def _installing(ports: Ports) -> list[tuple[str, Run | None]]:
+    """The runs of our schedules that install and are under way; None: it cannot be read, and may be anywhere."""
+    found: list[tuple[str, Run | None]] = []
+    for newest in ports.ledger.subjects(Kind.SCHEDULE):
+        try:
+            run = Book.read(newest.name, newest.value).busy
+        except Denied:
+            if may_install(newest.value):
+                found.append((f"schedule {newest.name}, whose journal cannot be read,", None))
+            continue
+        if run and run.operation is Operation.INSTALL:
+            found.append((f"schedule {newest.name}", run))
+    return found
 
 
 def _other_baselines(
@@ -157,7 +205,10 @@ def _taken(room: Room, case: Remediation) -> Held | None:
     return held
 
 
-def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None, scan: PatchState | None) -> bool:
+def _leaves(
+    ports: Ports, case: Remediation, plan: Plan, node: NodeState | None, scan: PatchState | None,
+    busy: tuple[str, timedelta] | None = None,
+) -> bool:  # fmt: skip
     """Whether the case leaves the batch, with its own line, because of what its account says now."""
     if node is not None and node.gone:
         record(ports, case, Cause.GONE, f"read again before the start: the node is {node.state}", sets={"due": None})
@@ -172,6 +223,9 @@ def _leaves(ports: Ports, case: Remediation, plan: Plan, node: NodeState | None,
         at = format_moment(scan.ended_at)
         record(ports, case, Cause.RESOLVED, f"read again before the start: by the scan of {at} {already}",
                sets={"due": None, "held": None, "observed_at": at})  # fmt: skip
+        return True
+    if busy:
+        _wait_for(ports, case, BUSY, *busy)
         return True
     if node is not None and node.between:
         _wait_for(ports, case, node.state, f"the node is {node.state}: asked again when it has settled", SETTLES)

@@ -335,6 +335,9 @@ class Automations(Protocol):
     def invocations(self, location: Location, command: str) -> dict[str, Invocation]:
         """What one run command did, per node."""
 
+    def patching(self, location: Location, ids: Sequence[str]) -> dict[str, str]:
+        """Those of the nodes that a patch command works on, or waits for, whoever sent it, by node with its id."""
+
     def stop(self, location: Location, execution: str) -> None:
         """Cancel a running execution; what it has sent to nodes runs on."""
 

@@ -86,9 +86,13 @@ def _shares(state: NodeState, by: str, tag: str | None, value: str) -> bool:
 
 
 class MemoryAutomations:
-    """The port `Automations`; an execution stays in progress until `end` is called."""
+    """The port `Automations`; an execution stays in progress until `end` is called.
+
+    `elsewhere`: the nodes of each location that somebody else patches, each with the command.
+    """
 
     def __init__(self) -> None:
+        self.elsewhere: dict[Location, dict[str, str]] = {}
         self.started: list[Batch] = []
         self.cancelled: list[str] = []
         self._executions: dict[tuple[Location, str], Execution] = {}
@@ -117,6 +121,12 @@ class MemoryAutomations:
 
     def invocations(self, location: Location, command: str) -> dict[str, Invocation]:
         return dict(self._invocations.get((location, command), {}))
+
+    def patching(self, location: Location, ids: Sequence[str]) -> dict[str, str]:
+        ours = {node: id for (at, id), each in self._executions.items() if at == location and not each.ended
+                for batch in self.started if batch.id == each.batch
+                for node in batch.parameters.get("NodeIds", ())}  # fmt: skip
+        return {id: command for id, command in {**ours, **self.elsewhere.get(location, {})}.items() if id in ids}
 
     def stop(self, location: Location, execution: str) -> None:
         known = self._executions.get((location, execution))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,6 +41,13 @@ _SKEW = timedelta(minutes=30)
 """How far the clock that dated a batch may run before Systems Manager's."""
 
 _MOST_SAID = 200
+
+_PATCHES = ("AWS-RunPatchBaseline", "AWS-ApplyPatchBaseline", "AWS-InstallWindowsUpdates",
+            "AWS-InstallMissingWindowsUpdates")  # fmt: skip
+"""How the command documents begin that hold a node's package manager, to scan or to install.
+
+https://docs.aws.amazon.com/systems-manager/latest/userguide/patch-manager-ssm-documents.html
+"""
 
 _UNHURT = frozenset({"Success", "Pending", "InProgress"})
 
@@ -125,6 +132,22 @@ class SystemsManager:
             for page in self._accounts.pages(location, "ssm", "list_command_invocations", **asked)
             for told in page["CommandInvocations"]
         }
+
+    def patching(self, location: Location, ids: Sequence[str]) -> dict[str, str]:
+        """What waits is asked for first: one that begins in between is seen twice, not missed.
+
+        https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CommandFilter.html
+        """
+        return {
+            told["InstanceId"]: told["CommandId"]
+            for status in ("Pending", "InProgress")
+            for page in self._accounts.pages(
+                location, "ssm", "list_command_invocations",
+                Filters=[{"key": "Status", "value": status}], MaxResults=50,
+            )
+            for told in page["CommandInvocations"]
+            if told["InstanceId"] in ids and told["DocumentName"].startswith(_PATCHES)
+        }  # fmt: skip
 
     def stop(self, location: Location, execution: str) -> None:
         """An execution that has ended, or that is not known any more, needs no stopping.

@@ -304,6 +304,25 @@ def may_share_nodes(order: Order, schedule: Schedule) -> bool:
     return not same_tag or bool({*values} & {*target.values})
 
 
+def may_reach(run: Run, location: Location, platform: str | None, tags: Mapping[str, str] | None) -> bool:
+    """Whether the run may work on a node there, of this platform (as SSM says it) and these tags; in doubt it may."""
+    wanted = next(iter(run.order.parameters.get("Platform", ())), "all")
+    if platform and wanted in ("linux", "windows") and (platform == "Windows") is (wanted == "linux"):
+        return False
+    if run.order.places and not any(_may_be_in(place, location) for place in run.order.places):
+        return False
+    if not run.order.places and location != run.hub:
+        return False
+    key, values = run.order.target
+    return not key.startswith("tag:") or tags is None or tags.get(key.removeprefix("tag:")) in values
+
+
+def _may_be_in(place: Place, location: Location) -> bool:
+    """Nobody has asked the organisation which accounts a unit holds."""
+    account = location.account in place.accounts or bool(place.units)
+    return account and location.account not in place.exclude and location.region in place.regions
+
+
 def _may_meet(place: Place, where: Where) -> bool:
     """Nobody has asked the organisation which accounts a unit holds."""
     listed = {*where.accounts} - {*where.exclude}

@@ -380,6 +380,10 @@ class WorldAutomations:
     def invocations(self, location: Location, command: str) -> dict[str, Invocation]:
         return dict(self._world.runs[command].installs)
 
+    def patching(self, location: Location, ids: Sequence[str]) -> dict[str, str]:
+        """Nobody: this look helps where two would patch one node, and no promise may rest on it here."""
+        return {}
+
     def stop(self, location: Location, execution: str) -> None:
         run = self._world.runs.get(execution)
         if run and run.ended is None:

@@ -89,8 +89,9 @@ def list_commands(aws: Aws, caller: Caller, request: Request) -> Reply:
 
 
 def list_command_invocations(aws: Aws, caller: Caller, request: Request) -> Reply:
-    if request.get("Filters"):
-        raise NotServed("ListCommandInvocations with Filters")
+    filters = {one["key"]: one["value"] for one in request.get("Filters", [])}
+    if filters.keys() - {"Status"}:
+        raise NotServed("ListCommandInvocations with Filters other than Status")
     found = (
         [_command(aws, caller, request["CommandId"])] if "CommandId" in request else aws.commands.sent(caller.location)
     )
@@ -99,6 +100,7 @@ def list_command_invocations(aws: Aws, caller: Caller, request: Request) -> Repl
         for command in found
         for invocation in command.invocations.values()
         if request.get("InstanceId", invocation.node) == invocation.node
+        and filters.get("Status", invocation.status) == invocation.status
     ]
     shown, token = page("ListCommandInvocations", told, request, most=50)
     return {"CommandInvocations": list(shown), **token}

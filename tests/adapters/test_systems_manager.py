@@ -115,6 +115,19 @@ class TestContract:
             assert set(invocations) == set(batch.parameters["NodeIds"])
             assert all(each.succeeded and each.detail == "" for each in invocations.values())
 
+    def test_a_node_is_being_patched_from_its_command_to_the_commands_end(self, stage: Stage) -> None:
+        batch = stage.batch()
+        nodes = batch.parameters["NodeIds"]
+        assert stage.automations.patching(stage.location, nodes) == {}
+        id = stage.automations.start(batch)
+        stage.world.run(minutes=3)
+        assert set(stage.automations.patching(stage.location, nodes)) == set(nodes)
+        assert set(stage.automations.patching(stage.location, nodes[:1])) == set(nodes[:1])
+        assert stage.automations.patching(stage.location, ["i-0aaaaaaaaaaaaaaaa"]) == {}
+        assert stage.automations.patching(stage.world.home, nodes) == {}
+        stage.end(batch, id)
+        assert stage.automations.patching(stage.location, nodes) == {}
+
     def test_an_ended_execution_is_still_found(self, stage: Stage) -> None:
         batch = stage.batch()
         id = stage.automations.start(batch)
@@ -321,6 +334,21 @@ class TestOverAws:
         invocations = SystemsManager(accounts).invocations(world.member, found.commands["ScanNodes"])
         assert set(invocations) == set(batch.parameters["NodeIds"])
         assert world.calls.count("ListCommandInvocations") == 2
+
+    def test_what_somebody_else_sent_counts_and_what_patches_nothing_does_not(self, world: World) -> None:
+        stage = over_aws(world)
+        nodes = stage.batch().parameters["NodeIds"]
+        asked = {
+            "DocumentName": "AWS-RunPatchBaseline",
+            "InstanceIds": nodes[:1],
+            "Parameters": {"Operation": ["Scan"]},
+        }
+        command = world.sim.aws.commands.send(world.member, asked)
+        assert stage.automations.patching(world.member, nodes) == {nodes[0]: command.id}, "it waits for its agent"
+        command.document = "AWS-RunShellScript"
+        assert stage.automations.patching(world.member, nodes) == {}
+        command.document = "AWS-RunPatchBaselineWithHooks"
+        assert stage.automations.patching(world.member, nodes) == {nodes[0]: command.id}
 
 
 def one_a_page(params: dict[str, Any], **_: Any) -> None:
