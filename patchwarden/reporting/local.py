@@ -40,7 +40,11 @@ class Synced:
 
     def ask(self, name: str, parameters: Sequence[str]) -> Answer:
         """The answer to one of the queries."""
-        found = self._connection.execute(sql(name), list(parameters))
+        return self.run(sql(name), parameters)
+
+    def run(self, text: str, parameters: Sequence[str]) -> Answer:
+        """The answer to any text over the same tables."""
+        found = self._connection.execute(text, list(parameters))
         columns = tuple(column[0] for column in found.description or ())
         return Answer(columns, [dict(zip(columns, row, strict=True)) for row in found.fetchall()])
 

@@ -1,8 +1,10 @@
-"""An AWS that runs as a process of its own: ministack, with IAM enforced, and two doors that AWS has and it has not.
+"""An AWS that runs as a process of its own: ministack, with IAM enforced, and three doors that AWS has and it has not.
 
 The first: AWS's own services emit events whose source begins with `aws.`; to the emulator everybody is a stranger and
 is refused, so here its PutEvents believes whom AWS would believe. The second: a rule may forward to a bus of another
-account and Region, and the event keeps the account and Region it came from. Nothing in the template knows of either.
+account and Region, and the event keeps the account and Region it came from. The third: `aws:PrincipalArn` of a session
+is the ARN of its role, which trust policies compare
+(https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html). No template knows of these.
 What it does not enforce: the policy of an event bus, retries and dead letters of rules.
 """
 
@@ -44,6 +46,19 @@ def forward(spec, event, rule, event_path, target_input_payload=None):
         set_request_region(ours[1])
 
 bus._dispatch_to_event_bus = forward
+
+from ministack.core import iam_evaluator as iam
+
+asked = iam._resolve_condition_key
+
+def resolve(key, context):
+    found = asked(key, context)
+    if key.lower() == "aws:principalarn" and ":assumed-role/" in str(found):
+        account, name = found.split(":")[4], found.split("/")[1]
+        return f"arn:aws:iam::{account}:role/{name}"
+    return found
+
+iam._resolve_condition_key = resolve
 from ministack.app import main
 sys.argv = ["ministack"]
 main()

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from chalicelib import wiring
 from chalicelib.adapters.dynamodb import DynamoLedger
-from chalicelib.core.events import EVENT_PATTERNS
 from chalicelib.core.nodes import Node
 from deploy import deploy
 from deploy.package import package
@@ -98,6 +97,10 @@ class Organisation:
         """Keys of a function's role, as Lambda gives them to its process."""
         name = self.resource(logical)
         role = self.client("lambda").get_function_configuration(FunctionName=name)["Role"]
+        return self.keys(role)
+
+    def keys(self, role: str) -> dict[str, str]:
+        """What whoever becomes the role is given."""
         keys = self.client("sts").assume_role(RoleArn=role, RoleSessionName="as-the-function")["Credentials"]
         return {"aws_access_key_id": keys["AccessKeyId"], "aws_secret_access_key": keys["SecretAccessKey"],
                 "aws_session_token": keys["SessionToken"]}  # fmt: skip
@@ -116,6 +119,8 @@ def eventually(look: Callable[[], Found | None], within: float, what: Callable[[
 @contextmanager
 def organisation(folder: Path) -> Iterator[Organisation]:
     """Everything up, deployed and with a policy set in force; nothing of it outlives the block."""
+    from tests.e2e import members
+
     port, heard = free_port(), list[Event]()
     now = wiring.clock().now().replace(microsecond=0)
     # an hour ago this month's patches came out, and the scan found them missing
@@ -128,21 +133,20 @@ def organisation(folder: Path) -> Iterator[Organisation]:
         own = {f"AWS_ENDPOINT_URL_{name}": simulated for name in ("SSM", "EC2", "CONFIG_SERVICE")}
         with emulator(folder, port, own) as url:
             made = Organisation(url, folder, sim, lock, heard)
-            members(made)
+            strangers(made)
             made.outputs = deployed(made)
-            forward(made)
+            members.join(made)
             publish(made)
             yield made
 
 
-def members(org: Organisation) -> None:
-    """In each account, the role that the hub takes on: who trusts it, and only with the external id."""
+def strangers(org: Organisation) -> None:
+    """In each account a role that whoever shows the external id may become, and that is none of ours."""
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{HUB}:root"}, "Action": "sts:AssumeRole",
              "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}}}  # fmt: skip
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     for account in ACCOUNTS:
-        for name in ("patchwarden-member", "somebody-else"):
-            document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-            org.client("iam", account).create_role(RoleName=name, AssumeRolePolicyDocument=document)
+        org.client("iam", account).create_role(RoleName="somebody-else", AssumeRolePolicyDocument=document)
 
 
 def deployed(org: Organisation) -> dict[str, str]:
@@ -176,24 +180,6 @@ class _Through:
 
 def place(org: Organisation) -> deploy.Place:
     return deploy.Place(_Through(org), HUB, REGION, pause=0.2)
-
-
-def forward(org: Organisation) -> None:
-    """In each account and Region but the hub's own, rules on the default bus send our kinds of event to the hub's."""
-    trust = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    for account in ACCOUNTS:
-        role = org.client("iam", account).create_role(
-            RoleName="patchwarden-forward",
-            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
-        )["Role"]["Arn"]
-        target = [{"Id": "hub", "Arn": org.outputs["HubBusArn"], "RoleArn": role}]
-        for region in REGIONS:
-            if (account, region) == (HUB, REGION):
-                continue
-            events = org.client("events", account, region)
-            for handler, pattern in EVENT_PATTERNS.items():
-                events.put_rule(Name=f"patchwarden-{handler}", EventPattern=json.dumps(pattern))
-                events.put_targets(Rule=f"patchwarden-{handler}", Targets=target)
 
 
 def publish(org: Organisation) -> None:

@@ -17,11 +17,12 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from chalicelib.core.findings import Control, remediation_id
-from chalicelib.core.nodes import Node
+from chalicelib.core.nodes import Location, Node
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.proof import verify
-from patchwarden.simulator.fleet import ACCOUNTS
+from patchwarden.simulator.fleet import ACCOUNTS, REGIONS
 from patchwarden.simulator.machines import Machine
+from tests.e2e import members
 from tests.e2e.emulator import certificate
 from tests.e2e.hub import EXTERNAL_ID, HUB, REGION, ROOT, Organisation, compliance_event, environment, eventually
 
@@ -160,6 +161,66 @@ def test_what_a_function_could_not_do_lies_in_the_failure_queue(org: Organisatio
     org.client("lambda").invoke(FunctionName=org.resource("OnDispatch"), InvocationType="Event", Payload=b'"no event"')
     found = eventually(lambda: letters(org, org.outputs["FailureQueue"]), 60, lambda: "no letter came")
     assert found[0]["requestPayload"] == "no event"
+
+
+# --- the members ----------------------------------------------------------------------------------------------------
+
+PLACES = [Location(account, region) for account in ACCOUNTS for region in REGIONS]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_a_member_stack_makes_what_its_parameters_switch_on(org: Organisation, place: Location) -> None:
+    there = members.resources(org, place)
+    wanted = members.expected(place, members.given(org, place))
+    assert {name: one["ResourceType"] for name, one in there.items()} == wanted
+    assert {one["ResourceStatus"] for one in there.values()} == {"CREATE_COMPLETE"}
+    forwards = {name for name in there if name.startswith("Forward") and name != "ForwarderRole"}
+    assert len(forwards) == (0 if place == Location(HUB, REGION) else 4)
+    assert ("MemberRole" in there) is (place.region == REGION)
+
+
+def test_a_rule_of_a_member_forwards_to_the_hub_and_leaves_the_rest_in_its_queue(org: Organisation) -> None:
+    events = org.client("events", ACCOUNTS[1], REGIONS[1])
+    (target,) = events.list_targets_by_rule(Rule="patchwarden-on-ssm-compliance")["Targets"]
+    assert target["Arn"] == org.outputs["HubBusArn"]
+    assert target["RoleArn"] == f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-forwarder"
+    queue = org.client("sqs", ACCOUNTS[1], REGIONS[1])
+    url = queue.get_queue_url(QueueName="patchwarden-undelivered")["QueueUrl"]
+    told = queue.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert target["DeadLetterConfig"]["Arn"] == told["QueueArn"]
+    assert told["MessageRetentionPeriod"] == "1209600"
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    ({"HubBusArn": ""}, "ForwardEvents=yes needs HubBusArn"),
+    ({"ConfigRule": "no"}, "ConfigRemediation=yes needs ConfigRule=yes"),
+    ({"DataSyncRegion": ""}, "DataSyncBucket needs DataSyncRegion"),
+    ({"AutomationAdministrationRole": "yes"}, "is for the hub account alone"),
+])  # fmt: skip
+def test_cloudformation_refuses_switches_that_do_not_go_together(
+    org: Organisation, given: dict[str, str], sentence: str
+) -> None:
+    place = Location("999988887777", REGION)
+    with pytest.raises(ClientError, match=sentence):
+        members.create(org, place, {**members.given(org, place), **given})
+
+
+def test_a_role_that_is_none_of_the_hubs_functions_cannot_become_the_member(org: Organisation) -> None:
+    """The external id alone is not enough: its own name is asked for too."""
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}],
+    }
+    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+                                                     "Principal": {"AWS": f"arn:aws:iam::{HUB}:root"}}]}  # fmt: skip
+    iam = org.client("iam")
+    iam.create_role(RoleName="an-intern", AssumeRolePolicyDocument=json.dumps(trust))
+    iam.put_role_policy(RoleName="an-intern", PolicyName="any", PolicyDocument=json.dumps(document))
+    keys = org.keys(f"arn:aws:iam::{HUB}:role/an-intern")
+    asked = {"RoleSessionName": "a-test", "ExternalId": EXTERNAL_ID}
+    theirs, ours = (f"arn:aws:iam::{ACCOUNTS[1]}:role/{name}" for name in ("somebody-else", "patchwarden-member"))
+    assert code_of(org, "sts", "assume_role", keys, RoleArn=theirs, **asked) == "ok"
+    assert code_of(org, "sts", "assume_role", keys, RoleArn=ours, **asked) in DENIED
 
 
 # --- who may do what ------------------------------------------------------------------------------------------------
