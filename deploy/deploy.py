@@ -20,9 +20,20 @@ from typing import Any
 
 import boto3
 import click
-from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    WaiterError,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:1] = [str(ROOT)]  # run as a file, Python would look for modules beside it
+
+from deploy.package import a_stage  # noqa: E402
+
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
@@ -60,7 +71,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--stage", default="dev", show_default=True, help="A stage of .chalice/config.json.")
+@click.option("--stage", default="dev", show_default=True, callback=a_stage, help="A stage of .chalice/config.json.")
 @click.option("--package", "folder", type=click.Path(path_type=Path), default=ROOT / "build" / "package",
               show_default=False, help="What `make package` wrote; build/package.")  # fmt: skip
 @click.option("--bucket", help="Where zip and template are put; made if missing. Default: one named after the account.")
@@ -187,12 +198,25 @@ def execute(place: Place, stage: str, changes: Changes) -> None:
 
 def first_failure(cloudformation: Any, stage: str) -> str:
     """The oldest failed event of the newest attempt: what came after it is mostly cancelled because of it."""
-    events = cloudformation.describe_stack_events(StackName=name(stage))["StackEvents"]
-    failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
+    attempt = list(_newest_attempt(cloudformation, stage))
+    failed = [event for event in attempt if event["ResourceStatus"].endswith("FAILED")]
     if not failed:
-        return f"ended as {events[0]['ResourceStatus']}"
+        return f"ended as {attempt[0]['ResourceStatus']}"
     first = failed[-1]
     return f"{first['LogicalResourceId']} ({first['ResourceType']}): {first.get('ResourceStatusReason', 'no reason')}"
+
+
+def _newest_attempt(cloudformation: Any, stage: str) -> Iterator[dict[str, Any]]:
+    """The events of the stack, the newest first, back to where it was last begun to be made, changed or deleted."""
+    for page in cloudformation.get_paginator("describe_stack_events").paginate(StackName=name(stage)):
+        for event in page["StackEvents"]:
+            yield event
+            if event["LogicalResourceId"] == name(stage) and event["ResourceStatus"] in _BEGINS:
+                return
+
+
+_BEGINS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
+"""https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html"""
 
 
 def discard(place: Place, stage: str, changes: Changes) -> None:
@@ -329,14 +353,26 @@ def _parameters(template: dict[str, Any], before: dict[str, Any] | None, given: 
 
 
 class _told:
-    """Turns what boto3 raises into one sentence and exit code 1."""
+    """Turns what boto3 raises into one sentence with a remedy, and exit code 1."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ClientError | BotoCoreError):
-            raise click.ClickException(f"AWS does not do it: {error}") from error
+            raise click.ClickException(f"AWS does not do it: {error}{remedy(error)}") from error
+
+
+def remedy(error: ClientError | BotoCoreError) -> str:
+    """What to do about it, where that is known."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | ProfileNotFound):
+        return "; set AWS_PROFILE to a profile that aws configure list-profiles names, or log in"
+    if code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"):
+        return "; log in again: these credentials are none any more"
+    if code in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"):
+        return "; docs/permissions.md lists what a deployment needs"
+    return ""
 
 
 if __name__ == "__main__":

@@ -35,8 +35,16 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 FRESH = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}  # sets are marshalled in hash order
 
 
+def a_stage(context: click.Context, option: click.Parameter, name: str) -> str:
+    """The stage, if .chalice/config.json has it: Chalice would make any other one up."""
+    stages = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
+    if name not in stages:
+        raise click.BadParameter(f"there is no stage {name!r} in .chalice/config.json: it has {', '.join(stages)}")
+    return name
+
+
 @click.command()
-@click.option("--stage", default="dev", show_default=True, help="A stage of .chalice/config.json.")
+@click.option("--stage", default="dev", show_default=True, callback=a_stage, help="A stage of .chalice/config.json.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "build" / "package", show_default=False)
 def main(stage: str, out: Path) -> None:
     """Write OUT/sam.json and OUT/deployment.zip."""
