@@ -136,11 +136,10 @@ def event(logical: str, status: str, reason: str = "") -> dict[str, str]:
 
 def test_a_failed_deployment_names_the_first_failure_of_this_attempt_and_of_no_older_one() -> None:
     cancelled = [event(f"Log{number}", "UPDATE_FAILED", "Resource update cancelled") for number in range(3)]
-    cloud = Cloud(pages=[
-        [event(STACK, "UPDATE_ROLLBACK_COMPLETE"), event(STACK, "UPDATE_ROLLBACK_IN_PROGRESS"), *cancelled],
-        [event("OnSweep", "UPDATE_FAILED", "the zip is too large"),
-         event(STACK, "UPDATE_IN_PROGRESS", "User Initiated"), event(STACK, "UPDATE_ROLLBACK_COMPLETE"), event("Ledger", "UPDATE_FAILED", "what was mended last week")],
-    ])  # fmt: skip
+    older = [event(STACK, "UPDATE_ROLLBACK_COMPLETE"), event("Ledger", "UPDATE_FAILED", "what was mended last week")]
+    first = event("OnSweep", "UPDATE_FAILED", "the zip is too large")
+    ends = [event(STACK, "UPDATE_ROLLBACK_COMPLETE"), event(STACK, "UPDATE_ROLLBACK_IN_PROGRESS")]
+    cloud = Cloud(pages=[[*ends, *cancelled], [first, event(STACK, "UPDATE_IN_PROGRESS", "User Initiated"), *older]])
     assert deploy.first_failure(cloud, "dev") == "OnSweep (AWS::X::Y): the zip is too large"
     ended = Cloud(pages=[[event(STACK, "DELETE_COMPLETE"), event(STACK, "DELETE_IN_PROGRESS")]])
     assert deploy.first_failure(ended, "dev") == "ended as DELETE_COMPLETE"
