@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from rich.text import Text
 
 from chalicelib import lookup, proof
 from chalicelib.wiring import Settings
-from patchwarden import output
+from patchwarden import leaving, output
+from patchwarden.scope import DEMO_LEDGER
 from patchwarden.simulator.fleet import START
 from patchwarden.simulator.story import END, Story, telling
 
@@ -41,23 +43,36 @@ def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
     """Run it; the exit code: 0, or 1 if the trail is not whole."""
     show = output.console()
     fresh(file)
-    story = Story(seed=seed, nodes=nodes, settings=Settings(sqlite=str(file)))
+    settings = Settings(sqlite=str(file))
+    story = Story(seed=seed, nodes=nodes, settings=settings, end=END + leaving.AFTER)
+    week: dict[str, Any] = {}
+    story.sim.clock.at(END, lambda: week.update(story.figures()))
+    story.sim.clock.at(END, lambda: leaving.leave(story, Path(settings.policies), leaving.shelf_of(file)))
     show.print(f"[bold]Patchwarden[/]: {nodes} nodes in {len(story.sim.fleet.locations)} places, seed {seed}")
     with _progress() as advance:
         for moment in story.run():
             advance(moment)
     checked = proof.verify(story.ports.ledger, story.sim.clock.now())
-    found = {**story.figures(), "audit_ok": not checked.faults, "seed": seed, "nodes": nodes}
+    found = {**week, "audit_ok": not checked.faults, "seed": seed, "nodes": nodes}
     _funnel(show, found)
     _one_node(show, story)
     for fault in checked.faults:
         show.print(Text(fault, style="bold red"))
     word = "whole, in order and unchanged" if found["audit_ok"] else "DAMAGED"
     show.print(f"\n[bold]audit verify[/]: {checked.remediations} trails, {checked.lines} lines: {word}")
-    show.print(f"The ledger is in {file}. Look around: {_command()} --local status, or --local explain NODE")
+    _what_next(show, story, file)
     if figures:
         figures.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return 0 if found["audit_ok"] else 1
+
+
+def _what_next(show: Console, story: Story, file: Path) -> None:
+    """What is left to operate, and the commands to try on it."""
+    show.print(f"\nAfter the week half of the fleet got new patches: {', '.join(leaving.left(story.ports))}.")
+    show.print(f"The ledger is in {file}. [bold]Try next[/]:\n")
+    where = "--local" if file == DEMO_LEDGER else f"--ledger {shlex.quote(str(file))}"
+    for command, shows in leaving.to_try(story.ports, f"{_command()} {where}"):
+        show.print(Text.assemble("  ", command, ("   # " + shows, "dim")))
 
 
 def _command() -> str:

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.remediations import Cause
 from chalicelib.record import record
 from patchwarden import cli as command_line
+from patchwarden import leaving
 from patchwarden.cli import cli, main
 from patchwarden.demo import fresh
 from patchwarden.scope import Ahead, Scope
@@ -331,6 +334,23 @@ def test_what_cannot_be_written_is_one_sentence(
         main()
     assert ended.value.code == 1
     assert f"Error: {place}: No such file or directory; name a file" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_what_the_demo_says_to_try_works_when_it_is_copied(ledger: Path, tmp_path: Path) -> None:
+    file = copied(ledger, tmp_path / "a copy.sqlite")
+    shutil.copytree(ledger.with_suffix(".policies"), file.with_suffix(".policies"))
+    ports = wiring.local(str(file))
+    lines = list(leaving.to_try(ports, f"patchwarden --ledger '{file}'"))
+    words = [shlex.split(line)[3:] for line, _ in lines]
+    assert [each[0] for each in words] == ["status", "approvals", "approve", "explain", "rollout", "audit", "web"]
+    assert {said.split(" ", 1)[1] for said in leaving.left(ports)} == {
+        "for a yes", "for a wave of a rollout", "for a window", "for a person with a ticket",
+    }  # fmt: skip
+    for each in words[:-1]:
+        found = call("--ledger", file, *each)
+        assert found.exit_code == 0 and found.output.strip(), (each, found.output)
+    assert call("--ledger", file, "audit", "verify").exit_code == 0
+    assert "queued" in call("--ledger", file, "explain", words[2][1]).stdout
 
 
 def test_a_new_demo_leaves_nothing_of_the_old_one_beside_it(tmp_path: Path) -> None:

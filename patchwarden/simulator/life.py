@@ -20,14 +20,17 @@ class Life:
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
 
-    def turn_noncompliant(self, *, within: timedelta = timedelta(minutes=30), share: float = 1.0) -> int:
+    def turn_noncompliant(
+        self, *, within: timedelta = timedelta(minutes=30), share: float = 1.0, month: tuple[int, int] | None = None
+    ) -> int:
         """This month's patches come out now, and the daily scan finds them missing. How many machines lack some.
 
-        The scans are spread over `within`. Just after them the `stopped` are stopped and the `dead-agent` falls silent.
+        Another `month` (year and number) releases that one's instead. The scans are spread over `within`. Just after
+        them the `stopped` are stopped and the `dead-agent` falls silent.
         """
         struck = [machine for machine in self._aws.fleet.machines.values() if self._is_struck(machine, share)]
         for machine in struck:
-            self._release(machine)
+            self._release(machine, month or patch_tuesday(self._aws.clock.now()))
             self._scan(machine, within, self._scanned)
         return len(struck)
 
@@ -54,8 +57,8 @@ class Life:
     def _is_struck(self, machine: Machine, share: float) -> bool:
         return self._aws.names.draw("struck", machine.node).random() < share
 
-    def _release(self, machine: Machine) -> None:
-        year, month = patch_tuesday(self._aws.clock.now())
+    def _release(self, machine: Machine, released_in: tuple[int, int]) -> None:
+        year, month = released_in
         draw = self._aws.names.draw("release", machine.node, year, month)
         fated = [patch for patch in released(machine.platform, year, month) if patch.id in machine.unfixable]
         machine.release([*chosen(machine.platform, year, month, draw=draw), *fated])

@@ -33,7 +33,10 @@ WEATHER = Weather(doubled=0.15, late=0.05, disordered=0.15, dropped=0.05, noise=
 ROOT = Path(__file__).parents[2]
 
 MINUTE = timedelta(minutes=1)
-SWEEP = timedelta(minutes=15)
+SWEEP, QUIET_SWEEP = timedelta(minutes=15), timedelta(hours=1)
+"""How often the fleet is read, and how often in a stretch in which no event came and nothing is under way."""
+
+_UNDER_WAY = (State.QUEUED, State.STARTING, State.RUNNING, State.VERIFYING, State.REBOOT_PENDING)
 
 _RETRIES = (timedelta(minutes=1), timedelta(minutes=2))
 """How Lambda comes again after a failed asynchronous invocation."""
@@ -65,14 +68,15 @@ class Story:
         wiring.use(self.ports)
         try:
             sweep = START + SWEEP
-            moment = START
+            moment, heard = START, 0
             while moment < self._end:
                 moment = self._next_tick(moment, sweep)
                 self.sim.clock.run_until(moment)
                 self._invoke("on_dispatch", _tick(moment))
                 if moment >= sweep:
                     self._invoke("on_sweep", _tick(moment))
-                    sweep = moment + SWEEP
+                    busy = self.counts["events"] > heard or next(self.ports.ledger.work(_UNDER_WAY), None)
+                    sweep, heard = moment + (SWEEP if busy else QUIET_SWEEP), self.counts["events"]
                 yield self.sim.clock.now()
         finally:
             wiring.use(None)
