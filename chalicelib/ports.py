@@ -388,6 +388,12 @@ class Fleets(Protocol):
     def managed(self, location: Location) -> list[str]:
         """The ids of all nodes that Systems Manager manages there."""
 
+    def unit(self, unit: str) -> frozenset[str]:
+        """The active accounts of an organisational unit and of all units below it."""
+
+    def group(self, location: Location, name: str) -> frozenset[str] | None:
+        """The ids of the nodes in a resource group there; None: there is no group of that name."""
+
 
 class Unwired:
     """In the place of a port that a bundle does without: whoever asks it is refused."""

@@ -191,7 +191,12 @@ def _due(ports: Ports, policies: PolicySet, schedule: Schedule) -> str:
         why = f"{_named(found)} is not started: the run of {format_moment(book.busy.starts)} is still under way"
         _enter(ports, last, schedule.id, "refused", replace(book, dealt=found.start, held=None), because=why)
         return "refused"
-    run = _run(ports, policies, spared, last, book, found)
+    try:
+        run = _run(ports, policies, spared, last, book, found)
+    except PolicyError as error:
+        why = f"{_named(found)} is not started: {error}"
+        _enter(ports, last, schedule.id, "refused", replace(book, dealt=found.start, held=None), because=why)
+        return "refused"
     return "started" if start(ports, last, book.intending(run), because=f"{_named(found)} is due") else "refused"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +13,6 @@ from typing import Any
 import click
 
 from chalicelib import pause, schedules
-from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import NodeState
 from chalicelib.core.journal import Entry
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
@@ -24,12 +22,10 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.core.schedules import Operation, Schedule
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.membership import members
 from patchwarden.policy.problems import near_or_all
 from patchwarden.policy.schedule_commands import schedule
 from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, form_option
-
-TAG = "PatchSchedule"
-"""The tag by which the owner of a node joins a schedule."""
 
 
 @schedule.command("run")
@@ -212,76 +208,41 @@ def _line(line: Entry) -> dict[str, Any]:
 
 @schedule.command("members")
 @click.option("--account", help="Only this account.")
+@click.option("--schedule", "name", help="Only the nodes that are in this schedule.")
 @click.option("--all", "every", is_flag=True, help="Also the nodes that are in exactly one installing schedule.")
 @form_option
 @click.pass_obj
-def schedule_members(scope: Scope, account: str | None, every: bool, form: str) -> None:
+def schedule_members(scope: Scope, account: str | None, name: str | None, every: bool, form: str) -> None:
     """Which nodes are in which schedules, read from their accounts; exit 3 if a node is in none, or in several.
 
     Nodes join by their tag PatchSchedule or by whatever else a schedule targets. Only schedules that install count:
-    `state` is none, one, several, or unknown for a tag that names no schedule. Whether a node is in a resource group or
-    an account in a unit is not asked: such schedules stand with a question mark, and count as one.
+    `state` is none, one, several, or unknown for a tag that names no schedule. Units are looked up in the organisation,
+    resource groups in each account. What could not be looked up is said and ends with exit 1; a schedule that is in
+    doubt for it stands with a question mark, and counts as one.
     """
     ports = scope.aws("schedule members")
     policies = ports.policies.active()
     places = [one for one in policies.settings.locations if account in (None, one.account)]
     if not places:
         raise click.BadParameter(f"{account} is not in the scope of the policies", param_hint="--account")
-    found, unread = members(ports, policies, places)
-    shown = found if every or form != "table" else [one for one in found if one["state"] != "one"]
+    if name:
+        _schedule(policies, name)
+    census = members(ports, policies, places)
+    found = [one for one in census.nodes if not name or name in _names(one)]
+    shown = found if every or name or form != "table" else [one for one in found if one["state"] != "one"]
     output.rows(shown, ("node", "name", "tag", "state", "installs", "scans"), form=form)
-    for place, why in unread.items():
-        output.note(f"{place} could not be read: {why}")
+    for what in (*census.missing, *census.unread):
+        output.note(what)
     if form == "table":
         counts = {state: sum(one["state"] == state for one in found) for state in _STATES}
         output.note(
             ", ".join(f"{counts[state]} in {state}" for state in _STATES[:3]) + f", {counts['unknown']} unknown"
         )
-    sys.exit(FAILURE if unread else FINDINGS if any(one["state"] != "one" for one in found) else 0)
+    sys.exit(FAILURE if census.unread else FINDINGS if any(one["state"] != "one" for one in found) else 0)
 
 
 _STATES = ("one", "none", "several", "unknown")
 
 
-def members(ports: Ports, policies: PolicySet, places: list[Location]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Every managed node with its schedules, and the places that could not be read with the reason."""
-    found: list[dict[str, Any]] = []
-    unread: dict[str, str] = {}
-    for place in places:
-        try:
-            nodes = ports.inventory.nodes(place, ports.fleets.managed(place))
-        except (Temporary, Denied) as error:
-            unread[str(place)] = str(error)
-            continue
-        found += [_member(policies, place, node) for node in nodes.values() if not node.gone]
-    return found, unread
-
-
-def _member(policies: PolicySet, place: Location, node: NodeState) -> dict[str, Any]:
-    tags = node.tags or {}
-    joined = {one.id: word for one in policies.schedules if one.enabled and (word := _joins(one, place, node, tags))}
-    by_id = {one.id: one for one in policies.schedules}
-    installs = [f"{name}{mark}" for name, mark in _marked(joined) if by_id[name].operation is Operation.INSTALL]
-    scans = [f"{name}{mark}" for name, mark in _marked(joined) if by_id[name].operation is Operation.SCAN]
-    state = "none" if not installs else "one" if len(installs) == 1 else "several"
-    if tags.get(TAG) is not None and tags[TAG] not in by_id:
-        state = "unknown"
-    return {"node": f"{place}/{node.id}", "name": tags.get("Name", ""), "tag": tags.get(TAG, ""), "state": state,
-            "installs": " ".join(installs), "scans": " ".join(scans)}  # fmt: skip
-
-
-def _marked(joined: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((name, "" if word == "yes" else "?") for name, word in joined.items())
-
-
-def _joins(one: Schedule, place: Location, node: NodeState, tags: Mapping[str, str]) -> str | None:
-    """`yes`, `maybe` where nobody has asked the organisation or the resource group, or None."""
-    where, target = one.where, one.target
-    listed = place.account in where.accounts
-    if place.account in where.exclude or place.region not in where.regions or not (listed or where.units):
-        return None
-    if one.platform != "all" and (node.platform or "").lower() != one.platform:
-        return None
-    if target.kind == "tag" and tags.get(str(target.name)) not in target.values:
-        return None
-    return "yes" if listed and target.kind != "resource_group" else "maybe"
+def _names(one: Mapping[str, Any]) -> list[str]:
+    return f"{one['installs']} {one['scans']}".replace("?", "").split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.adapters.notices import Collected
 from chalicelib.adapters.policy_store import Fixed
 from chalicelib.adapters.tracing import Untraced
+from chalicelib.core.nodes import Location
 from chalicelib.ports import Ports
 from chalicelib.schedules import run_due
 from patchwarden.cli import cli
@@ -139,6 +141,80 @@ def test_members_are_in_one_in_none_in_several_or_name_a_schedule_that_is_not_th
     }  # fmt: skip
     assert told[str(lost.node)]["state"] == "unknown"
     assert any(one["state"] == "none" for one in told.values())
+
+
+UNITS: dict[str, Any] = {**INSTALL, "id": "by-unit", "target": {"kind": "all", "name": None, "values": []},
+                         "where": {"accounts": [], "units": ["ou-ab12-prod00001"], "exclude": [],
+                                   "regions": ["eu-west-1", "us-east-1"]}}  # fmt: skip
+GROUP: dict[str, Any] = {**INSTALL, "id": "by-group", "where": {"accounts": SCOPE["accounts"],
+                         "regions": SCOPE["regions"]}, "target": {"kind": "resource_group", "name": "web",
+                         "values": []}}  # fmt: skip
+
+
+def having(ports: Ports, *schedules: dict[str, Any]) -> None:
+    wiring.use(replace(ports, policies=Fixed(scheduled(*schedules, scope=SCOPE))))
+
+
+def joined(world: World, *arguments: str) -> tuple[Result, dict[str, set[str]]]:
+    """What each account's nodes install by."""
+    answer = run("members", "-o", "json", *arguments)
+    told: dict[str, set[str]] = {account: set() for account in SCOPE["accounts"]}
+    for one in json.loads(answer.stdout):
+        told[one["node"].partition("/")[0]].add(one["installs"])
+    return answer, told
+
+
+def test_the_accounts_of_a_unit_and_of_those_below_it_are_looked_up_and_excluded_units_left_out(
+    world: World, ports: Ports
+) -> None:
+    units = world.sim.aws.automations.units
+    units["ou-ab12-prod00001"] = ("111122223333", "444455556666")
+    units["ou-ab12-prod00002"] = ("444455556666",)
+    world.sim.aws.setup.children["ou-ab12-prod00001"] = ("ou-ab12-prod00002",)
+    having(ports, UNITS)
+    assert joined(world)[1] == {"111122223333": {"by-unit"}, "444455556666": {"by-unit"}, "777788889999": {""}}
+    having(ports, {**UNITS, "where": {**UNITS["where"], "exclude": ["ou-ab12-prod00002"]}})
+    answer, told = joined(world)
+    assert told == {"111122223333": {"by-unit"}, "444455556666": {""}, "777788889999": {""}}
+    assert answer.exit_code == 3
+
+
+def test_a_unit_that_may_not_be_looked_up_is_said_and_its_schedule_stands_in_doubt(world: World, ports: Ports) -> None:
+    world.sim.aws.setup.refused.add(("111122223333", "organizations:ListAccountsForParent"))
+    having(ports, UNITS)
+    answer, told = joined(world)
+    assert answer.exit_code == 1
+    assert answer.stderr.count("ou-ab12-prod00001 could not be read: ") == 1
+    assert set().union(*told.values()) == {"by-unit?"}
+
+
+def test_the_nodes_of_a_resource_group_are_looked_up_in_each_place(world: World, ports: Ports) -> None:
+    world.sim.aws.automations.groups["web"] = ("App", ("web",))
+    having(ports, GROUP)
+    answer = run("members", "--all", "-o", "json")
+    for one in json.loads(answer.stdout):
+        account, region, node = one["node"].split("/")
+        machine = world.sim.fleet.find(Location(account, region), node)
+        assert machine is not None
+        assert one["installs"] == ("by-group" if machine.tags.get("App") == "web" else "")
+    assert answer.exit_code == 3
+
+
+def test_a_resource_group_that_is_not_there_is_said(world: World, ports: Ports) -> None:
+    having(ports, GROUP)
+    answer, told = joined(world)
+    assert "there is no resource group web in 111122223333/eu-west-1: the schedule's part there fails" in answer.stderr
+    assert answer.exit_code == 3
+    assert set().union(*told.values()) == {""}
+
+
+def test_who_joined_one_schedule_is_asked_by_its_name(world: World) -> None:
+    there = [one for one in world.sim.fleet.at(world.member) if one.online and not one.hybrid]
+    there[0].tags.update(PatchSchedule="weekly", Environment="dev")
+    answer = run("members", "--schedule", "weekly", "-o", "json")
+    assert [one["node"] for one in json.loads(answer.stdout)] == [str(there[0].node)]
+    assert answer.exit_code == 0
+    assert run("members", "--schedule", "weakly").exit_code == 2
 
 
 def test_a_place_that_cannot_be_read_is_said_and_fails(world: World) -> None:

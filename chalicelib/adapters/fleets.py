@@ -156,6 +156,37 @@ class AwsFleets:
         pages = self._accounts.pages(location, "ssm", "describe_instance_information", MaxResults=50)
         return [info["InstanceId"] for page in pages for info in page["InstanceInformationList"]]
 
+    def unit(self, unit: str) -> frozenset[str]:
+        """Organizations lists what lies directly in a unit, so the units below it are asked one by one.
+
+        Only its management account and delegated administrators may ask.
+        https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccountsForParent.html
+        """
+        home, asked = self._hub.home(), {"ParentId": unit}
+        accounts = {
+            told["Id"]
+            for page in self._hub.pages(home, "organizations", "list_accounts_for_parent", **asked)
+            for told in page["Accounts"]
+            if (told.get("State") or told.get("Status")) == "ACTIVE"
+        }
+        below = [
+            told["Id"]
+            for page in self._hub.pages(home, "organizations", "list_organizational_units_for_parent", **asked)
+            for told in page["OrganizationalUnits"]
+        ]
+        return frozenset(accounts).union(*map(self.unit, below))
+
+    def group(self, location: Location, name: str) -> frozenset[str] | None:
+        """https://docs.aws.amazon.com/ARG/latest/APIReference/API_ListGroupResources.html"""
+        try:
+            pages = list(self._accounts.pages(location, "resource-groups", "list_group_resources", Group=name))
+        except Refusal as refusal:
+            if refusal.code == "NotFound":
+                return None
+            raise
+        arns = [told["Identifier"]["ResourceArn"] for page in pages for told in page.get("Resources", ())]
+        return frozenset(arn.rpartition("/")[2] for arn in arns)
+
 
 def _branch(step: Mapping[str, Any]) -> Branch:
     """A step of the hub's execution: its target location, and the execution that it started there."""

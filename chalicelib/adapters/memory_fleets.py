@@ -21,6 +21,8 @@ class MemoryFleets:
     def __init__(self, home: Location) -> None:
         self.started: list[Run] = []
         self.there: dict[Location, list[str]] = {}
+        self.units: dict[str, frozenset[str]] = {}
+        self.groups: dict[tuple[Location, str], frozenset[str]] = {}
         self._home = home
         self._asked: dict[str, tuple[str, Any]] = {}
         self._executions: dict[tuple[Location, str], FleetRun] = {}
@@ -52,6 +54,14 @@ class MemoryFleets:
 
     def managed(self, location: Location) -> list[str]:
         return list(self.there.get(location, []))
+
+    def unit(self, unit: str) -> frozenset[str]:
+        if unit not in self.units:
+            raise Denied(f"there is no unit {unit}")
+        return self.units[unit]
+
+    def group(self, location: Location, name: str) -> frozenset[str] | None:
+        return self.groups.get((location, name))
 
     def end(self, execution: str, status: str, did: Mapping[Location, Sequence[NodeRun] | str]) -> None:
         """The execution ends so; `did` is what each location's part did to its nodes, or why it was not reached."""

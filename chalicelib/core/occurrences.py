@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from chalicelib.core.errors import Denied, PolicyError
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import REBOOT_OPTIONS, extras
-from chalicelib.core.schedules import Operation, Schedule, Where
+from chalicelib.core.schedules import Operation, Pace, Schedule, Where
 from chalicelib.core.settings import Settings
 
 PATCH_FLEET = "Patchwarden-PatchFleet"
@@ -257,13 +257,36 @@ def _target(schedule: Schedule) -> tuple[str, tuple[str, ...]]:
     return ("ResourceGroup", (str(target.name),)) if target.kind == "resource_group" else ("InstanceIds", ("*",))
 
 
+def places_needed(where: Where) -> int:
+    """How many places of 50 accounts and units, and of 50 Regions, an order for it has."""
+    names = sum(name not in where.exclude for name in (*where.accounts, *where.units))
+    return ceil(names / MOST_ACCOUNTS) * ceil(len(where.regions) / MOST_ACCOUNTS)
+
+
+def undealt(pace: Pace, places: int) -> str | None:
+    """Why a pace cannot be dealt out over so many places, or None.
+
+    Systems Manager takes each place by itself: it has at least one location under way, and begins no further one after
+    its own errors. So all together would exceed a pace of fewer than one each, or of fewer errors than places but one.
+    """
+    for name, text, least in (("concurrency", pace.concurrency, places), ("max_errors", pace.max_errors, places - 1)):
+        if not text.endswith("%") and int(text) < least:
+            return (
+                f"a {name} of {text} cannot be dealt out over {places} places of {MOST_ACCOUNTS} accounts or units: "
+                f"write {least} or more, a share, or units in place of accounts"
+            )
+    return None
+
+
 def _places(schedule: Schedule) -> Iterator[Place]:
     """One place for up to 50 accounts and units in all Regions; the pace is shared out if they are more."""
     where = schedule.where
     names = [name for name in (*where.accounts, *where.units) if name not in where.exclude]
     parts = [names[start : start + MOST_ACCOUNTS] for start in range(0, len(names), MOST_ACCOUNTS)]
     regions = [where.regions[start : start + MOST_ACCOUNTS] for start in range(0, len(where.regions), MOST_ACCOUNTS)]
-    count = len(parts) * len(regions)
+    count = places_needed(where)
+    if why := undealt(schedule.locations, count):
+        raise PolicyError(f"schedule {schedule.id}: {why}")
     for number, (part, some) in enumerate((part, some) for part in parts for some in regions):
         units = tuple(name for name in part if name in where.units)
         yield Place(
@@ -271,17 +294,20 @@ def _places(schedule: Schedule) -> Iterator[Place]:
             units=units,
             regions=some,
             exclude=where.exclude if units else (),
-            concurrency=_share(schedule.locations.concurrency, number, count, least=1),
-            max_errors=_share(schedule.locations.max_errors, number, count, least=0),
+            concurrency=_share(schedule.locations.concurrency, number, count),
+            max_errors=_share(schedule.locations.max_errors, number, count, kept=count - 1),
         )
 
 
-def _share(text: str, number: int, count: int, *, least: int) -> str:
-    """A number is dealt out over the places, a share holds in each of them."""
+def _share(text: str, number: int, count: int, *, kept: int = 0) -> str:
+    """A number but what is kept back is dealt out over the places, a share holds in each of them.
+
+    Of n errors that may be, n places together allow one more each before they stop: so many less one are kept back.
+    """
     if text.endswith("%") or count == 1:
         return text
-    whole, rest = divmod(int(text), count)
-    return str(max(whole + (number < rest), least))
+    whole, rest = divmod(int(text) - kept, count)
+    return str(whole + (number < rest))
 
 
 def may_install(value: Mapping[str, Any]) -> bool:

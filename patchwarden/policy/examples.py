@@ -69,6 +69,8 @@ rules: [{classification: [SecurityUpdates], approve_after_days: 7}]
 patch_groups: [prod]
 """
 BULK = "<more than 1 MiB of text>"
+MANY = "<51 units>"
+_UNITS = ", ".join(f"ou-ab12-{number:08}" for number in range(51))
 
 _FILES = {"policy": "prod-window.yaml", "set": "_set.yaml", "fixture": "fixtures/prod.yaml",
           "schedule": "schedules/daily-scan.yaml", "baseline": "baselines/windows.yaml"}  # fmt: skip
@@ -98,7 +100,7 @@ class Example:
         for folder in ("fixtures", "schedules", "baselines"):
             (directory / folder).mkdir(parents=True)
         for name, content in files.items():
-            (directory / name).write_text(content.replace(BULK, "x" * LARGEST), encoding="utf-8")
+            (directory / name).write_text(content.replace(BULK, "x" * LARGEST).replace(MANY, _UNITS), encoding="utf-8")
 
     def _parts(self, text: str) -> Iterator[tuple[str, str]]:
         first, *others = _MARKER.split(text)
@@ -277,6 +279,10 @@ EXAMPLES: dict[str, Example] = {
         "where: {accounts: ['111122223333'], exclude: ['444455556666']}\n", "where: {accounts: ['111122223333']}\n"
     ),
     "PW804": _schedule(_INSTALL, f"# _set.yaml\n{_LISTS}# schedules/daily-scan.yaml\n{_INSTALL}"),
+    "PW805": _schedule(
+        f"where: {{units: [{MANY}]}}\nlimits: {{locations: {{concurrency: 1}}}}\n",
+        f"where: {{units: [{MANY}]}}\nlimits: {{locations: {{concurrency: 2}}}}\n",
+    ),
     "PW901": _baseline(
         "rules: [{approve_after_days: 7, approve_until: 2026-11-10}]\n", "rules: [{approve_until: 2026-11-10}]\n"
     ),

@@ -83,6 +83,7 @@ CODES: dict[str, str] = {
     "PW802": "An account or Region of a schedule outside the scope of _set.yaml.",
     "PW803": "An exclusion that has no effect, or leaves nothing.",
     "PW804": "An override list that _set.yaml does not allow.",
+    "PW805": "A pace that cannot be dealt out over as many accounts and units.",
     "PW901": "A rule of a baseline with none, or both, of approve_after_days and approve_until.",
     "PW902": "Something in a baseline that its operating system does not have.",
     "PW903": "A value of a filter that AWS's guide does not list for the operating system.",

@@ -12,6 +12,9 @@ from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapVa
 
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.nodes import ACCOUNT, REGION
+from chalicelib.core.occurrences import places_needed, undealt
+from chalicelib.core.schedules import Pace as Dealt
+from chalicelib.core.schedules import Where as Places
 from chalicelib.core.windows import Window, opening
 from patchwarden.policy import shapes
 from patchwarden.policy.check import check_hooks, size
@@ -136,6 +139,7 @@ def check_schedule(source: Source, schedule: ScheduleFile, rules: shapes.SetFile
     _check_effect(source, schedule)
     if rules is not None:
         _check_scope(source, schedule.where, rules.scope)
+        _check_split(source, schedule, rules)
         _check_override(source, schedule, rules.override_lists)
         check_hooks(source, (), schedule.hooks, rules.hooks)
         if schedule.operation == "Install":
@@ -195,6 +199,15 @@ def _check_scope(source: Source, where: Where, scope: shapes.Scope) -> None:
             if value not in allowed:
                 what = f"{value} is not in the scope of _set.yaml"
                 source.add("PW802", ("where", name, number), what, near(value, allowed) or f"add it to scope: {name}")
+
+
+def _check_split(source: Source, schedule: ScheduleFile, rules: shapes.SetFile) -> None:
+    """A start names 50 accounts and units in each of its places, and its pace is dealt out over them."""
+    compiled = compiled_schedule(source, schedule, rules)
+    why = undealt(Dealt(**compiled["locations"]), places_needed(Places.from_json(compiled["where"])))
+    if why:
+        what, _, hint = why.partition(": ")
+        source.add("PW805", ("limits", "locations"), what, hint)
 
 
 def _check_exclusions(source: Source, where: Where, rules: shapes.SetFile | None) -> None:

@@ -21,7 +21,8 @@ def list_accounts_for_parent(aws: Aws, caller: Caller, request: Request) -> Repl
     below = {account for child in aws.setup.children.get(unit, ()) for account in aws.automations.units[child]}
     found = [account for account in aws.automations.units[unit] if account not in below]
     shown, token = page("ListAccountsForParent", found, request, most=20, wrong=_WRONG)
-    return {"Accounts": [{"Id": account, "Name": account, "State": "ACTIVE"} for account in shown], **token}
+    told = [{"Id": one, "Name": one, "State": "SUSPENDED" if one in aws.setup.suspended else "ACTIVE"} for one in shown]
+    return {"Accounts": told, **token}
 
 
 def list_organizational_units_for_parent(aws: Aws, caller: Caller, request: Request) -> Reply:

@@ -37,7 +37,8 @@ class Setup:
     """Every place is set up well until a test says otherwise; a recorder of None is one that was never made.
 
     `roles` are trust policies by account and name (None: no such role); `quotas` are those that are applied in a place;
-    `children` are the units that lie directly in a unit. `refused` may also name a role in place of an account.
+    `children` are the units that lie directly in a unit; `suspended` are accounts. `refused` may also name a role in
+    place of an account.
     `external_id` is what the member roles ask for (None: they ask for nothing); `refused` are pairs of account and
     action, such as ("111122223333", "ssm:GetDocument"); `skew` is how far AWS's clock is ahead of the machine's.
     """
@@ -54,6 +55,7 @@ class Setup:
     roles: dict[tuple[str, str], Mapping[str, Any] | None] = field(default_factory=dict)
     quotas: dict[tuple[Location, str], float] = field(default_factory=dict)
     children: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    suspended: set[str] = field(default_factory=set)
     skew: timedelta = timedelta()
 
     def trust(self, account: str, role: str, hub: str) -> Mapping[str, Any] | None:

@@ -11,13 +11,14 @@ from botocore.exceptions import ReadTimeoutError
 from chalicelib.adapters.fleets import AwsFleets
 from chalicelib.adapters.inventory import AwsInventory
 from chalicelib.adapters.memory import MemoryLedger
+from chalicelib.adapters.memory_fleets import MemoryFleets
 from chalicelib.adapters.notices import Collected
 from chalicelib.adapters.policy_store import Fixed
 from chalicelib.adapters.tracing import Untraced
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.occurrences import Book, Run
 from chalicelib.core.policies import PolicySet
-from chalicelib.ports import Ports
+from chalicelib.ports import Fleets, Ports
 from chalicelib.schedules import asked_for, book_of, follow, places_of, run_due
 from patchwarden.simulator.limits import Limits
 from tests.adapters.simulated import World
@@ -218,3 +219,40 @@ def test_a_hook_that_fails_and_an_account_that_refuses_are_told_in_the_counts_in
     assert isinstance(bundle.notices, Collected)
     (said,) = bundle.notices.of("schedule_ended")
     assert "2 of 6 locations not reached or not read" in said["because"]
+
+
+OU, BELOW = "ou-ab12-prod00001", "ou-ab12-prod00002"
+
+
+def asked_of(kind: str, world: World) -> Fleets:
+    """The adapter over the simulated organisation, or its twin: two accounts under a unit, one of them further down."""
+    if kind == "aws":
+        units = world.sim.aws.automations.units
+        units[OU], units[BELOW] = (ACCOUNTS[0], ACCOUNTS[1]), (ACCOUNTS[1],)
+        world.sim.aws.setup.children[OU] = (BELOW,)
+        world.sim.aws.automations.groups["web"] = ("App", ("web",))
+        return AwsFleets(world.accounts(), world.accounts(own=True))
+    twin = MemoryFleets(world.home)
+    twin.units = {OU: frozenset(ACCOUNTS[:2]), BELOW: frozenset({ACCOUNTS[1]})}
+    twin.groups[world.member, "web"] = frozenset(
+        one.node.id for one in world.sim.fleet.at(world.member) if one.tags.get("App") == "web"
+    )
+    return twin
+
+
+@pytest.mark.parametrize("kind", ["aws", "memory"])
+def test_a_unit_is_all_accounts_below_it_and_a_group_is_its_nodes(kind: str, world: World) -> None:
+    fleets = asked_of(kind, world)
+    assert fleets.unit(OU) == {ACCOUNTS[0], ACCOUNTS[1]}
+    assert fleets.unit(BELOW) == {ACCOUNTS[1]}
+    with pytest.raises(Denied):
+        fleets.unit("ou-ab12-dev000001")
+    web = {one.node.id for one in world.sim.fleet.at(world.member) if one.tags.get("App") == "web"}
+    assert fleets.group(world.member, "web") == web != set()
+    assert fleets.group(world.member, "wbe") is None
+
+
+def test_an_account_that_is_suspended_is_in_no_unit(world: World) -> None:
+    fleets = asked_of("aws", world)
+    world.sim.aws.setup.suspended.add(ACCOUNTS[0])
+    assert fleets.unit(OU) == {ACCOUNTS[1]}

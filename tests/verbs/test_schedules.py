@@ -343,7 +343,8 @@ MOST = 400 * 1024
 
 def test_a_run_over_two_hundred_places_with_failures_everywhere_fits_into_the_ledger(calendar: Calendar) -> None:
     accounts = [f"{100000000000 + number}" for number in range(200)]
-    calendar.having({"where": {"accounts": accounts, "regions": ["eu-west-1"]}})
+    share = {"concurrency": "10%", "max_errors": "100%"}
+    calendar.having({"where": {"accounts": accounts, "regions": ["eu-west-1"]}, "locations": share})
     calendar.round(DUE)
     bad = [NodeRun(f"i-{number:017x}", "failed", "e", "ошибка: " * 40) for number in range(20)]
     calendar.end("Failed", did={Location(account, "eu-west-1"): bad for account in accounts})
@@ -479,6 +480,39 @@ def test_more_than_fifty_accounts_share_the_pace(calendar: Calendar) -> None:
     assert [len(place.accounts) for place in places] == [50, 50, 20]
     assert [place.concurrency for place in places] == ["3", "2", "2"]
     assert {place.max_errors for place in places} == {"10%"}
+
+
+@pytest.mark.parametrize(("pace", "shares"), [
+    ({"concurrency": "3", "max_errors": "2"}, [("1", "0"), ("1", "0"), ("1", "0")]),
+    ({"concurrency": "3", "max_errors": "6"}, [("1", "2"), ("1", "1"), ("1", "1")]),
+])  # fmt: skip
+def test_the_places_of_one_start_together_never_exceed_its_pace(
+    calendar: Calendar, pace: dict[str, str], shares: list[tuple[str, str]]
+) -> None:
+    accounts = [f"{number:012d}" for number in range(111, 231)]
+    calendar.having({"where": {"accounts": accounts, "regions": ["eu-west-1"]}, "locations": pace})
+    calendar.round(DUE)
+    places = calendar.run().order.places
+    assert [(place.concurrency, place.max_errors) for place in places] == shares
+    assert sum(int(place.concurrency) for place in places) <= int(pace["concurrency"])
+    # every place begins nothing more once it has one failure more than it may
+    assert sum(int(place.max_errors) + 1 for place in places) == int(pace["max_errors"]) + 1
+
+
+@pytest.mark.parametrize(("pace", "why"), [
+    ({"concurrency": "2", "max_errors": "10%"}, "a concurrency of 2 cannot be dealt out over 3 places"),
+    ({"concurrency": "10%", "max_errors": "0"}, "a max_errors of 0 cannot be dealt out over 3 places"),
+])  # fmt: skip
+def test_a_pace_that_the_places_would_exceed_starts_nothing_and_says_why(
+    calendar: Calendar, pace: dict[str, str], why: str
+) -> None:
+    accounts = [f"{number:012d}" for number in range(111, 231)]
+    calendar.having({"where": {"accounts": accounts, "regions": ["eu-west-1"]}, "locations": pace})
+    calendar.round(DUE)
+    calendar.round(DUE)
+    assert calendar.fleets.started == []
+    assert calendar.lines().count("refused") == 1
+    assert why in calendar.said()
 
 
 def rewritten(calendar: Calendar, name: str, **run: Any) -> None:
