@@ -30,7 +30,7 @@ from chalicelib.core.turns import in_turn
 from chalicelib.crew import MOST, Group, all_of, by_place, each, left_alone
 from chalicelib.glance import glance
 from chalicelib.intake import TRIES, again, in_force
-from chalicelib.launch import hold, prepare, start
+from chalicelib.launch import hold, prepare, start, untold
 from chalicelib.ports import Ports
 
 PACE = timedelta(seconds=1.2)
@@ -98,7 +98,7 @@ def dispatch(ports: Ports) -> Round:
         pace = Pace(begun)
         made = each(ports, _probing(admitted, aside), lambda one: _launch(ports, one, room, pace), degraded)
         # thousands may be held, and no start waits for the line that says so
-        each(ports, held, lambda one: hold(ports, one), degraded, until=begun + TELLING)
+        each(ports, untold(ports, held), lambda one: hold(ports, one), degraded, until=begun + TELLING)
         _told(ports, kept, degraded, begun + PATIENCE, settings.locations if there.waiting else ())
         started = [batch for batches in made for batch in batches if batch.execution]
         members = sum(len(batch.members) for batch in started)
@@ -235,8 +235,8 @@ def _told(
     Of one whose account is set aside by now, that is said. The guards' tickets come last: a call may hang.
     """
     aside = isolate.degraded(ports.ledger) if kept else {}
-    untold = (one for one in kept if one.case.node.account not in aside)
-    each(ports, untold, lambda one: hold(ports, one), degraded, until=until)
+    there = [one for one in kept if one.case.node.account not in aside]
+    each(ports, untold(ports, there), lambda one: hold(ports, one), degraded, until=until)
     if locations:
         guard.settle(ports, locations)
 

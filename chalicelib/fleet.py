@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,7 +60,8 @@ class Pass:
 
     def to_json(self) -> dict[str, Any]:
         ended = format_moment(self.ended) if self.ended else None
-        return {**asdict(self), "began": format_moment(self.began), "late": dict(self.late),
+        told = {name: getattr(self, name) for name in self.__slots__}
+        return {**told, "began": format_moment(self.began), "late": dict(self.late),
                 "degraded": list(self.degraded), "ended": ended}  # fmt: skip
 
     @classmethod

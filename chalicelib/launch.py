@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -55,6 +55,15 @@ BUSY = "busy"
 
 CLOSED = "closed"
 """What `held` says of a case whose window ended right before its start, or which another set no longer lets in."""
+
+
+def untold(ports: Ports, every: Iterable[Held]) -> list[Held]:
+    """Those of whom there is a line to write: what waits for room was told of when it began to, and is queued on."""
+    now = ports.clock.now()
+    return [
+        one for one in every
+        if one.until or one.case.held != one.guard or (not one.told and overdue(one.case, now))
+    ]  # fmt: skip
 
 
 def hold(ports: Ports, held: Held) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 from chalicelib.core.chain import GENESIS
 from chalicelib.core.errors import Stale
 from chalicelib.core.journal import Entry, Kind
-from chalicelib.core.moments import format_moment
+from chalicelib.core.moments import format_moment, stored
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState
 from chalicelib.core.publications import Publication
@@ -30,6 +29,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._trails: dict[str, list[Transition]] = {}
         self._heads: dict[str, Remediation] = {}
+        self._turn: dict[str, str] = {}
         self._turns: dict[State, list[str]] = {state: [] for state in State}
         self._whose: dict[str, Remediation] = {}
         self._leases: dict[str, str] = {}
@@ -74,22 +74,22 @@ class MemoryLedger:
         return 0 < line.number <= len(lines) and lines[line.number - 1].hash == line.hash
 
     def _replace_head(self, case: Remediation) -> None:
-        old = self._heads.get(case.id)
+        old, turn = self._heads.get(case.id), case.turn
         if old:
-            turns = self._turns[old.state]
-            del turns[bisect_left(turns, old.turn)], self._whose[old.turn]
-        turn = case.turn
+            turns, before = self._turns[old.state], self._turn[case.id]
+            del turns[bisect_left(turns, before)], self._whose[before]
         insort(self._turns[case.state], turn)
+        self._turn[case.id] = turn
         self._whose[turn] = self._heads[case.id] = case
 
     def work(self, states: Iterable[State], *, before: datetime | None = None) -> Iterator[Remediation]:
         last = "~~" if before is None else f"{format_moment(before)}$"
-        due = [self._turns[state][: bisect_right(self._turns[state], last)] for state in set(states)]
-        return iter([self._whose[turn] for turn in heapq.merge(*due)])
+        due = [turn for state in set(states) for turn in self._turns[state][: bisect_right(self._turns[state], last)]]
+        return iter([self._whose[turn] for turn in sorted(due)])
 
     def page(self, states: Iterable[State], *, after: str | None, limit: int) -> list[Remediation]:
-        behind = [self._turns[state][bisect_right(self._turns[state], after or "") :] for state in set(states)]
-        return [self._whose[turn] for turn in islice(heapq.merge(*behind), limit)]
+        behind = [self._turns[state][bisect_right(self._turns[state], after or "") :][:limit] for state in set(states)]
+        return [self._whose[turn] for turn in sorted(chain.from_iterable(behind))[:limit]]
 
     def day(self, day: date, *, since: datetime | None = None) -> Iterator[Transition]:
         lines = [line for trail in self._trails.values() for line in trail
@@ -169,13 +169,14 @@ class MemoryLedger:
         end = (lines[-1].number, lines[-1].hash) if lines else (0, GENESIS)
         if (entry.number - 1, entry.previous) != end:
             raise Stale(f"entry {entry.number} of {entry.subject} is too late: another was written")
-        self._journal.setdefault(entry.subject, []).append(deepcopy(entry))
+        self._journal.setdefault(entry.subject, []).append(replace(entry, value=_copied(entry.value)))
 
     def entries(self, subject: str) -> list[Entry]:
         return list(self._journal.get(subject, ()))
 
     def subjects(self, kind: Kind) -> list[Entry]:
-        return [lines[-1] for subject, lines in sorted(self._journal.items()) if subject.startswith(f"{kind}/")]
+        mine = f"{kind}/"
+        return [self._journal[subject][-1] for subject in sorted(self._journal) if subject.startswith(mine)]
 
     def kept(self, name: str) -> Kept | None:
         return self._kept.get(name)
@@ -184,7 +185,7 @@ class MemoryLedger:
         version = self._kept[name].version if name in self._kept else 0
         if version != expected:
             raise Stale(f"{name} is not at version {expected}")
-        self._kept[name] = Kept(deepcopy(dict(value)), version + 1)
+        self._kept[name] = Kept(_copied(value), version + 1)
 
     def mark(self, name: str) -> bool:
         first = name not in self._marks
@@ -208,10 +209,17 @@ class MemoryClock:
         self._now += step
 
 
+def _copied(value: Any) -> Any:
+    """The JSON value anew, so that no writer can change what it has written."""
+    if isinstance(value, Mapping):
+        return {name: _copied(each) for name, each in value.items()}
+    return type(value)(map(_copied, value)) if isinstance(value, list | tuple) else value
+
+
 def _age(batch: Batch) -> tuple[datetime, str]:
     return batch.created_at, batch.id
 
 
 def _as_stored(errand: Errand) -> Errand:
     """What a stored ledger would give back: moments to the millisecond."""
-    return Errand.from_json(errand.to_json())
+    return replace(errand, due=stored(errand.due))

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from chalicelib.core.chain import GENESIS, link
-from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.moments import format_moment, parse_moment, stored
 from chalicelib.core.remediations import LONGEST_SENTENCE, sentence
 
 
@@ -80,7 +80,7 @@ def entry(
     line = Entry(
         subject=subject,
         number=number,
-        at=parse_moment(format_moment(now)),
+        at=stored(now),
         what=what,
         because=sentence(because, LONGEST_SENTENCE),
         actor=sentence(actor, 128),

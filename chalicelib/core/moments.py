@@ -13,6 +13,11 @@ def parse_moment(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
+def stored(moment: datetime) -> datetime:
+    """The moment as its text gives it back: UTC, to the millisecond."""
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def format_moment(moment: datetime) -> str:
     """ISO 8601 in UTC, such as 2026-11-28T02:00:00.000Z: sorts as text."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

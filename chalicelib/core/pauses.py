@@ -99,6 +99,8 @@ class Brake:
 
     def on(self, what: Remediation | Batch) -> str | None:
         """Why this case, or this batch, may not start, or None."""
+        if not self.pauses:
+            return self.unreadable
         if self.everything:
             return self.everything
         for pause in self.pauses:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,8 @@ MOST_NODES = 50
 
 _NAMESPACE = uuid.UUID("6f1c6f0e-3c53-5d0a-9d7e-0d6a5a4c7b11")
 """Frozen for ever: a token that changed with an upgrade would start work in flight a second time."""
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 REBOOT_OPTIONS = {"if-needed": "RebootIfNeeded", "never": "NoReboot"}
 
@@ -63,13 +65,16 @@ class Plan:
     patches: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        maps = ("parameters", "hooks", "output", "patches")
-        return {**asdict(self), **{name: dict(getattr(self, name)) for name in maps}}
+        value = {name: getattr(self, name) for name in self.__slots__}
+        return {name: dict(each) if isinstance(each, Mapping) else each for name, each in value.items()}
 
     @classmethod
     def knows(cls, stored: Mapping[str, Any]) -> bool:
         """Whether a stored plan is one of this release; one of another is decided again, never guessed at."""
-        return stored.keys() == set(cls.__slots__)
+        return stored.keys() == _KNOWN
+
+
+_KNOWN = frozenset(Plan.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +180,8 @@ def groups(
             yield location, Plan(**cases[start].plan), cases[start : min(start + most, leaving)]
 
 
-def _urgency(case: Remediation) -> tuple[int, str, str]:
-    return -int(case.decision.get("priority", 0)), format_moment(case.due) if case.due else "", case.id
+def _urgency(case: Remediation) -> tuple[int, datetime, str]:
+    return -int(case.decision.get("priority", 0)), case.due or _LONG_AGO, case.id
 
 
 def _ready(case: Remediation, linger: timedelta) -> datetime:

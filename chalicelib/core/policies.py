@@ -379,6 +379,10 @@ class PolicySet:
     blocks: frozenset[str]
     enforced: Index[Policy] = field(repr=False, compare=False)
     shadow: Index[Policy] = field(repr=False, compare=False)
+    _by_id: Mapping[str, Policy] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_id", {policy.id: policy for policy in self.policies})
 
     @classmethod
     def load(cls, document: object) -> PolicySet:
@@ -395,7 +399,7 @@ class PolicySet:
 
     def policy(self, name: str) -> Policy | None:
         """The policy of that id, whatever its mode."""
-        return next((policy for policy in self.policies if policy.id == name), None)
+        return self._by_id.get(name)
 
     @classmethod
     def _of(cls, document: Mapping[str, Any]) -> PolicySet:

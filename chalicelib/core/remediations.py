@@ -11,7 +11,7 @@ from typing import Any
 from chalicelib.core.chain import GENESIS, link
 from chalicelib.core.errors import IllegalTransition
 from chalicelib.core.findings import Control, remediation_id
-from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.moments import format_moment, parse_moment, stored
 from chalicelib.core.nodes import Location, Node
 
 
@@ -186,10 +186,11 @@ class Remediation:
     last_outcome: str | None = None
     emergency: str | None = None
     at: datetime | None = None
+    id: str = field(init=False, repr=False, compare=False)
+    """Follows from node and control. A round of dispatch asks for it in every loop, so it is made once."""
 
-    @property
-    def id(self) -> str:
-        return remediation_id(self.node, self.control)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", remediation_id(self.node, self.control))
 
     @property
     def location(self) -> Location:
@@ -207,7 +208,7 @@ class Remediation:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types only; `from_json` gives the equal value back."""
-        value: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        value: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
         for name in _MOMENTS:
             value[name] = format_moment(value[name]) if value[name] else None
         return {**value, "node": str(self.node), "control": self.control.value, "state": self.state.value,
@@ -217,9 +218,12 @@ class Remediation:
     def from_json(cls, value: Mapping[str, Any]) -> Remediation:
         """The remediation; a field that only a newer release knows is left aside, so that two of them can overlap."""
         node, control, state = Node(*value["node"].split("/")), Control(value["control"]), State(value["state"])
-        named = set(cls.__slots__) - {"node", "control", "state"}
-        rest = {name: _typed(name, value[name]) for name in value if name in named}
+        rest = {name: _typed(name, value[name]) for name in value if name in _READ}
         return cls(node=node, control=control, state=state, **rest)
+
+
+_STORED = tuple(name for name in Remediation.__slots__ if name != "id")
+_READ = frozenset(_STORED) - {"node", "control", "state"}
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -248,7 +252,7 @@ def advance(
     line = Transition(
         remediation=case.id,
         number=case.number + 1,
-        at=parse_moment(format_moment(max(now, case.at or now))),
+        at=stored(max(now, case.at or now)),
         before=case.state,
         cause=cause,
         after=after,
@@ -263,7 +267,8 @@ def advance(
 
 def sentence(text: str, most: int) -> str:
     """One line of printable text: what AWS and nodes told us ends up in tickets, logs and terminals."""
-    return "".join(filter(str.isprintable, " ".join(text.split())))[:most]
+    line = " ".join(text.split())
+    return (line if line.isprintable() else "".join(filter(str.isprintable, line)))[:most]
 
 
 def apply(case: Remediation, line: Transition) -> Remediation:
@@ -279,7 +284,10 @@ def apply(case: Remediation, line: Transition) -> Remediation:
         changed["since"] = line.at
     if line.cause is not Cause.NOTED:
         changed["because"] = line.because
-    return replace(case, **changed, state=line.after, number=line.number, hash=line.hash, at=line.at)
+    known = {name: getattr(case, name) for name in _STORED}
+    return Remediation(
+        **{**known, **changed, "state": line.after, "number": line.number, "hash": line.hash, "at": line.at}
+    )
 
 
 def replay(node: Node, control: Control, lines: Iterable[Transition]) -> Remediation:

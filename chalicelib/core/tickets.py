@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -39,7 +39,8 @@ class Errand:
     ticket: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "deed": self.deed.value, "location": str(self.location), "due": format_moment(self.due)}
+        told = {name: getattr(self, name) for name in self.__slots__}
+        return {**told, "deed": self.deed.value, "location": str(self.location), "due": format_moment(self.due)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Errand:

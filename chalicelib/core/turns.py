@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TypeVar
 
-from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.remediations import Remediation
 
 AGED = timedelta(minutes=30)
 """Who has waited so long is served like an emergency: what is less critical does not wait for ever."""
 
-Urgency = tuple[int, int, str]
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+Urgency = tuple[int, int, datetime]
 """Sorts the most urgent first: its class, its policy's priority, and since when it is due."""
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def urgency(case: Remediation, now: datetime) -> Urgency:
     grade = 0 if first else int(case.decision.get("severity", 3))
     # among those who come first only the wait counts: a flood of new emergencies must not pass who waits
     priority = 0 if first else -int(case.decision.get("priority", 0))
-    return grade, priority, format_moment(case.due) if case.due else "~"
+    return grade, priority, case.due or _NEVER
 
 
 def _by_turns(rows: Sequence[Sequence[tuple[Urgency, T]]]) -> list[tuple[Urgency, T]]:

@@ -81,7 +81,7 @@ class Profile:
     troubles: float = 0.0
     rules: float = 0.0
     guarded: float = 0.0
-    chaos: float = 2 * HOUR
+    chaos: float = 1.5 * HOUR
 
 
 _RATES = {
@@ -142,8 +142,8 @@ class Weather:
 
     @property
     def chaos(self) -> float:
-        """How long things go wrong; afterwards everything works."""
-        return max(self.profile.chaos, self.outage)
+        """How long things go wrong; afterwards everything works but a ticket system that is down for longer."""
+        return self.profile.chaos
 
     def fault(self, number: int, call: str) -> Fault | None:
         """What goes wrong at this call."""
@@ -153,19 +153,17 @@ class Weather:
         if self.calm:
             return None
         drawn = self.random.random()
-        for limit, fault in self._table(call):
+        for limit, fault in self._tables.get(call) or self._table(call):
             if drawn < limit:
                 return fault
         return None
 
     def _table(self, call: str) -> list[tuple[float, Fault]]:
-        table = self._tables.get(call)
-        if table is None:
-            limit, table = 0.0, []
-            for fault in possible(call):
-                limit += self._rate(call, fault)
-                table.append((limit, fault))
-            self._tables[call] = table
+        limit, table = 0.0, []
+        for fault in possible(call):
+            limit += self._rate(call, fault)
+            table.append((limit, fault))
+        self._tables[call] = table
         return table
 
     def _rate(self, call: str, fault: Fault) -> float:

@@ -28,6 +28,10 @@ _OPEN = (BatchState.INTENDED, BatchState.STARTED)
 _ENDS = {State.RESOLVED, State.TICKETED, State.EXEMPT, State.OPEN, State.REBOOT_PENDING, State.WAITING, State.GONE}
 
 
+WRITES = frozenset({"ledger.append", "ledger.enter", "ledger.save_batch"})
+"""The calls after which something may have been broken."""
+
+
 class Past:
     """What an index of the table shows for some seconds after it was overtaken."""
 
@@ -97,6 +101,7 @@ class Watch:
             self.guard()
         self.wrong: list[str] = []
         self._intended: dict[tuple[str, int], float] = {}
+        self._grouped: dict[tuple[str, int | None], list[Machine]] = {}
         world.begins = self._begins
 
     def guard(self) -> None:
@@ -162,13 +167,21 @@ class Watch:
         """Of each group that the new run touches, no more may be in work than its limit says."""
         busy = {node for each in (*self.world.runs.values(), run) if each.ended is None for node in each.nodes}
         for name in {name for node in run.nodes for name in _groups_of(self.world.machines[node])}:
-            members = [one for one in self.world.machines.values() if name in _groups_of(one)]
+            members = self._members()[name]
             count = sum(one.node in busy and one.state != "terminated" for one in members)
             # it was counted before the intent, which may be some minutes ago
             there = sum(one.ended is None or one.ended > self.world.now - COUNTED for one in members)
             most = GROUP_MOST if name[1] is None else max(1, there * name[1] // 100)
             if count > most:
                 self.say(f"crowded: {count} of group {name[0]} are in work at {self._at()}, {most} may be")
+
+    def _members(self) -> dict[tuple[str, int | None], list[Machine]]:
+        """The machines of every group, as their tags say since the first start."""
+        if not self._grouped:
+            for machine in self.world.machines.values():
+                for name in _groups_of(machine):
+                    self._grouped.setdefault(name, []).append(machine)
+        return self._grouped
 
     def judge(self, tickets: WorldTickets) -> None:
         """After the calm: what must hold at the end."""
@@ -236,10 +249,7 @@ class Watch:
 
     def _leases(self) -> None:
         names = {f"node/{node}" for node in self.world.machines}
-        names |= {
-            f"group/{name}/{slot}"
-            for machine in self.world.machines.values() for name, _ in _groups_of(machine) for slot in range(30)
-        }  # fmt: skip
+        names |= {f"group/{name}/{slot}" for name, _ in self._members() for slot in range(30)}
         for name in sorted(names):
             holder = self.ledger.lease(name)
             case = self.ledger.head(holder) if holder else None

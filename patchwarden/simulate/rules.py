@@ -24,7 +24,7 @@ IMMUTABLE = {"tag": "PatchStrategy", "value": "immutable"}
 
 _THEN: dict[str, Any] = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
-    "reboot": "if-needed", "attempts": 2, "cooldown": 1800, "stopped": "wait", "snapshot": False, "document": None,
+    "reboot": "if-needed", "attempts": 2, "cooldown": 900, "stopped": "wait", "snapshot": False, "document": None,
     "until": None, "reason": None, "approved": None, "approval": None, "waves": [],
 }  # fmt: skip
 _LIMITS = {
@@ -33,7 +33,7 @@ _LIMITS = {
         {"by": "availability-zone", "max": f"{ZONE_SHARE}%"},
     ],
 }  # fmt: skip
-UNTIL = format_moment(parse_moment("2026-11-23T14:30:00Z"))
+UNTIL = format_moment(parse_moment("2026-11-23T13:15:00Z"))
 """When the exemptions end."""
 
 _EXEMPT = {
@@ -120,7 +120,7 @@ def _set(*policies: dict[str, Any], surge: dict[str, Any] | None = None) -> Poli
     }
     document: dict[str, Any] = {
         "version": VERSION, "policies": list(policies), "schedules": [],
-        "settings": {"linger": 300, "verify_within": 3600, "executions_per_location": 20, "freezes": [],
+        "settings": {"linger": 300, "verify_within": 1800, "executions_per_location": 20, "freezes": [],
                      "documents": [REPAIR], "immutable": IMMUTABLE, "scope": scope, "windows": {}, "surge": surge},
     }  # fmt: skip
     return PolicySet.load({**document, "digest": digest_of(document)})

@@ -18,7 +18,9 @@ class Scheduler:
         self.now = 0.0
         self._coming: list[tuple[float, int, Action]] = []
         self._given = 0
+        self._end = 0.0
         self._hub = getcurrent()
+        self._idle: list[greenlet] = []
 
     def at(self, moment: float, action: Action) -> None:
         self._given += 1
@@ -26,11 +28,23 @@ class Scheduler:
 
     def spawn(self, work: Action) -> None:
         """Begin the work now; it runs until it pauses."""
-        self.at(self.now, greenlet(work, parent=self._hub).switch)
+        hand = self._idle.pop() if self._idle else greenlet(self._serve, parent=self._hub)
+        self.at(self.now, partial(hand.switch, work))
+
+    def _serve(self, work: Action) -> None:
+        """One hand: do the work, then wait for another; a new greenlet costs as much as a hundred switches."""
+        while True:
+            work()
+            self._idle.append(getcurrent())
+            work = self._hub.switch()
 
     def pause(self, seconds: float) -> None:
-        """Give way: whoever calls goes on so many seconds later."""
-        self.at(self.now + seconds, getcurrent().switch)
+        """Give way: whoever calls goes on so many seconds later, at once if nobody else comes before that."""
+        then, coming = self.now + seconds, self._coming
+        if then <= self._end and not (coming and coming[0][0] <= then):
+            self.now = then
+            return
+        self.at(then, getcurrent().switch)
         self._hub.switch()
 
     def together(self, works: Sequence[Action]) -> None:
@@ -50,7 +64,7 @@ class Scheduler:
             self._hub.switch()
 
     def run_until(self, end: float) -> None:
-        coming = self._coming
+        coming, self._end = self._coming, end
         while coming and coming[0][0] <= end:
             self.now, _, action = heapq.heappop(coming)
             action()

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from random import Random
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ _Known = TypeVar("_Known")
 PER_PAGE = (8, 50, 50, 50)
 """Machines in one page of compliance: in every fourth small world there are several pages."""
 
-SPANS = (120, 300, 600, 1200, 5400)
+SPANS = (60, 120, 300, 600, 3600)
 """How many seconds an execution takes; the longest stays silent for longer than the sweep waits."""
 
 KINDS = ("plain",) * 6 + ("hot", "legacy", "guarded", "sleeping")
@@ -147,7 +148,7 @@ class World:
             return
         state = PatchState(
             machine.node.id, "pb-0123456789abcdef0", "Scan", moment(self.now), snapshot, missing=machine.missing,
-            pending_reboot=machine.pending, patches=(_PATCH,) * machine.missing,
+            pending_reboot=machine.pending,
         )  # fmt: skip
         before = machine.scan
         machine.scans.append((self.now, state))
@@ -294,16 +295,16 @@ class WorldInventory:
         self._world = world
 
     def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
-        lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id.startswith("i-")}
-        return lost | self._seen(location, ids, lambda machine: machine.states, 0.0)
+        seen = self._seen(location, ids, lambda machine: machine.states, 0.0)
+        lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id not in seen and id.startswith("i-")}
+        return seen | lost
 
     def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
         here = self._world.places[location]
         return sum(each.state == "running" and each.group(by, tag) == value for each in here)
 
     def patch_states(self, location: Location, ids: Sequence[str]) -> dict[str, PatchState]:
-        found = self._seen(location, ids, lambda machine: machine.scans, self._world.weather.scan_lag)
-        return {id: replace(state, patches=None) for id, state in found.items()}
+        return self._seen(location, ids, lambda machine: machine.scans, self._world.weather.scan_lag)
 
     def patches(self, node: Node, state: PatchState) -> PatchState:
         return replace(state, patches=(_PATCH,) * state.missing)
@@ -320,10 +321,9 @@ class WorldInventory:
             if machine.state == "terminated":
                 continue
             if scan:
-                found.append(Finding(node, Control.PATCH, scan.noncompliant == 0, scan.ended_at, Source.SWEEP))
+                found.append(_swept(node, Control.PATCH, scan.noncompliant == 0, scan.ended_at))
             if machine.broken is not None:
-                at = moment(machine.seen)
-                found.append(Finding(node, Control.ASSOCIATION, not machine.broken, at, Source.SWEEP))
+                found.append(_swept(node, Control.ASSOCIATION, not machine.broken, moment(machine.seen)))
         return Page(
             tuple(found), str(start + self._world.per_page) if start + self._world.per_page < len(here) else None
         )
@@ -424,6 +424,12 @@ class WorldTickets:
         slip = self.kept.get(errand.ticket or "")
         if slip:
             slip.open = False
+
+
+@lru_cache(maxsize=4096)
+def _swept(node: Node, control: Control, compliant: bool, at: datetime) -> Finding:
+    """What a page of compliance says of one machine: the same for as long as nobody scans it."""
+    return Finding(node, control, compliant, at, Source.SWEEP)
 
 
 def _compliance_event(node: Node, control: str, compliant: bool, now: float) -> dict[str, Any]:
