@@ -65,6 +65,7 @@ soak: venv ## 50,000 seeds of faults against the whole service, on all processor
 	@$(PY) -m patchwarden simulate --seeds 0..50000 --nodes 50 --workers $$($(PY) -c 'import os; print(os.cpu_count())') \
 		--report build/soak.json $(SOAK_ARGS)
 	@$(PY) -m tests.simulation.figures build/soak.json
+	@$(PY) -m tests.simulation.pairs --workers $$($(PY) -c "import os; print(os.cpu_count())")
 	@$(PY) -m tests.wire.soak --seeds 1..2000
 
 bench: venv ## measurements against the budgets

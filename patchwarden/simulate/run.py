@@ -192,7 +192,7 @@ class Simulated:
         # what a guard holds is let go by a person, an hour later, and again where it fails again
         bad = max(self.weather.chaos, self.weather.outage)
         end = bad + CALM * (3 if self.guarded else 1)
-        while self.scheduler.now < end and not (self._settled() and self.scheduler.now > bad + grace):
+        while self.scheduler.now < end and not (self._settled() and self.scheduler.now >= bad + grace):
             self.scheduler.run_until(self.scheduler.now + SWEEP)
         self.watch.judge(self.tickets)
         return self._report()

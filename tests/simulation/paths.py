@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from patchwarden.simulate.faults import Fault, Profile
 from patchwarden.simulate.run import Simulated
 
-_ALONE = Profile(chaos=1800.0)
+_ALONE = Profile(chaos=1020.0)
+"""The sweep of 900 s may be one that a fault hits: that of 1,800 s has ended when the run does."""
 
 PATHS: Mapping[str, tuple[str, str, str]] = {
     "happy": ("well", "hot", "resolved"),
@@ -47,8 +49,8 @@ def wrong(path: str, faults: Mapping[int, Fault]) -> tuple[str, ...]:
     return simulated(path, faults).play().wrong
 
 
-def calls(path: str) -> list[str]:
-    """The outside calls of the path without faults."""
-    run = simulated(path, {})
+def calls(path: str, faults: Mapping[int, Fault] = MappingProxyType({})) -> list[str]:
+    """The outside calls of the path with these faults, or without any."""
+    run = simulated(path, faults)
     run.play()
     return run.named

@@ -1,4 +1,7 @@
-"""Every single fault at every outside call of every path, and every pair on the happy one: no promise breaks."""
+"""Every single fault at every outside call of every path, and pairs of them: no promise breaks.
+
+All pairs of the happy path's own calls, all of the ticket's way, and a sample of the rest; `make soak` tries them all.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from itertools import combinations, product
 import pytest
 
 from patchwarden.simulate.faults import EVERYWHERE, Fault, possible
+from tests.simulation.pairs import broken, main, sampled, seconds, singles
 from tests.simulation.paths import PATHS, calls, simulated, wrong
 
 
@@ -25,17 +29,34 @@ def test_every_single_fault_at_every_call_keeps_every_promise(path: str) -> None
     assert {key: sentences for key, sentences in tried.items() if sentences} == {}
 
 
-def main_calls() -> list[int]:
-    """The calls of the happy path up to the one that finishes its batch."""
-    named = calls("happy")
-    return list(range(1, len(named) - named[::-1].index("ledger.save_batch") + 1))
-
-
 @pytest.mark.parametrize("first", EVERYWHERE)
 def test_every_pair_of_faults_on_the_happy_path_keeps_every_promise(first: Fault) -> None:
-    broken = {}
-    for (one, other), second in product(combinations(main_calls(), 2), EVERYWHERE):
-        sentences = wrong("happy", {one: first, other: second})
-        if sentences:
-            broken[one, other, second] = sentences
-    assert broken == {}
+    own = range(1, singles("happy")[-1][0] + 1)
+    pairs = [((one, first), (other, second)) for (one, other), second in product(combinations(own, 2), EVERYWHERE)]
+    assert len(pairs) > 2500
+    assert broken("happy", pairs) == {}
+
+
+@pytest.mark.parametrize("path", ["ticket", "ticket then fixed"])
+def test_every_pair_of_faults_on_the_way_to_a_ticket_keeps_every_promise(path: str) -> None:
+    pairs = [(first, second) for first in singles(path) for second in seconds(path, first)]
+    assert len(pairs) > 500
+    assert broken(path, pairs) == {}
+
+
+@pytest.mark.parametrize(("path", "firsts", "each"), [("happy", 60, 10), ("retry", 60, 10)])
+def test_a_sample_of_pairs_with_faults_in_the_repair_keeps_every_promise(path: str, firsts: int, each: int) -> None:
+    pairs = sampled(path, firsts, each)
+    assert len(pairs) == firsts * each
+    assert broken(path, pairs) == {}
+
+
+def test_the_command_that_tries_all_pairs_says_how_many_and_which_broke(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.simulation.pairs.singles", lambda path: [(1, Fault.LOST)])
+    assert main(["ticket"]) == 0
+    assert "0 of all so far broke a promise" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["tickets"])
+    assert "there is no path 'tickets': known are happy, retry" in capsys.readouterr().err
