@@ -25,6 +25,10 @@ class Fault(StrEnum):
     REPEATED = "repeated"
 
 
+UPGRADED = "upgraded"
+"""What the report counts beside the faults: seeds in which this release took over from an older one."""
+
+
 class Killed(BaseException):
     """The invocation was ended from outside; nothing of ours may catch it."""
 
@@ -62,6 +66,7 @@ class Profile:
     Seconds throughout. `redriven`: how late an event may come the second time. `skew`: how far an invocation's clock
     may be off. `tokens`: how long Systems Manager remembers a ClientToken, None for ever. `outages`: how long the
     ticket system is down. `guarded`: the share of seeds whose policies have a surge guard, waves and error budgets.
+    `upgrades`: the share of the other seeds in whose middle this release takes over what an older one left.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict, hash=False)
@@ -81,6 +86,7 @@ class Profile:
     troubles: float = 0.0
     rules: float = 0.0
     guarded: float = 0.0
+    upgrades: float = 0.0
     chaos: float = 1.5 * HOUR
 
 
@@ -95,7 +101,7 @@ _TOKENS = replace(_CRASHES, tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0,
 _MIXED = Profile(
     rates=_RATES, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.1, late=0.1, skew=600.0,
     tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0), scan_lags=(0.0, 2.0, 60.0), overlapping=0.2,
-    stalls=0.01, outages=(0.0,) * 9 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2, guarded=0.25,
+    stalls=0.01, outages=(0.0,) * 9 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2, guarded=0.25, upgrades=0.2,
 )  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = {
@@ -108,6 +114,7 @@ PROFILES: Mapping[str, Profile] = {
     "tickets": replace(_CRASHES, outages=(24 * HOUR,)),
     "policies": replace(_CRASHES, switches=1.0),
     "guards": replace(_CRASHES, guarded=1.0),
+    "upgrades": replace(_CRASHES, upgrades=1.0),
     "mixed": _MIXED,
 }
 

@@ -42,6 +42,10 @@ class Past:
         self._errands: dict[str, Errand] = {}
         self._done: list[tuple[float, Errand]] = []
 
+    def forget(self) -> None:
+        """Nothing of what was overwritten is seen any more: it was of another release."""
+        self._heads.clear()
+
     def before(self, ledger: Ledger, call: str, given: tuple[Any, ...]) -> None:
         """Remember what a write is about to overwrite."""
         now = self._scheduler.now

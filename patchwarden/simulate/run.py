@@ -23,10 +23,21 @@ from chalicelib.follow import follow
 from chalicelib.intake import receive
 from chalicelib.ports import Ledger, Ports
 from chalicelib.sweep import sweep
-from patchwarden.simulate.faults import HOUR, PROFILES, RAISED_AFTER, RAISED_BEFORE, Fault, Killed, Profile, Weather
+from patchwarden.simulate.faults import (
+    HOUR,
+    PROFILES,
+    RAISED_AFTER,
+    RAISED_BEFORE,
+    UPGRADED,
+    Fault,
+    Killed,
+    Profile,
+    Weather,
+)
 from patchwarden.simulate.history import WRITES, Past, Watch
 from patchwarden.simulate.rules import first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
+from patchwarden.simulate.upgrade import Taken
 from patchwarden.simulate.world import World, WorldAutomations, WorldInventory, WorldTickets, moment
 
 MINUTE, IDLE, SWEEP = 60.0, 300.0, 900.0
@@ -150,22 +161,26 @@ class Simulated:
         self.weather = Weather(chosen, self.random, faults)
         self.world = World(self.scheduler, self.weather, nodes, self._emitted)
         bundle = wiring.local(None)
-        self.ledger: Ledger = bundle.ledger
+        self.stored = self.ledger = bundle.ledger
         self.inventory: Any = WorldInventory(self.world)
         self.automations: Any = WorldAutomations(self.world)
         self.tickets: Any = WorldTickets()
         self.sweeps = True
         # drawn apart, so that a seed without guards is what it was before there were any
         self.guarded = Random(f"{seed}/guards").random() < chosen.guarded
-        self.policies: PolicySet = guarded() if self.guarded else first()
+        apart = Random(f"{seed}/upgrade")
+        self.upgraded = not self.guarded and apart.random() < chosen.upgrades
+        self._upgrade_at = apart.uniform(300, chosen.chaos)
+        self.policies: PolicySet = guarded() if self.guarded else self._of_then(first())
         self._bundle = bundle
         self.past = Past(self.scheduler)
-        self.watch = Watch(self.world, self.ledger, self.past, guarded=self.guarded)
+        self.watch = Watch(self.world, self.stored, self.past, guarded=self.guarded)
         self.calls = self.written = 0
         self._looked = 0, -IDLE
         self.met: Counter[str] = Counter()
         self.named: list[str] = []
         self._visits = 0
+        self._going: list[Visit] = []
         self._history: list[Entry] | None = [] if watched else None
 
     def active(self) -> PolicySet:
@@ -185,6 +200,8 @@ class Simulated:
         self.world.live()
         self.scheduler.at(MINUTE, self._dispatch_tick)
         self.scheduler.at(SWEEP, self._sweep_tick)
+        if self.upgraded:
+            self.scheduler.at(self._upgrade_at, self._upgrade)
         if self.random.random() < self.weather.profile.switches:
             self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
@@ -198,7 +215,7 @@ class Simulated:
         return self._report()
 
     def _report(self) -> Report:
-        cases = list(self.ledger.all_heads())
+        cases = list(self.stored.all_heads())
         return Report(
             seed=self.seed,
             wrong=tuple(self.watch.wrong),
@@ -215,18 +232,31 @@ class Simulated:
         """Whether nothing is left that will move by itself."""
         moving = [State.QUEUED, State.STARTING, State.RUNNING, State.VERIFYING, State.WAITING]
         return (
-            all(case.held == "stopped" for case in self.ledger.work(moving))
-            and not self.ledger.open_batches()
-            and not self.ledger.errands(moment(self.scheduler.now + 100 * HOUR))
+            all(case.held == "stopped" for case in self.stored.work(moving))
+            and not self.stored.open_batches()
+            and not self.stored.errands(moment(self.scheduler.now + 100 * HOUR))
             and not (self.guarded and guard.owed(self._stops()))
         )
 
     def _switch(self) -> None:
-        self.policies = second(surge=self.guarded)
+        self.policies = self._of_then(second(surge=self.guarded))
         self._tell("organisation", "publishes another policy set")
 
+    def _of_then(self, policies: PolicySet) -> PolicySet:
+        """An older release knew no immutable groups: where one was at work, no policy names any."""
+        return replace(policies, settings=replace(policies.settings, immutable=None)) if self.upgraded else policies
+
+    def _upgrade(self) -> None:
+        """The older release is taken away in the middle of whatever it did, and what it stored is taken over."""
+        for visit in self._going:
+            visit.ends = -1.0
+        self.ledger = Taken(self.ledger)
+        self.past.forget()
+        self.met[UPGRADED] += 1
+        self._tell("organisation", "deploys this release over an older one")
+
     def _stops(self) -> list[Any]:
-        return [line for kind in guard.KINDS for line in self.ledger.subjects(kind)]
+        return [line for kind in guard.KINDS for line in self.stored.subjects(kind)]
 
     def _operator(self) -> None:
         """Somebody reads the tickets of the guards when all is calm, and lets go what has held for an hour."""
@@ -248,8 +278,8 @@ class Simulated:
         if self.written == self._looked[0] and now - self._looked[1] < IDLE:
             return
         self._looked = self.written, now
-        due = self.ledger.work([State.WAITING, State.EXEMPT], before=moment(self.scheduler.now + MINUTE))
-        if next(self.ledger.work([State.QUEUED]), None) or next(due, None):
+        due = self.stored.work([State.WAITING, State.EXEMPT], before=moment(self.scheduler.now + MINUTE))
+        if next(self.stored.work([State.QUEUED]), None) or next(due, None):
             self._scheduled("dispatch", dispatch)
 
     def _sweep_tick(self) -> None:
@@ -293,6 +323,7 @@ class Simulated:
     def _visit(self, visit: Visit, name: str, verb: Verb, tries: int) -> None:
         """One invocation from its first call to its end; Lambda comes again twice after a failure."""
         self._tell(visit.name, f"begins, its clock is off by {visit.skew:.0f} s" if visit.skew else "begins")
+        self._going.append(visit)
         try:
             verb(self._ports(visit))
         except Killed:
@@ -303,6 +334,8 @@ class Simulated:
             self.watch.say(f"{visit.name} died of {type(error).__name__}: {error}")
         else:
             return
+        finally:
+            self._going.remove(visit)
         if tries < len(_RETRIES):
             again = self.scheduler.now + _RETRIES[tries]
             self.scheduler.at(again, lambda: self._invoke(name, verb, tries + 1))
