@@ -21,7 +21,7 @@ from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive
-from chalicelib.ports import Ledger, Ports
+from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
 from patchwarden.simulate.faults import (
     HOUR,

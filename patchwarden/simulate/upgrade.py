@@ -59,8 +59,7 @@ def head(case: Remediation, hash: str) -> dict[str, Any]:
 
 def _placed(case: Remediation, hash: str) -> Remediation:
     """What the store itself goes by: the place of the head in its indexes, and the end of its trail."""
-    told = {"decision": decision(case.decision), "plan": plan(case.plan), "hash": hash}
-    return replace(case, at=None, emergency=None, **told)
+    return replace(case, at=None, emergency=None, decision=decision(case.decision), plan=plan(case.plan), hash=hash)
 
 
 class Taken:
