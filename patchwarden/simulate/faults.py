@@ -66,7 +66,9 @@ class Profile:
     Seconds throughout. `redriven`: how late an event may come the second time. `skew`: how far an invocation's clock
     may be off. `tokens`: how long Systems Manager remembers a ClientToken, None for ever. `outages`: how long the
     ticket system is down. `guarded`: the share of seeds whose policies have a surge guard, waves and error budgets.
-    `upgrades`: the share of the other seeds in whose middle this release takes over what an older one left.
+    `upgrades`: the share of the other seeds in whose middle this release takes over what an older one left. `alarms`,
+    `silences`: the shares of the rest in which an emergency begins, and in which silent agents are ticketed.
+    `readings`: the share of all seeds in which people read the reports in the middle of it all.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict, hash=False)
@@ -87,6 +89,9 @@ class Profile:
     rules: float = 0.0
     guarded: float = 0.0
     upgrades: float = 0.0
+    alarms: float = 0.0
+    silences: float = 0.0
+    readings: float = 0.0
     chaos: float = 1.5 * HOUR
 
 
@@ -102,6 +107,7 @@ _MIXED = Profile(
     rates=_RATES, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.1, late=0.1, skew=600.0,
     tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0), scan_lags=(0.0, 2.0, 60.0), overlapping=0.2,
     stalls=0.01, outages=(0.0,) * 9 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2, guarded=0.25, upgrades=0.2,
+    alarms=0.2, silences=0.2, readings=0.3,
 )  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = {
@@ -115,6 +121,8 @@ PROFILES: Mapping[str, Profile] = {
     "policies": replace(_CRASHES, switches=1.0),
     "guards": replace(_CRASHES, guarded=1.0),
     "upgrades": replace(_CRASHES, upgrades=1.0),
+    "alarms": replace(_CRASHES, alarms=1.0, silences=0.5),
+    "readings": replace(_CRASHES, readings=1.0, guarded=0.25, upgrades=0.25, alarms=0.5, skew=600.0),
     "mixed": _MIXED,
 }
 

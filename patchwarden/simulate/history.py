@@ -9,17 +9,20 @@ from typing import Any
 from chalicelib.core.audit import fault
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.nodes import Node
-from chalicelib.core.plans import Batch, BatchState
-from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
+from chalicelib.core.plans import OVERRIDE, Batch, BatchState
+from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Ledger
-from patchwarden.simulate.rules import GROUP, GROUP_MOST, REPAIR, SCALING_SHARE, ZONE_SHARE
+from patchwarden.simulate.rules import ALARMED, GROUP, GROUP_MOST, REPAIR, SCALING_SHARE, ZONE_SHARE
 from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.stops import Stops
 from patchwarden.simulate.world import SCALING, Machine, Run, World, WorldTickets, moment
 
 FRESH = 180.0
 """A scan, or a termination, this many seconds older than the intent must have been seen before the start."""
+
+SILENCE = 3600.0 + 2 * 900.0 + 300.0
+"""An agent that is silent for an hour is found by the next sweep, at the latest by the one after that."""
 
 COUNTED = 600.0
 """How many seconds before a start its groups may have been counted."""
@@ -98,12 +101,15 @@ def _as_of(since: float, moved: list[tuple[float, str, Any]]) -> dict[str, Any]:
 class Watch:
     """The checker: `wrong` is each broken promise in one sentence."""
 
-    def __init__(self, world: World, ledger: Ledger, past: Past, *, guarded: bool = False) -> None:
-        self.world, self.ledger = world, ledger
+    def __init__(
+        self, world: World, ledger: Ledger, past: Past, *, guarded: bool = False, silent: bool = False
+    ) -> None:
+        self.world, self.ledger, self.silent = world, ledger, silent
         self.stops: Stops | None = None
         if guarded:
             self.guard()
         self.wrong: list[str] = []
+        self.newest: dict[str, Transition] = {}
         self._intended: dict[tuple[str, int], float] = {}
         self._grouped: dict[tuple[str, int | None], list[Machine]] = {}
         world.begins = self._begins
@@ -124,6 +130,8 @@ class Watch:
             return
         change: Change = given[0]
         line = change.line
+        if line.number > (self.newest[line.remediation].number if line.remediation in self.newest else 0):
+            self.newest[line.remediation] = line
         if line.cause is Cause.INTENDED:
             self._intended.setdefault((line.remediation, line.number), self.world.now)
         if line.cause is Cause.RESOLVED:
@@ -131,8 +139,13 @@ class Watch:
 
     def _proved(self, case: Remediation) -> None:
         machine = self.world.machines[case.node]
-        association = case.control is Control.ASSOCIATION
-        if machine.broken if association else machine.cleaned < machine.touched:
+        if case.control is Control.REPORTING:
+            return
+        wrong = {
+            Control.ASSOCIATION: bool(machine.broken), Control.EMERGENCY: machine.fix != "INSTALLED",
+            Control.PATCH: machine.cleaned < machine.touched,
+        }  # fmt: skip
+        if wrong[case.control]:
             self.say(f"unproved: {case.id} is resolved at {self._at()}, but nothing shows that it is: {case.because}")
 
     def _begins(self, run: Run) -> None:
@@ -162,6 +175,11 @@ class Watch:
         if machine.ended is not None and machine.ended < said - FRESH:
             self.say(f"blind: {machine.node} was terminated long before execution {run.id} was intended")
         scan = machine.scan
+        if OVERRIDE in run.batch.parameters:
+            at, told = machine.told[-1] if machine.told else (said, "")
+            if told == "INSTALLED" and at < said - FRESH:
+                self.say(f"blind: a scan found the patch on {machine.node} long before execution {run.id} was intended")
+            return
         if run.batch.document == REPAIR or scan is None or scan.noncompliant:
             return
         if machine.touched <= machine.scans[-1][0] < said - FRESH:
@@ -201,6 +219,10 @@ class Watch:
             self.say(f"owed: errand {errand.id} ({errand.deed}) was never done")
         for machine in self.world.machines.values():
             self._known(machine)
+            if self.world.alarmed:
+                self._alarmed(machine)
+            if self.silent:
+                self.heard(machine)
         self._leases()
         if self.stops:
             self.stops.judge(tickets)
@@ -250,6 +272,25 @@ class Watch:
         repair = self.ledger.head(remediation_id(machine.node, Control.ASSOCIATION))
         if machine.broken and (repair is None or repair.state in (State.RESOLVED, State.GONE)):
             self.say(f"lost: the association of {machine.node} is broken, and nobody knows")
+
+    def _alarmed(self, machine: Machine) -> None:
+        """A machine that the emergency is for, and that lacks its patch by its last scan, must have an open case."""
+        meant = machine.state != "terminated" and all(machine.tags.get(key) == value for key, value in ALARMED.items())
+        if meant and machine.told and machine.told[-1][1] == "MISSING" and self._closed(machine, Control.EMERGENCY):
+            self.say(f"lost: {machine.node} lacks what the emergency names, and nobody knows")
+
+    def heard(self, machine: Machine) -> None:
+        """An agent that has been silent for over an hour must be ticketed; one that is heard again must not."""
+        for_long = self.world.now - machine.states[-1][0]
+        closed = self._closed(machine, Control.REPORTING)
+        if machine.state == "running" and machine.ping != "Online" and for_long > SILENCE and closed:
+            self.say(f"lost: the agent of {machine.node} has been silent for {for_long:.0f} s, and nobody knows")
+        if machine.state == "running" and machine.ping == "Online" and for_long > SILENCE and not closed:
+            self.say(f"unseen: the agent of {machine.node} is heard, and its ticket is open")
+
+    def _closed(self, machine: Machine, control: Control) -> bool:
+        head = self.ledger.head(remediation_id(machine.node, control))
+        return head is None or head.state in (State.RESOLVED, State.GONE)
 
     def _leases(self) -> None:
         names = {f"node/{node}" for node in self.world.machines}

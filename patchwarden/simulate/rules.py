@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.core.compiled import VERSION, digest_of
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Location
+from chalicelib.core.overrides import Named, PatchList, digest_of_list
 from chalicelib.core.policies import PolicySet
 
 START = parse_moment("2026-11-23T12:00:00Z")
@@ -25,7 +26,7 @@ IMMUTABLE = {"tag": "PatchStrategy", "value": "immutable"}
 _THEN: dict[str, Any] = {
     "action": "remediate", "severity": 3, "window": None, "deadline": None, "on_deadline": "ticket",
     "reboot": "if-needed", "attempts": 2, "cooldown": 900, "stopped": "wait", "snapshot": False, "document": None,
-    "until": None, "reason": None, "approved": None, "approval": None, "waves": [],
+    "until": None, "reason": None, "approved": None, "approval": None, "waves": [], "patches": [],
 }  # fmt: skip
 _LIMITS = {
     "concurrency": "10%", "max_errors": "10%", "max_per_hour": None, "error_budget": None, "per_group": [
@@ -42,10 +43,33 @@ _EXEMPT = {
 }  # fmt: skip
 
 
+ALARM, ALARMED = "emergency-cve-2026-990001", {"Kind": "plain"}
+"""The emergency, and the tags of the nodes that it is for."""
+
+UNTIL_ALARM = parse_moment("2026-12-24T00:00:00Z")
+FIX = Named("xz-libs.x86_64", "5.6.2")
+LIST = PatchList("Linux", None, digest_of_list([FIX]), "version-1", (FIX,))
+STALE_AFTER = 48 * 3600
+
+
+def _more(alarm: bool, silent: bool) -> list[dict[str, Any]]:
+    """The policy of an emergency, and one that gives silent nodes to a person."""
+    control = ["finding", "control"]
+    alarmed = [
+        _equals(control, "emergency"),
+        _equals(["finding", "rule"], ALARM),
+        *map(_tag, ALARMED, ALARMED.values()),
+    ]
+    emergency = _policy(ALARM, alarmed, band="emergency", expires=format_moment(UNTIL_ALARM), patches=[LIST.to_json()])
+    reporting = _policy("silent", [_equals(control, "reporting")], band="guardrail", action="ticket")
+    return [one for one, wanted in ((emergency, alarm), (reporting, silent)) if wanted]
+
+
 @cache
-def first() -> PolicySet:
+def first(*, alarm: bool = False, silent: bool = False) -> PolicySet:
     """The set of the beginning."""
     return _set(
+        *_more(alarm, silent),
         _policy("guarded", [_tag("Kind", "guarded")], band="guardrail", action="ticket"),
         _policy("hot", [_tag("Kind", "hot")], band="emergency", expires="2027-01-01T00:00:00Z"),
         _policy("legacy", [_tag("Kind", "legacy")], **_EXEMPT),
@@ -53,6 +77,7 @@ def first() -> PolicySet:
         _policy("plain", [_equals(["finding", "control"], "patch")], priority=-1),
         _policy("repair", [_equals(["finding", "control"], "association")], priority=-1,
                 document={"name": REPAIR, "version": "1", "parameters": {}}),
+        stale_after=STALE_AFTER if silent else None,
     )  # fmt: skip
 
 
@@ -81,9 +106,10 @@ def guarded() -> PolicySet:
 
 
 @cache
-def second(*, surge: bool = False) -> PolicySet:
+def second(*, surge: bool = False, alarm: bool = False, silent: bool = False) -> PolicySet:
     """The set that an organisation might publish while the first one is at work."""
     return _set(
+        *_more(alarm, silent),
         _policy("guarded", [_tag("Kind", "guarded")]),
         _policy("hot", [_tag("Kind", "hot")], action="ticket"),
         _policy("legacy", [_tag("Kind", "legacy")]),
@@ -91,6 +117,7 @@ def second(*, surge: bool = False) -> PolicySet:
         _policy("plain", [_equals(["finding", "control"], "patch")], attempts=3, priority=-1),
         _policy("repair", [_equals(["finding", "control"], "association")], action="ticket", priority=-1),
         surge=SURGE if surge else None,
+        stale_after=STALE_AFTER if silent else None,
     )
 
 
@@ -113,7 +140,7 @@ def _policy(id: str, when: list[dict[str, Any]], **given: Any) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _set(*policies: dict[str, Any], surge: dict[str, Any] | None = None) -> PolicySet:
+def _set(*policies: dict[str, Any], surge: dict[str, Any] | None = None, stale_after: int | None = None) -> PolicySet:
     scope = {
         "accounts": sorted({each.account for each in LOCATIONS}),
         "regions": sorted({each.region for each in LOCATIONS}),
@@ -121,6 +148,7 @@ def _set(*policies: dict[str, Any], surge: dict[str, Any] | None = None) -> Poli
     document: dict[str, Any] = {
         "version": VERSION, "policies": list(policies), "schedules": [],
         "settings": {"linger": 300, "verify_within": 1800, "executions_per_location": 20, "freezes": [],
-                     "documents": [REPAIR], "immutable": IMMUTABLE, "scope": scope, "windows": {}, "surge": surge},
+                     "documents": [REPAIR], "immutable": IMMUTABLE, "scope": scope, "windows": {}, "surge": surge,
+                     "stale_after": stale_after},
     }  # fmt: skip
     return PolicySet.load({**document, "digest": digest_of(document)})

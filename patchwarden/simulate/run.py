@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any
 
-from chalicelib import guard, wave, wiring
+from chalicelib import emergency, guard, wave, wiring
 from chalicelib.core.errors import Denied, PatchwardenError, Temporary
 from chalicelib.core.journal import Kind
 from chalicelib.core.moments import parse_moment
@@ -23,6 +23,8 @@ from chalicelib.follow import follow
 from chalicelib.intake import receive
 from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
+from patchwarden.simulate import alarms, readings
+from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
 from patchwarden.simulate.faults import (
     HOUR,
     PROFILES,
@@ -35,12 +37,14 @@ from patchwarden.simulate.faults import (
     Weather,
 )
 from patchwarden.simulate.history import WRITES, Past, Watch
+from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.upgrade import Taken
 from patchwarden.simulate.world import World, WorldAutomations, WorldInventory, WorldTickets, moment
 
 MINUTE, IDLE, SWEEP = 60.0, 300.0, 900.0
+SILENT_AGENTS, READINGS = 3, 3
 CALM = 14 * HOUR
 """How long everything works before the end is judged; it ends earlier when nothing is left to do."""
 
@@ -165,20 +169,27 @@ class Simulated:
         self.inventory: Any = WorldInventory(self.world)
         self.automations: Any = WorldAutomations(self.world)
         self.tickets: Any = WorldTickets()
+        self.fleets, self.lists = WorldFleets(self.world), WorldLists()
         self.sweeps = True
         # drawn apart, so that a seed without guards is what it was before there were any
         self.guarded = Random(f"{seed}/guards").random() < chosen.guarded
         apart = Random(f"{seed}/upgrade")
         self.upgraded = not self.guarded and apart.random() < chosen.upgrades
         self._upgrade_at = apart.uniform(300, chosen.chaos)
-        self.policies: PolicySet = guarded() if self.guarded else self._of_then(first())
+        plain = not self.guarded and not self.upgraded
+        self.alarmed, self.silent = (plain and apart.random() < share for share in (chosen.alarms, chosen.silences))
+        self._alarm_at = apart.uniform(300, chosen.chaos)
+        self._alarm = False
+        self.policies: PolicySet = guarded() if self.guarded else self._of_then(first(silent=self.silent))
         self._bundle = bundle
         self.past = Past(self.scheduler)
-        self.watch = Watch(self.world, self.stored, self.past, guarded=self.guarded)
+        self.watch = Watch(self.world, self.stored, self.past, guarded=self.guarded, silent=self.silent)
         self.calls = self.written = 0
         self._looked = 0, -IDLE
         self.met: Counter[str] = Counter()
         self.named: list[str] = []
+        self.switched = False
+        self._swept: float | None = None
         self._visits = 0
         self._going: list[Visit] = []
         self._history: list[Entry] | None = [] if watched else None
@@ -202,6 +213,14 @@ class Simulated:
         self.scheduler.at(SWEEP, self._sweep_tick)
         if self.upgraded:
             self.scheduler.at(self._upgrade_at, self._upgrade)
+        if self.alarmed:
+            self.scheduler.at(self._alarm_at, self._emergency)
+        if self.silent:
+            self._fall_silent()
+        apart = Random(f"{self.seed}/readings")
+        if apart.random() < self.weather.profile.readings:
+            for _ in range(READINGS):
+                self.scheduler.at(apart.uniform(60, self.weather.profile.chaos), self._read)
         if self.random.random() < self.weather.profile.switches:
             self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
@@ -239,12 +258,55 @@ class Simulated:
         )
 
     def _switch(self) -> None:
-        self.policies = self._of_then(second(surge=self.guarded))
+        self.switched = True
+        self.policies = self._of_then(second(surge=self.guarded, alarm=self._alarm, silent=self.silent))
         self._tell("organisation", "publishes another policy set")
 
     def _of_then(self, policies: PolicySet) -> PolicySet:
         """An older release knew no immutable groups: where one was at work, no policy names any."""
         return replace(policies, settings=replace(policies.settings, immutable=None)) if self.upgraded else policies
+
+    def _read(self) -> None:
+        """Somebody reads the reports: through calls that may fail, and at a standstill, where all must be so."""
+        self.met[READ] += 1
+        self._invoke("reader", readings.ask)
+        now, swept = self.scheduler.now, moment(self._swept) if self._swept is not None else None
+        skew = timedelta(seconds=self.weather.profile.skew + 1)
+        try:
+            for sentence in readings.wrong(
+                self.ledger, moment(now), moment(now * 0.7), self.watch.newest, self.world.runs
+            ):
+                self.watch.say(sentence)
+            green = readings.too_green(self.ledger, moment(now), swept, skew)
+        except _DEFECTS as error:
+            green = f"a reader died of {type(error).__name__}: {error}"
+        if green:
+            self.watch.say(green)
+
+    def _fall_silent(self) -> None:
+        """Some agents are not heard for so long that a person must look after them."""
+        apart = Random(f"{self.seed}/silence")
+        for machine in apart.sample(list(self.world.machines.values()), SILENT_AGENTS):
+            begins, span = apart.uniform(0, HOUR), apart.uniform(2.0, 2.6) * HOUR
+            self.scheduler.at(begins, partial(self.world.silence, machine, span))
+            self.scheduler.at(begins + span - 1, partial(self.watch.heard, machine))
+        self.met[SILENT] += SILENT_AGENTS
+
+    def _emergency(self) -> None:
+        """A person starts an emergency; its policy is in force up to a minute later, as the journal is read first."""
+        ports = replace(self._ports(Visit("operator", 0.0, float("inf"))), ledger=self.stored)
+        emergency.begin(ports, alarms.emergency(self.scheduler.now))
+        self.world.alarmed = True
+        self.met[BEGAN] += 1
+        self._tell("operator", "begins an emergency")
+        self.scheduler.at(self._alarm_at + 60 * (self._alarm_at % 1), self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm = True
+        self.policies = (
+            second(alarm=True, silent=self.silent) if self.switched else first(alarm=True, silent=self.silent)
+        )
+        self._tell("organisation", "publishes the emergency's policy")
 
     def _upgrade(self) -> None:
         """The older release is taken away in the middle of whatever it did, and what it stored is taken over."""
@@ -333,6 +395,8 @@ class Simulated:
         except _DEFECTS as error:
             self.watch.say(f"{visit.name} died of {type(error).__name__}: {error}")
         else:
+            if name == "sweep":
+                self._swept = self.scheduler.now
             return
         finally:
             self._going.remove(visit)
@@ -352,6 +416,8 @@ class Simulated:
             tracing=self._bundle.tracing,
             clock=VisitClock(self.scheduler, visit),
             crew=VisitCrew(self.scheduler, visit),
+            fleets=Outside(call, "fleets", self.fleets),
+            lists=Outside(call, "lists", self.lists),
         )
 
     def _call(self, visit: Visit, call: str, real: Callable[..., Any], *given: Any, **named: Any) -> Any:

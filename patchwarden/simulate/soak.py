@@ -27,6 +27,7 @@ KINDS = (
     "surged",
     "waves",
     "overspent",
+    "shown",
 )
 """By which word a broken promise begins; what begins otherwise is a verb that died."""
 

@@ -11,15 +11,14 @@ from functools import lru_cache
 from random import Random
 from typing import Any, TypeVar
 
-from chalicelib.core.errors import Denied
 from chalicelib.core.facts import NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
-from chalicelib.core.plans import Batch
+from chalicelib.core.plans import OVERRIDE, Batch
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Execution, Invocation, Page
 from patchwarden.simulate.faults import Weather
-from patchwarden.simulate.rules import GROUP, IMMUTABLE, LOCATIONS, REPAIR, START
+from patchwarden.simulate.rules import FIX, GROUP, IMMUTABLE, LOCATIONS, REPAIR, START
 from patchwarden.simulate.scheduler import Scheduler
 
 SCALING = "aws:autoscaling:groupName"
@@ -36,6 +35,7 @@ KINDS = ("plain",) * 6 + ("hot", "legacy", "guarded", "sleeping")
 TEMPERS = ("well",) * 6 + ("fails", "fails once", "lies", "reboots", "unscanned")
 """What an install does to a machine. `lies`: it reports success and installs nothing."""
 
+_LAUNCHED = START - timedelta(days=1)
 _PATCH = Patch("KB5035849", "2026-11 Cumulative Update", "SecurityUpdates", "Critical", "Missing")
 
 
@@ -48,7 +48,8 @@ def moment(seconds: float) -> datetime:
 class Machine:
     """One node and its truth. `cleaned`: when a scan last found nothing; `touched`: when an install last ended.
 
-    `broken`: its association is non-compliant, as it was seen at `seen`; None: it has none.
+    `broken`: its association is non-compliant, as it was seen at `seen`; None: it has none. `fix`: how it stands to the
+    patch that an emergency may name, and `told` what its scans have said of that.
     """
 
     node: Node
@@ -64,6 +65,8 @@ class Machine:
     broken: bool | None = None
     seen: float = 0.0
     ended: float | None = None
+    fix: str = "MISSING"
+    told: list[tuple[float, str]] = field(default_factory=list)
     scans: list[tuple[float, PatchState]] = field(default_factory=list)
     states: list[tuple[float, NodeState]] = field(default_factory=list)
 
@@ -74,6 +77,11 @@ class Machine:
     @property
     def scan(self) -> PatchState | None:
         return self.scans[-1][1] if self.scans else None
+
+    @property
+    def heard(self) -> datetime | None:
+        """When the agent was heard last; None: it is heard now."""
+        return None if self.ping == "Online" else moment(max(self.states[-1][0], 0.0))
 
     def group(self, by: str, tag: str | None) -> str | None:
         """Which group it is in."""
@@ -108,6 +116,7 @@ class World:
         self.scheduler, self.weather, self.random = scheduler, weather, weather.random
         self.emit = emit
         self.lag = 0.0
+        self.alarmed = False
         self.runs: dict[str, Run] = {}
         self.begins: Callable[[Run], None] = lambda run: None
         self.machines = {machine.node: machine for machine in _machines(self.random, nodes)}
@@ -152,6 +161,7 @@ class World:
         )  # fmt: skip
         before = machine.scan
         machine.scans.append((self.now, state))
+        machine.told.append((self.now, machine.fix))
         if not state.noncompliant:
             machine.cleaned = self.now
         if before is None or bool(before.noncompliant) != bool(state.noncompliant):
@@ -171,10 +181,16 @@ class World:
         machine.broken, machine.seen = True, self.now
         self.emit("compliance", _compliance_event(machine.node, "Association", False, self.now))
 
+    def silence(self, machine: Machine, span: float) -> None:
+        """Its agent is not heard for so many seconds."""
+        machine.ping = "ConnectionLost"
+        machine.describe(self.now)
+        self.scheduler.at(self.now + span, lambda: _runs_again(self, machine))
+
     def fix(self, machine: Machine) -> None:
         """Somebody patches and repairs it by hand, and scans it."""
         if machine.reachable:
-            machine.missing = machine.pending = 0
+            machine.missing, machine.pending, machine.fix = 0, 0, "INSTALLED"
             self.look(machine)
             self.mended(machine)
 
@@ -216,13 +232,17 @@ class World:
         starts = machine.state == "stopped" and "NodeId" in run.batch.parameters
         if not (machine.reachable or starts):
             return Invocation(id, "Undeliverable")
-        machine.touched = self.now
+        named = OVERRIDE in run.batch.parameters
+        if not named:
+            machine.touched = self.now
         if machine.temper == "fails once":
             machine.temper = "well"
             return self._after(run, machine, Invocation(id, "Failed", "exit status 1"))
         if machine.temper == "fails":
             return self._after(run, machine, Invocation(id, "Failed", "exit status 1"))
-        if machine.temper != "lies":
+        if named and machine.temper != "lies":
+            machine.fix = "INSTALLED_PENDING_REBOOT" if machine.temper == "reboots" else "INSTALLED"
+        elif machine.temper != "lies":
             machine.missing, machine.pending = 0, int(machine.temper == "reboots")
         if machine.temper == "unscanned":
             return Invocation(id, "Success")
@@ -266,9 +286,7 @@ def _stopped(world: World, machine: Machine) -> None:
 
 
 def _unreachable(world: World, machine: Machine) -> None:
-    machine.ping = "ConnectionLost"
-    machine.describe(world.now)
-    world.scheduler.at(world.now + world.random.uniform(600, 7200), lambda: _runs_again(world, machine))
+    world.silence(machine, world.random.uniform(600, 7200))
 
 
 def _runs_again(world: World, machine: Machine) -> None:
@@ -276,6 +294,7 @@ def _runs_again(world: World, machine: Machine) -> None:
         return
     machine.state, machine.ping = "running", "Online"
     machine.pending = 0
+    machine.fix = machine.fix.removesuffix("_PENDING_REBOOT")
     machine.describe(world.now)
     world.look(machine)
 
@@ -310,7 +329,10 @@ class WorldInventory:
         return replace(state, patches=(_PATCH,) * state.missing)
 
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
-        raise Denied(f"no emergency is simulated here, and nobody asks {node} for {len(ids)} patches")
+        said = self._seen(node.location, [node.id], lambda machine: machine.told, self._world.weather.scan_lag)
+        title = f"{FIX.id}:0:{FIX.version}-1"
+        found = [Patch(FIX.id, title, "Security", "Critical", state) for state in said.values()]
+        return [one for one in found if one.id in ids]
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         """Pages of `PER_PAGE` machines, in the order of their ids."""
@@ -329,7 +351,9 @@ class WorldInventory:
         )
 
     def roll(self, location: Location) -> Iterator[NodeState]:
-        return iter([each.states[-1][1] for each in self._world.places[location] if each.state == "running"])
+        """An agent was heard last when its machine was described last, if it is silent since."""
+        there = [each for each in self._world.places[location] if each.state == "running"]
+        return iter([replace(each.states[-1][1], launched=_LAUNCHED, last_seen=each.heard) for each in there])
 
     def _seen(
         self, location: Location, ids: Sequence[str], told: Callable[[Machine], list[tuple[float, _Known]]], lag: float

@@ -14,7 +14,9 @@ from chalicelib.core.errors import Barred, Temporary
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import Cause
+from patchwarden.simulate.alarms import BEGAN, SILENT
 from patchwarden.simulate.faults import PROFILES, UPGRADED, Fault, Profile
+from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import LOCATIONS
 from patchwarden.simulate.run import Report, Simulated, replay
 from patchwarden.simulate.soak import Sum, reports
@@ -62,7 +64,7 @@ def test_no_seed_breaks_a_promise(first: int) -> None:
         total.add(report)
     assert total.failures == {}
     assert total.seeds == CHUNK
-    assert set(total.faults) == {*Fault, UPGRADED}, "every kind of fault must have happened"
+    assert set(total.faults) == {*Fault, UPGRADED, BEGAN, SILENT, READ}, "every kind of fault must have happened"
     assert set(total.states) >= {"resolved", "ticketed", "gone", "reboot_pending"}
 
 

@@ -1,0 +1,39 @@
+"""Alarms: an emergency that begins in the middle of a seed, and the ports that only an emergency needs."""
+
+from __future__ import annotations
+
+from chalicelib.core.emergencies import Emergency, Scope
+from chalicelib.core.nodes import Location
+from chalicelib.ports import Lying
+from patchwarden.simulate.rules import ALARM, ALARMED, LIST, UNTIL_ALARM
+from patchwarden.simulate.world import World, moment
+
+BEGAN, SILENT = "emergency begun", "silent agents"
+"""What the report counts beside the faults."""
+
+
+def emergency(now: float) -> Emergency:
+    """The one emergency of a seed; its policy is published within a minute of it."""
+    scope = Scope({f"tag:{key}": (value,) for key, value in ALARMED.items()})
+    return Emergency(ALARM, ("CVE-2026-990001",), (LIST,), scope, moment(now), UNTIL_ALARM, "night@example.com",
+                     "exploited in the wild")  # fmt: skip
+
+
+class WorldLists:
+    """The port `Lists`: the override list lies there as it was recorded."""
+
+    def look(self, digest: str) -> Lying | None:
+        return Lying(digest, LIST.version_id) if digest == LIST.list else None
+
+    def address(self, digest: str) -> str:
+        return f"s3://example-lists/{digest}.yaml"
+
+
+class WorldFleets:
+    """The port `Fleets`, of which a sweep asks only who is managed."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def managed(self, location: Location) -> list[str]:
+        return [one.node.id for one in self._world.places[location] if one.ping is not None]
