@@ -145,11 +145,13 @@ def _notices(settings: Settings, clock: Clock) -> Notices:
 
 
 def build(
-    settings: Settings, *, session: Callable[[], Any] | None = None, clock: Clock | None = None, quiet: bool = False
-) -> Ports:
+    settings: Settings, *, session: Callable[[], Any] | None = None, clock: Clock | None = None, quiet: bool = False,
+    durable: bool = True,
+) -> Ports:  # fmt: skip
     """The bundle for these settings; imports only the adapters that it needs. No call goes out yet.
 
-    `session` opens the boto3 session that every call goes through; `clock` replaces the system's; `quiet` says nothing.
+    `session` opens the boto3 session that every call goes through; `clock` replaces the system's; `quiet` says nothing;
+    a ledger's file that is not `durable` need not outlive a power failure.
     """
     from chalicelib.adapters.accounts import Accounts
     from chalicelib.adapters.clock import SystemClock
@@ -166,7 +168,7 @@ def build(
     accounts = reach(settings, session=session, clock=clock)
     hub = Accounts(role=settings.role, session=session, now=clock.now, own=True)
     rules = [name.strip() for name in (settings.config_rules or "").split(",") if name.strip()]
-    kept, notices = ledger(settings), Silent() if quiet else _notices(settings, clock)
+    kept, notices = ledger(settings, durable=durable), Silent() if quiet else _notices(settings, clock)
     return Ports(
         ledger=kept,
         inventory=AwsInventory(accounts),
@@ -211,12 +213,12 @@ def baselines(
     return PatchBaselines(reach(settings or Settings.from_environment(), session=session, clock=time or clock()))
 
 
-def ledger(settings: Settings) -> Ledger:
+def ledger(settings: Settings, *, durable: bool = True) -> Ledger:
     """The embedded ledger if a file is named, else the table."""
     if settings.sqlite:
         from chalicelib.adapters.sqlite import SqliteLedger
 
-        return SqliteLedger(Path(settings.sqlite))
+        return SqliteLedger(Path(settings.sqlite), durable=durable)
     from chalicelib.adapters.dynamodb import DynamoLedger
 
     return DynamoLedger(settings.table)

@@ -80,11 +80,12 @@ PATIENCE = 20.0
 class SqliteLedger:
     """The port `Ledger` over the file at `path`, which is made when it is first used.
 
-    Every commit is on the disk before it counts (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    Every commit is on the disk before it counts (https://www.sqlite.org/pragma.html#pragma_synchronous); where it need
+    not outlive a power failure, `durable` False spares the wait.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | Path, *, durable: bool = True) -> None:
+        self._path, self._durable = Path(path), durable
         self._threads = threading.local()
 
     def close(self) -> None:
@@ -96,7 +97,7 @@ class SqliteLedger:
     @property
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._threads, "connection"):
-            self._threads.connection = _connect(self._path)
+            self._threads.connection = _connect(self._path, self._durable)
         connection: sqlite3.Connection = self._threads.connection
         return connection
 
@@ -339,14 +340,14 @@ class SqliteLedger:
             return connection.execute("INSERT OR IGNORE INTO marks VALUES (?)", (name,)).rowcount == 1
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, durable: bool) -> sqlite3.Connection:
     with _translated():
         if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             return _to_read(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         connection.executescript(SCHEMA)
     return connection
 

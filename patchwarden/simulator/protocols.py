@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import botocore.session
+from botocore.config import Config
 from botocore.loaders import create_loader
 
 from patchwarden.simulator import xml
@@ -87,11 +88,11 @@ class Xml:
         return xml.action(body.decode())
 
     def parameters(self, operation: str, body: bytes) -> dict[str, Any]:
-        shape = service_model(self._service).operation_model(operation).input_shape
+        shape = operation_model(self._service, operation).input_shape
         return xml.read_form(body.decode(), shape, ec2=self._ec2)
 
     def success(self, operation: str, told: Mapping[str, Any], request_id: str) -> Answer:
-        shape = service_model(self._service).operation_model(operation).output_shape
+        shape = operation_model(self._service, operation).output_shape
         return self._answer(200, xml.write_answer(operation, told, shape, self._namespace, request_id), request_id)
 
     def refusal(self, refusal: Refusal, request_id: str) -> Answer:
@@ -127,6 +128,7 @@ def open_session() -> Any:
     """A botocore session that reads no service model a second time."""
     session = botocore.session.Session()
     session.register_component("data_loader", _loader())
+    session.set_default_client_config(Config(user_agent="Simulated"))  # botocore's own is put together for each request
     return session
 
 
@@ -134,6 +136,12 @@ def open_session() -> Any:
 def service_model(service: str) -> Any:
     """botocore's model of a service."""
     return open_session().get_service_model(service)
+
+
+@cache
+def operation_model(service: str, operation: str) -> Any:
+    """botocore's model of one of its operations."""
+    return service_model(service).operation_model(operation)
 
 
 def _seconds(value: object) -> float | str:

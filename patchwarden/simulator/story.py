@@ -57,7 +57,7 @@ class Story:
         self.receipts: Counter[str] = Counter()
         self.sim: Simulation = simulate(self._arrived, seed=seed, nodes=nodes, weather=weather)
         hub = replace(settings, hub_account=self.sim.aws.accounts[0])
-        self.ports: Ports = wiring.build(hub, session=self.sim.session, clock=self.sim.clock, quiet=True)
+        self.ports: Ports = wiring.build(hub, session=self.sim.session, clock=self.sim.clock, quiet=True, durable=False)
         if ledger:
             self.ports = replace(self.ports, ledger=ledger())
         self._service = Client(_app(), project_dir=str(ROOT))

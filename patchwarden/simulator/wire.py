@@ -29,7 +29,7 @@ from patchwarden.simulator import (
     api_sts,
 )
 from patchwarden.simulator.aws import Aws, Caller, Operation, Reply
-from patchwarden.simulator.protocols import PATH, PROTOCOLS, Answer, service_model
+from patchwarden.simulator.protocols import PATH, PROTOCOLS, Answer, operation_model
 from patchwarden.simulator.refusals import NotServed, Refusal, WrongAnswer, invalid, throttled
 from patchwarden.simulator.shapes import violations
 
@@ -103,7 +103,7 @@ class Wire:
 
     def _do(self, service: str, operation: str, caller: Caller, body: bytes) -> Reply:
         self.fault(service, operation, "before")
-        model = service_model(service).operation_model(operation)
+        model = operation_model(service, operation)
         request = PROTOCOLS[service].parameters(operation, body)
         self._admit(service, operation, caller)
         if problems := violations(request, model.input_shape) if model.input_shape else []:

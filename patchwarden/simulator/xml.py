@@ -118,9 +118,10 @@ def _form_name(shape: Any, name: str, ec2: bool) -> str:
 
 
 def _write_members(parent: ElementTree.Element, value: Mapping[str, Any], shape: Any) -> None:
-    for name, member in shape.members.items():
-        if value.get(name) is not None:
-            _write(parent, value[name], member, member.serialization.get("name", name))
+    members = shape.members
+    for name, item in value.items():
+        if item is not None:
+            _write(parent, item, members[name], members[name].serialization.get("name", name))
 
 
 def _write(parent: ElementTree.Element, value: Any, shape: Any, name: str) -> None:

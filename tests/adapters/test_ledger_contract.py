@@ -32,6 +32,7 @@ from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State,
 from chalicelib.core.tickets import Deed, Errand, errand
 from chalicelib.ports import Change, Kept, Ledger
 from tests import aws
+from tests.adapters.writer import append_many
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HERE = Location("111122223333", "eu-west-1")
@@ -46,7 +47,7 @@ def memory() -> Iterator[Ledger]:
 @contextmanager
 def sqlite() -> Iterator[Ledger]:
     with tempfile.TemporaryDirectory() as folder:
-        ledger = SqliteLedger(Path(folder) / "made" / "when" / "used.db")
+        ledger = SqliteLedger(Path(folder) / "made" / "when" / "used.db", durable=False)
         yield ledger
         ledger.close()
 
@@ -760,23 +761,9 @@ def test_a_ledger_and_its_memory_twin_cannot_be_told_apart(
     )
 
 
-def _append_many(path: str, writer: int, lines: int) -> None:
-    """One process: append so many lines to the one remediation, reading again whenever another was first."""
-    ledger, done = SqliteLedger(Path(path)), 0
-    while done < lines:
-        case = ledger.head(fresh().id) or fresh()
-        try:
-            mine = {"last_outcome": f"line {done} of writer {writer}"}
-            ledger.append(step(case, now=NOW + timedelta(seconds=writer, milliseconds=done), sets=mine))
-        except Stale:
-            continue
-        done += 1
-    ledger.close()
-
-
 def test_four_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
     path, spawned = tmp_path / "ledger.db", multiprocessing.get_context("spawn")
-    writers = [spawned.Process(target=_append_many, args=(str(path), writer, 25)) for writer in range(4)]
+    writers = [spawned.Process(target=append_many, args=(str(path), fresh(), writer, 25)) for writer in range(4)]
     for process in writers:
         process.start()
     for process in writers:

@@ -45,6 +45,14 @@ def test_nothing_is_made_before_it_is_used(ledger: SqliteLedger, path: Path) -> 
     assert path.exists()
 
 
+def test_a_commit_is_on_the_disk_before_it_counts_unless_that_was_waived(path: Path) -> None:
+    asked = [
+        SqliteLedger(path)._read("PRAGMA synchronous"),
+        SqliteLedger(path, durable=False)._read("PRAGMA synchronous"),
+    ]
+    assert asked == [[(2,)], [(0,)]]
+
+
 def test_the_ledger_outlives_its_process(ledger: SqliteLedger, path: Path) -> None:
     change = step(CASE)
     ledger.append(change)
