@@ -9,7 +9,7 @@ STAGE  ?= dev
 UV     ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs screenshots package deploy remove e2e scan bench lock clean venv
+.PHONY: help demo test soak check style docs screenshots package deploy remove e2e scan bench lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,13 +24,15 @@ test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k
 	@$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS)
 	$(if $(TEST_ARGS),,@$(PY) -m pytest -q -rs tests/e2e)
 
-check: venv ## style, types, floors, policies, pages
+check: style ## style, types, floors, policies, pages
+	@$(PY) -m pytest -q tests/test_docs.py
+
+style: venv ## the same without the pages, which `make test` reads too
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m patchwarden policy check policies
-	@$(PY) -m pytest -q tests/test_docs.py
 
 docs: venv ## the pages that are drawn from tables
 	@$(PY) -c 'from patchwarden.diagrams import states; print(states(), end="")' > docs/states.md
