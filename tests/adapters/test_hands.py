@@ -67,7 +67,7 @@ def test_a_count_that_several_share_is_right(crew: Crew) -> None:
 
 
 def test_threads_wait_at_the_same_time() -> None:
-    met = Barrier(4, timeout=10)
+    met = Barrier(4, timeout=60)
 
     def work() -> int:
         met.wait()  # raises if the others do not come

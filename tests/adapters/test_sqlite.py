@@ -112,5 +112,5 @@ def test_each_thread_may_use_the_same_ledger(ledger: SqliteLedger) -> None:
     ledger.append(change)
     thread = threading.Thread(target=look)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert found == [change.head]

@@ -47,7 +47,7 @@ class Daemon:
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.settimeout(10)
+        listener.settimeout(60)
         found = Daemon(listener)
         monkeypatch.setenv("AWS_XRAY_DAEMON_ADDRESS", found.address)
         monkeypatch.setenv("_X_AMZN_TRACE_ID", SAMPLED)

@@ -20,7 +20,7 @@ from chalicelib.adapters.dynamodb import TABLE, DynamoLedger
 from tests.concurrency.contest import Ring, connect, enter
 
 WRITERS = 8
-_PATIENCE = 100
+_PATIENCE = 600
 """How often the emulator is asked whether it is up, ten times a second."""
 
 _SERVE = """
@@ -67,8 +67,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                                   stderr=subprocess.STDOUT)  # fmt: skip
         try:
             url = f"http://127.0.0.1:{port}"
-            if not _up(server, url):
-                pytest.skip(f"ministack did not start: {(folder / 'log').read_text()[-300:]}")
+            assert _up(server, url), f"ministack did not start: {(folder / 'log').read_text()[-300:]}"
             yield url
         finally:
             server.kill()

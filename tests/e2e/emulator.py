@@ -64,7 +64,7 @@ sys.argv = ["ministack"]
 main()
 """
 """It ends when its standard input does, so it cannot outlive these tests, however they end."""
-_PATIENCE = 200
+_PATIENCE = 600
 """How often the emulator is asked whether it is up, ten times a second."""
 
 
