@@ -8,7 +8,8 @@ from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
-from chalicelib.core.courses import Course, courses
+from chalicelib.core.courses import Course, courses, paced
+from chalicelib.core.moments import format_moment
 from chalicelib.core.points import Point, Where, blank, point
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Transition
@@ -65,6 +66,9 @@ class FromLedger:
             found = point(lines)
             if found and where.holds(found):
                 yield from courses(lines)
+
+    def pace(self, since: datetime, until: datetime, where: Where) -> dict[str, Any]:
+        return paced(self.courses(until, where, since=since), format_moment(since), format_moment(until))
 
     def lines(self, day: date) -> Iterator[Transition]:
         return self._ledger.day(day)

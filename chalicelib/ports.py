@@ -201,6 +201,9 @@ class Past(Protocol):
         Those that a next one followed before `since` may be left out: all their moments are older.
         """
 
+    def pace(self, since: datetime, until: datetime, where: Where) -> dict[str, Any]:
+        """What `courses.paced` makes of the episodes as of `until`."""
+
     def lines(self, day: date) -> Iterator[Transition]:
         """Every line of one UTC day, in order of time, remediation and number."""
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
-from chalicelib.core.courses import STAGES, Course, span, spread
+from chalicelib.core.courses import STAGES, Course, span
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import EVERYTHING, Where
 from chalicelib.history import answer
@@ -26,19 +24,10 @@ def durations(past: Past, since: datetime, until: datetime, where: Where = EVERY
     `detected_to_verified` (its median, its p90); severity is the deciding policy's, 1 (worst) to 4, None: none.
     The funnel is that of `funnel`.
     """
-    first, last = format_moment(since), format_moment(until)
-    begun, proved = Counter[str](), list[Course]()
-    for one in past.courses(until, where, since=since):
-        if first <= one.detected <= last:
-            begun[one.furthest] += 1
-        if one.verified and first <= one.verified <= last:
-            proved.append(one)
-    return answer(
-        until, since=first, filters=where.given(), verified=len(proved),
-        spans={f"{begin}_to_{end}": spread(_spans(proved, begin, end)) for begin, end in _SPANS},
-        by_severity=_grouped(proved, "severity"), by_policy=_grouped(proved, "policy"),
-        funnel=_reached(begun),
-    )  # fmt: skip
+    found = past.pace(since, until, where)
+    furthest = found.pop("furthest")
+    return answer(until, since=format_moment(since), filters=where.given(), **found,
+                  funnel=_reached(Counter(furthest)))  # fmt: skip
 
 
 def funnel(past: Past, since: datetime, until: datetime, where: Where = EVERYTHING) -> dict[str, Any]:
@@ -96,22 +85,6 @@ def _standing(one: Course, now: str) -> str:
     if one.deadline is None:
         return "without_deadline"
     return "late" if one.breach(now) else "in_time"
-
-
-_STEPS = ("detected", "decided", "started", "verified")
-_SPANS = (*pairwise(_STEPS), ("detected", "verified"))
-
-
-def _spans(found: Iterable[Course], begin: str, end: str) -> list[float]:
-    spans = (span(getattr(one, begin), getattr(one, end)) for one in found)
-    return [seconds for seconds in spans if seconds is not None]
-
-
-def _grouped(found: Iterable[Course], name: str) -> list[dict[str, Any]]:
-    groups = defaultdict[Any, list[float]](list)
-    for one in found:
-        groups[getattr(one, name)].append(one.seconds or 0.0)
-    return [{name: key, **spread(groups[key])} for key in sorted(groups, key=lambda key: (key is None, str(key)))]
 
 
 def sla(past: Past, since: datetime, at: datetime, where: Where = EVERYTHING, *, limit: int = 50) -> dict[str, Any]:

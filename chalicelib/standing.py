@@ -17,8 +17,9 @@ from itertools import groupby, islice
 from typing import Any
 
 from chalicelib.core.chain import canonical
-from chalicelib.core.courses import Course, begin, step
+from chalicelib.core.courses import Course, begin, paced, step
 from chalicelib.core.days import INDEXES, end_of, ended_of, index_of, lines_of, manifest_of, standing_of
+from chalicelib.core.moments import format_moment
 from chalicelib.core.points import Point, Where, blank, fold
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Transition
@@ -316,6 +317,9 @@ class FromStanding:
                     for one in _documents(self._vault, ended_of(day, account)):
                         found[one["remediation"]].append(one)
         return found
+
+    def pace(self, since: datetime, until: datetime, where: Where) -> dict[str, Any]:
+        return paced(self.courses(until, where, since=since), format_moment(since), format_moment(until))
 
     def lines(self, day: date) -> Iterator[Transition]:
         return self._ledger.day(day)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from chalicelib.core.moments import format_moment, parse_moment
@@ -117,6 +119,42 @@ def spread(seconds: Sequence[float]) -> dict[str, Any]:
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
     return {"count": len(ordered), "median": rank(0.5), "p90": rank(0.9), "longest": rank(1)}
+
+
+_STEPS = ("detected", "decided", "started", "verified")
+SPANS = (*pairwise(_STEPS), ("detected", "verified"))
+
+
+def paced(found: Iterable[Course], since: str, until: str) -> dict[str, Any]:
+    """How long those took that were verified with `since <= verified <= until`, and how far those came that were
+    detected so: `{verified, spans, by_severity, by_policy, furthest: {stage: n}}`, as `speed.durations` tells them."""
+    begun, proved = Counter[str](), list[Course]()
+    for one in found:
+        if since <= one.detected <= until:
+            begun[one.furthest] += 1
+        if one.verified and since <= one.verified <= until:
+            proved.append(one)
+    taken = [one.seconds or 0.0 for one in proved]
+    return {
+        "verified": len(proved),
+        "spans": {f"{begin}_to_{end}": spread([between for one in proved if (
+                      between := span(getattr(one, begin), getattr(one, end))) is not None]) for begin, end in SPANS},
+        "by_severity": grouped("severity", _together([one.severity for one in proved], taken)),
+        "by_policy": grouped("policy", _together([one.policy for one in proved], taken)),
+        "furthest": dict(begun),
+    }  # fmt: skip
+
+
+def _together(keys: Iterable[Any], taken: Iterable[float]) -> dict[Any, dict[str, Any]]:
+    groups = defaultdict[Any, list[float]](list)
+    for key, seconds in zip(keys, taken, strict=True):
+        groups[key].append(seconds)
+    return {key: spread(seconds) for key, seconds in groups.items()}
+
+
+def grouped(name: str, groups: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows `{<name>, count, median, p90, longest}` in the order of their names, what has none last."""
+    return [{name: key, **groups[key]} for key in sorted(groups, key=lambda key: (key is None, str(key)))]
 
 
 def day_after(moment: datetime) -> datetime:
