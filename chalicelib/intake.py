@@ -192,7 +192,8 @@ def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
     policies = in_force(ports)
     blocks = frozenset[str]() if isinstance(policies, PolicyError) else policies.blocks
     node, patch = _fetch(ports, finding, case, blocks)
-    facts = gather(finding, case, node, patch)
+    ou = None if isinstance(policies, PolicyError) else policies.settings.units.get(finding.node.account)
+    facts = gather(finding, case, node, patch, ou)
     return Considered(finding, case, facts, decide(finding, case, facts, policies, ports.clock.now()))
 
 

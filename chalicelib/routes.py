@@ -81,7 +81,7 @@ _FILTERS = tuple(Parameter(name, schema, says) for name, (schema, says) in {
     "region": _text("A Region."),
     "control": _text("The control.", enum=["patch", "association"]),
     "node": _text("A node id."),
-    "ou": _text("An organisational unit, where the trail knows it."),
+    "ou": _text("An organisational unit, as the line recorded it."),
     "tag": _text("`Key=value`, or `Key` for any value, as the trail recorded it."),
     "state": _text("A state.", enum=[state.value for state in State]),
     "policy": _text("The id of the policy that decided."),

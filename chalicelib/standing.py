@@ -333,6 +333,6 @@ class FromStanding:
 
 def _slim(line: Transition) -> Transition:
     """A line without what no fold looks at: a day of a large fleet has to fit into memory."""
-    node = (line.evidence.get("facts") or {}).get("node") or {}
-    seen = {name: node[name] for name in ("tags", "ou") if node.get(name) is not None}
-    return replace(line, evidence={"facts": {"node": seen}} if seen else {})
+    facts = line.evidence.get("facts") or {}
+    seen = {"node": {"tags": tags}} if (tags := (facts.get("node") or {}).get("tags")) is not None else {}
+    return replace(line, evidence={"facts": {**seen, **({"ou": facts["ou"]} if "ou" in facts else {})}})

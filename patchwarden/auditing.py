@@ -69,7 +69,7 @@ _FILTERS: tuple[tuple[str, Any, str], ...] = (
     ("region", str, "A Region."),
     ("control", click.Choice(["patch", "association"]), "The control."),
     ("node", str, "A node: its id, or account/region/id."),
-    ("ou", str, "An organisational unit, where the trail knows it."),
+    ("ou", str, "An organisational unit, as the line recorded it."),
     ("tag", str, "Key=value, or Key for any value, as the trail recorded it."),
     ("state", click.Choice([state.value for state in State]), "A state."),
     ("policy", str, "The id of the policy that decided."),

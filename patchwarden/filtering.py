@@ -21,13 +21,13 @@ _LOOKED_AT = 10_000
 def checked(
     where: Where, past: Past, now: datetime, ports: Ports, vault: Vault | None, *, active: bool = True
 ) -> Where:
-    """The filter with its node's place filled in; UsageError where policy, account, Region, node or tag is unknown.
+    """The filter with its node's place filled in; UsageError where policy, account, Region, OU, node or tag is unknown.
 
     What the policy set names is known, and what any line of the past says. Without `active` the set in force is none
     of this past's.
     """
     where = _place(where)
-    for kind in ("account", "region", "policy"):
+    for kind in ("account", "region", "policy", "ou"):
         given = getattr(where, kind)
         if given is not None and given not in _named(ports, kind, active=active):
             known = _recorded(past, now, kind, given, vault) | _named(ports, kind, active=active)
@@ -82,6 +82,8 @@ def _named(ports: Ports, kind: str, *, active: bool) -> set[str]:
         return set()
     if kind == "policy":
         return {one.id for one in policies.policies}
+    if kind == "ou":
+        return {*policies.settings.units.values()}
     return {str(getattr(place, kind)) for place in policies.settings.locations}
 
 

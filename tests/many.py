@@ -41,7 +41,7 @@ def changes(number: int, at: datetime) -> Iterator[Change]:
     decision = {"policy": f"policy-{number % 5}", "policy_digest": f"{number % 5}" * 64, "set_digest": "a" * 64,
                 "action": "remediate", "severity": number % 4 + 1, "priority": 0,
                 "deadline": format_moment(at + timedelta(hours=20 + number % 30))}  # fmt: skip
-    facts = {"node": {"tags": {"Team": ("web", "data")[number % 2]}, "ou": UNITS[number % 2]}}
+    facts = {"node": {"tags": {"Team": ("web", "data")[number % 2]}}, "ou": UNITS[number % 2]}
     again = number % 9 == 0
     for episode in range(1 + again):
         for place, (cause, pause) in enumerate(_STEPS[: len(_STEPS) if again else 1 + number % len(_STEPS)]):

@@ -72,6 +72,7 @@ def some(ports: Ports) -> list[Where]:
         Where(tag="Nobody's=x'); DROP"),
         Where(execution=case.execution),
         Where(ticket=next(head.ticket for head in heads if head.ticket)),
+        Where(ou=ports.policies.active().settings.units["777788889999"]),
     ]
 
 

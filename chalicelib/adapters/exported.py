@@ -36,7 +36,7 @@ SELECT remediation, number, "at" AS moment, before, cause, "after" AS became, be
     {_DECIDED},
     nullif(json_extract_string(sets, '$.decision.deadline'), '') AS deadline,
     json_extract(evidence, '$.facts.node.tags') AS tags,
-    nullif(json_extract_string(evidence, '$.facts.node.ou'), '') AS ou
+    nullif(json_extract_string(evidence, '$.facts.ou'), '') AS ou
 FROM read_json(?, format = 'newline_delimited', columns = {{{_JSON}}}, maximum_object_size = 4000000)
 ORDER BY remediation, number
 """

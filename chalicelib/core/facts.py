@@ -102,9 +102,13 @@ class PatchState:
 
 
 def gather(
-    finding: Finding, case: Remediation, node: NodeState | None = None, patch: PatchState | None = None
-) -> dict[str, Any]:
-    """The facts document that policies' paths walk. A block nobody could fetch is left out, never empty."""
+    finding: Finding, case: Remediation, node: NodeState | None = None, patch: PatchState | None = None,
+    ou: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The facts document that policies' paths walk. A block nobody could fetch is left out, never empty.
+
+    `ou`: the organisational unit of the account. It stands beside the node: that block may not have been fetched.
+    """
     facts: dict[str, Any] = {
         "account": finding.node.account,
         "region": finding.node.region,
@@ -123,6 +127,8 @@ def gather(
             "state": case.state.value,
         },
     }
+    if ou is not None:
+        facts["ou"] = ou
     if node is not None:
         facts["node"] = _node_block(finding, node)
     if patch is not None:

@@ -21,7 +21,7 @@ class Point:
     """One remediation at one moment; moments are text as `format_moment` writes them.
 
     `tags` are those of the newest line up to then that recorded them, `tags_at` when that was; both None: no line
-    did. `deadline` is the newest that a decision of this episode set.
+    did. `ou` is that of the newest line that recorded one; `deadline` the newest that a decision of this episode set.
     """
 
     id: str
@@ -89,7 +89,7 @@ def fold(value: dict[str, Any], line: Transition) -> None:
     seen = _node(line).get("tags")
     if seen is not None:
         value |= {"tags": dict(seen), "tags_at": at}
-    value["ou"] = _node(line).get("ou") or value.get("ou")
+    value["ou"] = (line.evidence.get("facts") or {}).get("ou") or value.get("ou")
 
 
 def _node(line: Transition) -> Mapping[str, Any]:

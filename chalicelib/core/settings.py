@@ -48,6 +48,7 @@ class Settings:
     `stale_after` is how old a node's last scan may be before the sweep says that it does not report; None: it is never
     said. `locations` is where Patchwarden acts and sweeps; `documents` are the runbooks that policies may name.
     `baselines` is what is done with a node that another patch baseline than ours was used on: enforce, warn or off.
+    `units` is the organisational unit of each account, as far as the set says it: lines record it.
     `output` is where run commands write: bucket, prefix and log_group, each only if it is wanted.
     `surge` None: none is looked for; `_set.yaml` cannot say so, only a set that is written by hand.
     """
@@ -64,6 +65,7 @@ class Settings:
     output: Mapping[str, str] = field(default_factory=dict, hash=False)
     surge: Ceilings | None = None
     stale_after: timedelta | None = None
+    units: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, value: object) -> Settings:
@@ -82,6 +84,7 @@ class Settings:
             immutable=Immutable.from_json(known["immutable"]) if known["immutable"] else None,
             surge=Ceilings.from_json(known["surge"]) if known["surge"] else None,
             stale_after=seconds(known["stale_after"]),
+            units=texts_by(known["units"], frozenset(known["units"]), "the units"),
         )
 
 
@@ -98,8 +101,16 @@ _SETTINGS: Shape = {
     "immutable": (dict, NONE),
     "surge": (dict, NONE),
     "stale_after": (int, NONE),
+    "units": dict,
 }
-_LATER: dict[str, object] = {"baselines": "off", "immutable": None, "output": {}, "surge": None, "stale_after": None}
+_LATER: dict[str, object] = {
+    "baselines": "off",
+    "immutable": None,
+    "output": {},
+    "surge": None,
+    "stale_after": None,
+    "units": {},
+}
 """What a set that was compiled before there was such a setting means by leaving it out."""
 
 

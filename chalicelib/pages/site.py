@@ -28,7 +28,7 @@ FOLDER = Path(__file__).with_name("templates")
 
 Query = Mapping[str, str]
 
-_PLACES = {"account": "Account", "region": "Region", "policy": "Policy", "tag": "Tag (Key=value)"}
+_PLACES = {"account": "Account", "region": "Region", "ou": "OU", "policy": "Policy", "tag": "Tag (Key=value)"}
 _SPAN = {"since": "Since", "at": "Until"}
 _NAME = Parameter("policy", {"type": "string", "minLength": 1, "maxLength": 128}, "The id of a policy.")
 
@@ -43,8 +43,8 @@ PAGES = (
     Page("executions", "Executions", now.executions),
     Page("exemptions", "Exemptions", rules.exemptions, takes("exemptions"), {"at": "At"}),
     Page("audit", "Audit", trail.search, takes("search"),
-         {**_SPAN, "node": "Node", "account": "Account", "state": "State", "cause": "What", "actor": "Actor",
-          "policy": "Policy", "text": "Text"}, since="7d"),
+         {**_SPAN, "node": "Node", "account": "Account", "ou": "OU", "state": "State", "cause": "What",
+          "actor": "Actor", "policy": "Policy", "text": "Text"}, since="7d"),
     Page("audit/fleet", "Audit", trail.fleet, takes("fleet"), {"at": "At", "state": "State", **_PLACES}),
     Page("audit/diff", "Audit", trail.diff, takes("diff"), {"since": "Since", "at": "Until", **_PLACES}, since="7d"),
     Page("audit/verify", "Audit", trail.verify, takes("search", without=("at",))[:1], {"since": "Since"}, since="24h"),

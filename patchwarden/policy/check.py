@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -325,6 +326,27 @@ _NOT_WITH_PATCHES = {
 }
 
 
+UNIT = re.compile(r"(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})\Z")
+"""https://docs.aws.amazon.com/organizations/latest/APIReference/API_OrganizationalUnit.html"""
+
+
+def _check_units(source: Source) -> None:
+    """A unit is written as AWS writes it, and an account is in one of them."""
+    units = _map(source.data, "units")
+    seen: dict[str, str] = {}
+    for unit in units:
+        if not UNIT.match(str(unit)):
+            source.add("PW504", ("units", unit), f"{unit!r} cannot be one of units",
+                       "a unit is written like ou-ab12-prod00001, the root like r-ab12")  # fmt: skip
+        for number, account in enumerate(_list(units, unit)):
+            where = ("units", unit, number)
+            if not isinstance(account, str) or not ACCOUNT.match(account):
+                source.add("PW504", where, f"{account!r} cannot be one of accounts", _SCOPE[0][2])
+            elif seen.setdefault(account, unit) != unit:
+                source.add("PW504", where, f"account {account} is in {seen[account]} already",
+                           "name it once, under the unit that holds it directly")  # fmt: skip
+
+
 def check_set(source: Source, now: datetime | None) -> None:
     """Every problem of `_set.yaml` beyond its shape."""
     for name, window in _map(source.data, "windows").items():
@@ -338,6 +360,7 @@ def check_set(source: Source, now: datetime | None) -> None:
         for number, value in enumerate(_list(_map(source.data, "scope"), name)):
             if isinstance(value, str) and not pattern.match(value):
                 source.add("PW504", ("scope", name, number), f"{value!r} cannot be one of {name}", remedy)
+    _check_units(source)
     surge = piece(shapes.Surge, _map(source.data, "surge"))
     if surge and surge.canary >= surge.at_least:
         what = f"canary {surge.canary} is not below at_least {surge.at_least}: such a surge would hold nothing"

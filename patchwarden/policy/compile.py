@@ -251,6 +251,7 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
         "stale_after": _seconds(rules.stale_after),
         "executions_per_location": rules.executions_per_location,
         "scope": rules.scope.model_dump(),
+        **({"units": _units(rules)} if rules.units else {}),
         "windows": {name: window.model_dump() for name, window in rules.windows.items()},
         "freezes": [_freeze(freeze) for freeze in rules.freezes],
         "documents": sorted(rules.documents),
@@ -259,6 +260,11 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
         **({"immutable": rules.immutable.model_dump()} if rules.immutable else {}),
         "surge": _surge(rules.surge),
     }
+
+
+def _units(rules: shapes.SetFile) -> dict[str, str]:
+    """The unit of each account."""
+    return {account: unit for unit, accounts in rules.units.items() for account in accounts}
 
 
 def _surge(surge: shapes.Surge) -> dict[str, Any]:

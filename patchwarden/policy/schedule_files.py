@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,13 +16,10 @@ from chalicelib.core.schedules import Pace as Dealt
 from chalicelib.core.schedules import Where as Places
 from chalicelib.core.windows import Window, opening
 from patchwarden.policy import shapes
-from patchwarden.policy.check import check_hooks, size
+from patchwarden.policy.check import UNIT, check_hooks, size
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.problems import near, near_or_all
 from patchwarden.policy.source import Location, Source, read
-
-_UNIT = re.compile(r"(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})\Z")
-"""https://docs.aws.amazon.com/organizations/latest/APIReference/API_OrganizationalUnit.html"""
 
 
 def _errors(value: object, handler: ValidatorFunctionWrapHandler) -> str:
@@ -180,8 +176,8 @@ def _check_target(source: Source, target: Target) -> None:
 
 _FORMS = (
     ("accounts", (ACCOUNT,), "an account id has 12 digits, in quotes"),
-    ("units", (_UNIT,), "a unit is written like ou-ab12-prod00001, the root like r-ab12"),
-    ("exclude", (ACCOUNT, _UNIT), "write an account id of 12 digits, in quotes, or a unit"),
+    ("units", (UNIT,), "a unit is written like ou-ab12-prod00001, the root like r-ab12"),
+    ("exclude", (ACCOUNT, UNIT), "write an account id of 12 digits, in quotes, or a unit"),
     ("regions", (REGION,), "a Region is written like eu-west-1"),
 )
 

@@ -699,6 +699,9 @@ class SetFile(Shape):
     """`_set.yaml`: what the organisation says once for all policies."""
 
     scope: Annotated[Scope, Field(description="Where Patchwarden acts")]
+    units: Annotated[
+        dict[str, list[str]], Field(description="Which accounts each organisational unit holds; lines record it")
+    ] = Field(default_factory=dict)
     linger: Annotated[Duration, Field(description="How long a batch waits for company")] = timedelta(minutes=5)
     verify_within: Annotated[Duration, Field(description="How long the scan after an execution may take to arrive")] = (
         timedelta(hours=2)

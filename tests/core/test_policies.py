@@ -167,7 +167,7 @@ FREE = ("operand", "parameters", "accounts", "regions", "windows", "documents", 
 """Maps and lists whose keys are the author's: one entry less or more is another set, not a malformed one."""
 
 
-LATER = {"schedule_offset", "hooks", "output", "waves", "error_budget", "surge", "stale_after"}
+LATER = {"schedule_offset", "hooks", "output", "waves", "error_budget", "surge", "stale_after", "units"}
 """What a set of an earlier release does not have."""
 
 
@@ -200,7 +200,7 @@ def test_a_document_with_a_part_that_we_do_not_know_is_refused(shipped: dict[str
         inside: Any = shipped
         for step in steps:
             inside = inside[step]
-        if isinstance(inside, dict) and steps[-1] not in ("parameters", "windows"):
+        if isinstance(inside, dict) and steps[-1] not in ("parameters", "windows", "units"):
             with pytest.raises(PolicyError):
                 PolicySet.load(sealed(changed(shipped, steps, widen)))
 

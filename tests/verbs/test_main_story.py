@@ -14,6 +14,7 @@ from chalicelib.core.facts import Patch
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, BatchState
+from chalicelib.core.points import point
 from chalicelib.core.remediations import Cause, State, advance, apply
 from chalicelib.core.tickets import Deed, errand
 from chalicelib.dispatch import dispatch
@@ -839,3 +840,16 @@ def test_the_sweep_says_how_late_what_nothing_has_started_is(world: World) -> No
     world.clock.move(timedelta(hours=3))
     sweep(world.ports)
     assert [said["past_deadline"] for said in world.notices.of("lag")] == [2 * 3600.0]
+
+
+def test_every_line_that_decides_records_the_organisational_unit_that_the_set_names(world: World) -> None:
+    world.policies = policy_set(policy(), units={HERE.account: "ou-ab12-prod00001"})
+    world.node()
+    world.say()
+    line = world.ledger.trail(world.case().id)[0]
+    assert line.evidence["facts"]["ou"] == "ou-ab12-prod00001"
+    world.policies = policy_set(policy())
+    world.say(at=NOW + timedelta(minutes=1))
+    assert "ou" not in world.ledger.trail(world.case().id)[-1].evidence["facts"]
+    found = point(world.ledger.trail(world.case().id))
+    assert found is not None and found.ou == "ou-ab12-prod00001", "what was known stays known"
