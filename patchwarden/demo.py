@@ -68,7 +68,7 @@ def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
 
 def _what_next(show: Console, story: Story, file: Path) -> None:
     """What is left to operate, and the commands to try on it."""
-    show.print(f"\nAfter the week half of the fleet got new patches: {', '.join(leaving.left(story.ports))}.")
+    show.print(f"\nAfter the week the vendors released early: {', '.join(leaving.left(story.ports))}.")
     show.print(f"The ledger is in {file}. [bold]Try next[/]:\n")
     where = "--local" if file == DEMO_LEDGER else f"--ledger {shlex.quote(str(file))}"
     for command, shows in leaving.to_try(story.ports, f"{_command()} {where}"):

@@ -18,20 +18,23 @@ from patchwarden.simulator.story import Story
 AFTER = timedelta(hours=2)
 """How long the service works on it."""
 
-_SHARE = 0.5
+_FEW = 30
+"""So few nodes all get them: a half might hold nobody to ask about."""
 _EARLY = (2026, 12)
 """The release that half of the fleet gets ahead of its month."""
 
 _POLICIES = {
-    "batch-ask": """\
-id: batch-ask
-title: Batch machines are asked for first
-owner: data@example.com
+    "payments-ask": """\
+id: payments-ask
+title: Payments are asked first
+owner: payments@example.com
 band: standard
 when:
   all:
-    - {path: $.node.tags.App, equals: batch}
+    - {path: $.node.tags.App, equals: payments}
     - {path: $.finding.control, equals: patch}
+  none:
+    - {path: $.node.tags.Cluster, exists: true}
 then:
   action: approve
   approval: {minimum: 1, within: 14d}
@@ -66,8 +69,9 @@ def leave(story: Story, packed: Path, shelf: Shelf) -> None:
 
     ports = story.ports
     publish(ports.ledger, shelf, _document(packed), ports.ledger.active_policies(), by="secops@example.com",
-            because="Batch machines are asked for, web machines go in waves", now=ports.clock.now())  # fmt: skip
-    story.sim.life.turn_noncompliant(within=timedelta(minutes=10), share=_SHARE, month=_EARLY)
+            because="Payments are asked first, web machines go in waves", now=ports.clock.now())  # fmt: skip
+    share = 0.5 if len(story.sim.fleet.machines) > _FEW else 1.0
+    story.sim.life.turn_noncompliant(within=timedelta(minutes=10), share=share, month=_EARLY)
 
 
 def _document(packed: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -42,7 +43,10 @@ def package(stage: str, out: Path) -> Path:
 
 
 def copied(ledger: Path, copy: Path) -> Path:
-    """A ledger file of one's own, in which a test may do what it likes."""
+    """A ledger file of one's own with what was published to it, in which a test may do what it likes."""
     with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
+    published = ledger.with_suffix(".policies")
+    if published.exists():
+        shutil.copytree(published, copy.with_suffix(".policies"), dirs_exist_ok=True)
     return copy

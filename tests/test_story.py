@@ -23,7 +23,7 @@ from chalicelib.proof import verify
 from chalicelib.wiring import Settings
 from patchwarden.simulator.bus import Weather
 from patchwarden.simulator.fleet import START
-from patchwarden.simulator.story import Story
+from patchwarden.simulator.story import END, Story
 from tests import aws
 from tests.once import NODES, SEED
 
@@ -48,7 +48,13 @@ def story() -> Story:
 
 
 def test_over_sqlite_the_trail_is_the_same_to_the_last_hash_and_the_figures_are(story: Story, the_demo: Path) -> None:
-    assert trails(wiring.local(str(the_demo / "demo.sqlite")).ledger) == trails(story.ports.ledger)
+    """Of the week: what the demo does afterwards, for its reader to operate, is no part of the story."""
+    week = format_moment(END)
+    told_twice = [
+        {name: [line for line in lines if line["at"] < week] for name, lines in trails(ledger).items()}
+        for ledger in (wiring.local(str(the_demo / "demo.sqlite")).ledger, story.ports.ledger)
+    ]
+    assert told_twice[0] == told_twice[1] and any(told_twice[0].values())
     figures = json.loads((the_demo / "figures.json").read_text())
     assert story.figures().items() <= figures.items() and figures["audit_ok"] is True
     wanted = "events_in duplicates decisions waiting executions nodes_started succeeded verified ticketed exempt gone"

@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.core.findings import Finding
 from chalicelib.core.moments import format_moment
-from chalicelib.core.remediations import Remediation
+from chalicelib.core.remediations import Remediation, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,10 @@ def gather(
     """The facts document that policies' paths walk. A block nobody could fetch is left out, never empty.
 
     `ou`: the organisational unit of the account. It stands beside the node: that block may not have been fetched.
+    A case that was closed begins anew with the finding: what its last episode took counts against no deadline.
     """
+    closed = case.state in (State.RESOLVED, State.GONE)
+    first_seen = None if closed else case.first_seen
     facts: dict[str, Any] = {
         "account": finding.node.account,
         "region": finding.node.region,
@@ -121,8 +124,8 @@ def gather(
             "rule": finding.rule,
         },
         "history": {
-            "attempts": case.attempts,
-            "first_seen": format_moment(case.first_seen or finding.observed_at),
+            "attempts": 0 if closed else case.attempts,
+            "first_seen": format_moment(first_seen or finding.observed_at),
             "last_outcome": case.last_outcome,
             "state": case.state.value,
         },

@@ -106,6 +106,18 @@ def test_a_regression_is_a_new_episode_with_new_attempts() -> None:
     assert made.sets["first_seen"] == format_moment(NOW)
 
 
+def test_a_regression_has_the_whole_deadline_before_it() -> None:
+    week = policy_set(policy(deadline=7 * 86400))
+    for state in (State.RESOLVED, State.GONE):
+        before = case(state, first_seen=NOW - timedelta(days=30), attempts=2)
+        made = answer(before=before, policies=week)
+        assert (made.cause, made.sets["decision"]["deadline"]) == (
+            Cause.QUEUED, format_moment(NOW + timedelta(days=7)),
+        ), state  # fmt: skip
+        history = gather(finding(), before)["history"]
+        assert (history["attempts"], history["first_seen"]) == (0, format_moment(NOW))
+
+
 def test_no_policy_means_observed_and_it_says_so() -> None:
     made = answer(policies=policy_set(policy("prod", tag("Environment", "prod"))), node=machine())
     assert (made.cause, made.because) == (Cause.OBSERVED, "no policy speaks for it: only observed")
