@@ -220,6 +220,10 @@ def find(ports: Ports, kind: Kind, name: str) -> Entry:
     """The newest entry of that name; PolicyError that names those there are."""
     line = ports.ledger.entry(subject_of(kind, name))
     if line is None:
-        known = ", ".join(one.name for one in ports.ledger.subjects(kind)) or "none"
-        raise PolicyError(f"there is no {kind} {name}: known are {known}")
+        from difflib import get_close_matches  # costs a cold start that hardly ever needs it
+
+        known = sorted(one.name for one in ports.ledger.subjects(kind))
+        near = get_close_matches(name, known, n=3, cutoff=0.6)
+        there = f"known are {', '.join(known)}" if known else "none was ever recorded"
+        raise PolicyError(f"there is no {kind} {name}: {f'did you mean {near[0]}?' if near else there}")
     return line

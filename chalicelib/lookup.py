@@ -16,7 +16,7 @@ from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.moments import format_moment, parse_moment
-from chalicelib.core.nodes import Node, parse_node
+from chalicelib.core.nodes import Node, parse_node, spelled
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.core.plans import Batch
 from chalicelib.core.policies import Policy
@@ -84,11 +84,11 @@ def trail(ledger: Ledger, node: Node) -> list[Transition]:
 
 
 def nodes(ledger: Ledger, text: str) -> list[Node]:
-    """The nodes that a person may mean: by `account/region/id`, by remediation id, or by the bare id.
+    """The nodes that a person may mean: by `account/region/id` however it is spelled, or by the bare id.
 
     Only an id that the ledger has no name for is looked for among all: one that is not there, or older than its names.
     """
-    wanted = text.strip()
+    wanted = spelled(text)
     whole = parse_node(wanted) if wanted.count("/") == 2 else None
     ids = [remediation_id(whole, control) for control in Control] if whole else [wanted]
     found = {case.node for case in ledger.heads(ids).values()}

@@ -13,6 +13,7 @@ from chalicelib.core.guards import Held
 from chalicelib.core.journal import Entry, Kind, entry, subject_of
 from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import Policy, PolicySet
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Remediation
 from chalicelib.core.surges import as_of
 from chalicelib.core.waves import MOST_OPEN, Count, Progress, Wave
@@ -169,7 +170,9 @@ def _step(
     wave, told = waves[progress.wave], _told(progress, waves)
     failed = count.failed - progress.forgiven
     if failed > wave.max_errors:
-        because = f"{progress.policy}: {failed} nodes of {told} failed, its error budget is {wave.max_errors}"
+        because = (
+            f"{progress.policy}: {counted(failed, 'node')} of {told} failed, its error budget is {wave.max_errors}"
+        )
         return _stopped(ports, view, cases, because)
     if progress.done:
         if now < progress.done + wave.soak:
@@ -183,7 +186,7 @@ def _step(
     if count.open or any(progress.of(case, waves) <= progress.wave for case in cases):
         return None
     if count.verified:
-        because = f"{told} is verified: {count.verified} nodes by a fresh scan, {count.failed} failed"
+        because = f"{told} is verified: {counted(count.verified, 'node')} by a fresh scan, {count.failed} failed"
         return _written(ports, view, replace(progress, done=now), "verified", because)
     if failed > 0 or count.passed:
         return _stopped(ports, view, cases, f"{progress.policy}: no node of {told} could be verified")

@@ -27,7 +27,7 @@ def approvals(scope: Scope, form: str) -> None:
     found = lookup.approvals(scope.ports())
     listed = [{**one, "has": f"{len(one['given'])} of {one['minimum'] or '?'}",
                "by": ", ".join(one["by"]) or "anybody who may approve"} for one in found]  # fmt: skip
-    output.rows(listed, _LISTED, form=form, whole=found)
+    output.rows(listed, _LISTED, form=form, whole=found, empty="nothing asks for a yes")
 
 
 _control = click.option("--control", type=click.Choice([control.value for control in Control]), show_default=True,

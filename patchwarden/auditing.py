@@ -23,11 +23,12 @@ from chalicelib.core.remediations import WAITS, Cause, State
 from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports, Signer, Vault
 from patchwarden import filtering, output
+from patchwarden.groups import Group
 from patchwarden.scope import FINDINGS, Scope, form_option, known_nodes, one_node
 from patchwarden.when import WHEN, When, read, since_option
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """The trail: what was, why, for how long, and whether it is unchanged.
 
@@ -132,9 +133,9 @@ def kept(scope: Scope) -> tuple[Vault | None, Signer | None]:
     return wiring.vault(settings), wiring.signer(settings)
 
 
-def show(answer: dict[str, Any], rows: str, columns: tuple[str, ...], form: str) -> None:
+def show(answer: dict[str, Any], rows: str, columns: tuple[str, ...], form: str, empty: str = output.NOTHING) -> None:
     """The whole answer as JSON, or its rows; a page that goes on says how."""
-    output.rows(answer[rows], columns, form=form, whole=answer)
+    output.rows(answer[rows], columns, form=form, whole=answer, empty=empty)
     if answer.get("next") and form != "json":
         output.note(f"there is more: go on with --after '{answer['next']}'")
 
@@ -157,8 +158,10 @@ def fleet(scope: Scope, at: When | None, where: Where, limit: int, after: str | 
     answer = history.fleet(here.past, here.at, here.checked(where), limit=limit, after=after)
     if form == "table":
         states = ", ".join(f"{count} {state}" for state, count in answer["states"].items()) or "nothing recorded"
-        click.echo(f"At {answer['at']}: {answer['total']} remediations: {states}")
-    show(answer, "remediations", _FLEET, form)
+        click.echo(f"At {answer['at']}: {output.counted(answer['total'], 'remediation')}: {states}")
+    show(
+        answer, "remediations", _FLEET, form, "no remediation fits: nothing was known then, or the filters say too much"
+    )
 
 
 @audit.command()
@@ -176,9 +179,11 @@ def diff(scope: Scope, at: When | None, since: When, where: Where, limit: int, a
     filtering.identity(after)
     answer = history.diff(here.past, here.since, here.at, here.checked(where), limit=limit, after=after)
     if form == "table":
-        click.echo(f"From {answer['since']} to {answer['at']}: {answer['changed']} remediations changed their state")
+        click.echo(
+            f"From {answer['since']} to {answer['at']}: remediations that changed their state: {answer['changed']}"
+        )
         output.table(answer["moves"], ("before", "after", "remediations"))
-    show(answer, "remediations", ("id", "before", "after"), form)
+    show(answer, "remediations", ("id", "before", "after"), form, "no state differs")
 
 
 @audit.command()
@@ -206,7 +211,8 @@ def search(scope: Scope, at: When | None, since: When, actor: str | None, cause:
         output.note(
             f"only acts on nodes are here: pauses, releases, publications are in `audit journal --actor {actor}`"
         )
-    show(answer, "lines", ("at", "remediation", "number", "cause", "after", "actor", "because"), form)
+    show(answer, "lines", ("at", "remediation", "number", "cause", "after", "actor", "because"), form,
+         "no line fits: name an earlier --since, or fewer filters")  # fmt: skip
 
 
 @audit.command()
@@ -220,7 +226,8 @@ def whynot(scope: Scope, state: str | None, limit: int, after: str | None, form:
     filtering.turn(after)
     states = [State(state)] if state else WAITS
     answer = lookup.whynot(ports.ledger, ports.clock.now(), states=states, limit=limit, after=after)
-    show(answer, "remediations", ("id", "state", "who", "next", "reason"), form)
+    show(answer, "remediations", ("id", "state", "who", "next", "reason"), form,
+         "nothing waits: all that is known is compliant, or under way")  # fmt: skip
 
 
 @audit.command()
@@ -235,7 +242,7 @@ def exemptions(scope: Scope, at: When | None, folder: Path | None, form: str) ->
     if not answer["known"]:
         output.note("the policy set of that moment is not at hand: reasons and approvers are not known here")
     columns = ("policy", "until", "approved_by", "approved_on", "ticket", "remediations", "reason")
-    output.rows(answer["exemptions"], columns, form=form, whole=answer)
+    output.rows(answer["exemptions"], columns, form=form, whole=answer, empty="no exemption was in force")
 
 
 @audit.command()
@@ -256,7 +263,8 @@ def decisions(scope: Scope, digest: str, at: When | None, since: When, limit: in
         answer = history.decisions(here.past, digest, here.since, here.at, limit=limit, after=after)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--after") from error
-    show(answer, "decisions", ("at", "decision", "policy", "action", "cause", "because"), form)
+    show(answer, "decisions", ("at", "decision", "policy", "action", "cause", "because"), form,
+         f"no decision under {digest} since {format_moment(here.since)}: name an earlier --since")  # fmt: skip
 
 
 @audit.command()
@@ -309,7 +317,7 @@ def sla(scope: Scope, at: When | None, since: When, where: Where, limit: int, fo
         click.echo(f"{answer['met']} met, {answer['breached']} broken ({answer['open_breaches']} still open), "
                    f"{answer['without_deadline']} open without a deadline")  # fmt: skip
     output.rows([*late, *ahead], ("remediation", "policy", "severity", "state", "deadline", "is", "by"), form=form,
-                whole=answer)  # fmt: skip
+                whole=answer, empty="no deadline was broken, and none is ahead")  # fmt: skip
 
 
 @audit.command("show")
@@ -349,13 +357,18 @@ def audit_verify(scope: Scope, since: When | None, node: str | None, folder: Pat
         output.note(note)
     if not found.lines and not faults:
         output.note("there is nothing to check: no trail is recorded")
+    trails = output.counted(found.remediations, "trail")
     if form != "table":
         output.rows(faults, ("fault",), form=form, whole=asdict(found))
     elif not faults and found.lines:
-        seal = f"; {found.checkpoints} checkpoints hold up to {found.signed_until}" if found.checkpoints else ""
-        click.echo(f"{found.remediations} trails, {found.lines} lines: whole, in order and unchanged{seal}")
+        seal = (
+            f"; {output.counted(found.checkpoints, 'checkpoint')} up to {found.signed_until}"
+            if found.checkpoints
+            else ""
+        )
+        click.echo(f"{trails}, {output.counted(found.lines, 'line')}: whole, in order and unchanged{seal}")
     elif faults:
-        said = f"{output.counted(len(faults), 'fault')} in {output.counted(found.remediations, 'trail')}"
+        said = f"{output.counted(len(faults), 'fault')} in {trails}"
         output.table(faults, ("fault",), said)
     sys.exit(FINDINGS if faults else 0)
 
@@ -409,9 +422,15 @@ def export(scope: Scope, out: Path | None, since: When | None, form: str) -> Non
     if out and kept_in:
         _copied(kept_in, vault)
     written = [day for day in days if day["lines"]]
-    output.rows(written, ("day", "lines", "accounts", "written", "final"), form=form)
-    output.note(f"{sum(day['lines'] for day in days)} lines of {len(days)} days; "
-                f"{sum(day['written'] for day in days)} files were new or other than before")  # fmt: skip
+    output.rows(written, ("day", "lines", "accounts", "written", "final"), form=form, empty="no day has a line yet")
+    lines, files = (sum(day[name] for day in days) for name in ("lines", "written"))
+    output.note(f"{output.counted(lines, 'line')} of {output.counted(len(written), 'day')} in {_place(out)}; "
+                f"{output.counted(files, 'file')} new or other than before")  # fmt: skip
+
+
+def _place(out: Path | None) -> str:
+    bucket = wiring.Settings.from_environment().evidence_bucket
+    return str(out) if out else f"s3://{bucket}" if bucket else "the evidence beside the ledger"
 
 
 def _copied(source: Vault, target: Vault) -> None:
@@ -454,6 +473,7 @@ def report(scope: Scope, at: When | None, out: Path, where: Where, folder: Path 
     verified = _verified(scope, None, None, folder, False)
     pack = packed(here.past, here.at, here.now, where, here.policies(), verified)
     out.write_bytes(printed(pack, ending))
-    output.note(f"{out}: {pack['total']} remediations at {pack['at']}, {output.counted(len(pack['gaps']), 'gap')}, "
+    output.note(f"{out}: {output.counted(pack['total'], 'remediation')} at {pack['at']}, "
+                f"{output.counted(len(pack['gaps']), 'gap')}, "
                 f"{output.counted(len(verified.faults), 'fault')}")  # fmt: skip
     sys.exit(FINDINGS if verified.faults else 0)

@@ -15,6 +15,7 @@ from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.nodes import Location
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.policy.commands import DIRECTORY
 from patchwarden.policy.problems import near_or_all
 from patchwarden.scope import FAILURE, FINDINGS, Scope, form_option
@@ -26,7 +27,7 @@ _COLUMNS = ("account", "region", "act", "id", "os", "baseline", "group", "change
 _DRIFT = ("account", "region", "act", "id", "node", "baseline", "group", "changes")
 
 
-@click.group()
+@click.group(cls=Group)
 def baseline() -> None:
     """Patch baselines as files: what would change, change it, what drifted."""
 
@@ -86,11 +87,13 @@ def baseline_apply(
     if steps and not yes:
         _diff(planned, err=True)
         where = sum(len(place.steps) > len(place.conflicts) for place in planned)
-        click.confirm(f"Make these {steps} changes in {where} places?", abort=True, err=True)
+        click.confirm(
+            f"Make {output.counted(steps, 'change')} in {output.counted(where, 'place')}?", abort=True, err=True
+        )
     places = [apply(ports, port, asked, location, by=by, because=reason) for location in chosen]
     _show(places, form)
     done = sum(len(place.steps) - len(place.conflicts) for place in places)
-    output.note(f"{done} changes made in {len(places)} places")
+    output.note(f"{output.counted(done, 'change')} made in {output.counted(len(places), 'place')}")
     sys.exit(FAILURE if any(place.trouble or place.conflicts for place in places) else 0)
 
 

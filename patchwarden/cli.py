@@ -27,6 +27,7 @@ from patchwarden.doctor.commands import doctor
 from patchwarden.emergencies.commands import emergency
 from patchwarden.exceptions import config, standing
 from patchwarden.failing import failures
+from patchwarden.groups import Group
 from patchwarden.guarding import guard, of_the_wave, rollout
 from patchwarden.isolating import accounts
 from patchwarden.pausing import pause, resume
@@ -48,7 +49,7 @@ from patchwarden.watching import again_and_again, completion, every_option, exec
 from patchwarden.web import web
 
 
-class _Root(click.Group):
+class _Root(Group):
     """The command line itself, whose own options stand before the command."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -117,10 +118,10 @@ def _show_status(ports: Ports, form: str) -> None:
     now = lookup.status(ports.ledger, ports.clock.now())
     now["config_exceptions"] = standing(ports)
     if form == "json":
-        click.echo(json.dumps(now, indent=2, sort_keys=True))
+        click.echo(json.dumps({"schema_version": output.SCHEMA, **now}, indent=2, sort_keys=True))
         return
     states = [{"state": state, "remediations": count} for state, count in now["states"].items()]
-    output.rows(states, ("state", "remediations"), form=form)
+    output.rows(states, ("state", "remediations"), form=form, empty="nothing is recorded yet: no event came, no sweep")
     if form == "table":
         _status_details(now)
 
@@ -153,7 +154,9 @@ def _status_details(now: dict[str, Any]) -> None:
         output.table(now["config_exceptions"], ("node", "rule", "until", "state", "because"),
                      "Config starts nothing for these nodes: its exceptions stand")  # fmt: skip
     if now["errands"]:
-        output.note(f"{now['errands']} messages to the ticket system did not get through yet; each sweep tries again")
+        output.note(
+            f"messages to the ticket system that did not get through yet: {now['errands']}; each sweep tries again"
+        )
 
 
 def _swept(last: dict[str, Any] | None) -> str:
@@ -161,10 +164,10 @@ def _swept(last: dict[str, Any] | None) -> str:
     if last is None:
         return "last sweep: none has read the whole fleet yet, so its compliance is unknown (patchwarden sweep status)"
     unread = last["late"] + last["degraded"]
-    more = f", {unread} places not read to their end" if unread else ""
+    more = f", {output.counted(unread, 'place')} not read to their end" if unread else ""
     return (
         f"last sweep: ended {last['ended']}, {last['missed']} missed by events, {last['drift']} drifted, "
-        f"{last['stale']} nodes do not report{more} (patchwarden sweep status)"
+        f"nodes that do not report: {last['stale']}{more} (patchwarden sweep status)"
     )
 
 

@@ -58,8 +58,9 @@ def run(*, seed: int, nodes: int, figures: Path | None, file: Path) -> int:
     _one_node(show, story)
     for fault in checked.faults:
         show.print(Text(fault, style="bold red"))
+    trails = output.counted(checked.remediations, "trail")
     word = "whole, in order and unchanged" if found["audit_ok"] else "DAMAGED"
-    show.print(f"\n[bold]audit verify[/]: {checked.remediations} trails, {checked.lines} lines: {word}")
+    show.print(f"\n[bold]audit verify[/]: {trails}, {output.counted(checked.lines, 'line')}: {word}")
     _what_next(show, story, file)
     if figures:
         figures.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -12,12 +12,13 @@ from chalicelib.core.nodes import Location
 from chalicelib.intake import in_force
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import FINDINGS, Scope, form_option
 
 _COLUMNS = ("node", "rule", "until", "state", "because")
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """What AWS Config's remediation actions did with our nodes."""
 

@@ -11,12 +11,13 @@ from chalicelib import failures as verb
 from chalicelib import wiring
 from chalicelib.ports import Failures, Functions
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import FAILURE, Scope, form_option
 
 _COLUMNS = ("id", "at", "queue", "function", "about", "because")
 
 
-@click.group()
+@click.group(cls=Group)
 def failures() -> None:
     """What failed for good: the dead letters of the rules and of the functions."""
 

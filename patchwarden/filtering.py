@@ -11,6 +11,7 @@ from difflib import get_close_matches
 import click
 
 from chalicelib.core.errors import PatchwardenError
+from chalicelib.core.nodes import spelled
 from chalicelib.core.points import EVERYTHING, Where
 from chalicelib.ports import Past, Ports, Vault
 
@@ -61,9 +62,11 @@ def _only_node(where: Where) -> Where:
 
 def _place(where: Where) -> Where:
     """`account/region/id` in the place of a bare node id."""
-    parts = (where.node or "").split("/")
-    if len(parts) == 1:
+    if where.node is None:
         return where
+    parts = spelled(where.node).split("/")
+    if len(parts) == 1:
+        return replace(where, node=parts[0])
     if len(parts) != 3 or not all(parts):
         raise click.BadParameter(f"{where.node} is no node: give an id, or account/region/id", param_hint="--node")
     account, region, node = parts

@@ -13,6 +13,7 @@ from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.waves import Progress
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import Scope, form_option
 
 _GUARDS = ("guard", "holds", "since", "ticket", "because")
@@ -24,7 +25,7 @@ _reason = click.option(
 _by = click.option("--by", default=getpass.getuser, help="Who decides.", show_default="the user of this machine")
 
 
-@click.group()
+@click.group(cls=Group)
 def guard() -> None:
     """Guards that tripped: surges and spent error budgets. What they hold stays queued until they are released."""
 
@@ -77,7 +78,7 @@ def guard_release(scope: Scope, name: str, reason: str, by: str) -> None:
         output.note(f"still held by {', '.join(wider)}")
 
 
-@click.group()
+@click.group(cls=Group)
 def rollout() -> None:
     """Rollouts in waves: how far each has come, and what it waits for."""
 

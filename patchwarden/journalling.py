@@ -47,4 +47,4 @@ def _nothing(known: list[dict[str, Any]]) -> None:
         return
     actors = ", ".join(sorted({line["actor"] for line in known})[:5])
     subjects = ", ".join(sorted({line["subject"] for line in known})[:5])
-    output.note(f"none of the {len(known)} lines fits; there are actors such as {actors}, subjects such as {subjects}")
+    output.note(f"none of {output.counted(len(known), 'line')} fits; actors are {actors}; subjects are {subjects}")

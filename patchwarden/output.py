@@ -13,11 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib.core import printing
-from chalicelib.core.printing import plain
+from chalicelib.core.printing import counted, plain
 
-__all__ = ["FORMATS", "console", "csv_text", "note", "plain", "rows", "table"]
+__all__ = ["FORMATS", "console", "counted", "csv_text", "note", "plain", "rows", "table"]
 
 FORMATS = ("table", "json", "jsonl", "csv")
+NOTHING = "nothing to show"
+SCHEMA = 1
+"""Of JSON documents; another number means that a field is gone or means something else."""
+
 _FOLDED = 20
 """A cell that is longer may be folded to this many letters and still be read."""
 
@@ -30,24 +34,30 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
-def rows(records: Iterable[Mapping[str, Any]], columns: Sequence[str], *, form: str, whole: Any = None) -> None:
-    """Print records; `columns` choose what a table and a CSV show, `whole` is the JSON document if it says more."""
+def rows(records: Iterable[Mapping[str, Any]], columns: Sequence[str], *, form: str, whole: Any = None,
+         empty: str = NOTHING) -> None:  # fmt: skip
+    """Print records; `columns` choose what a table and a CSV show, `whole` is the JSON document if it says more.
+
+    A JSON document that is an object has a `schema_version`; `empty` is what a table without records says.
+    """
     listed = list(records)
     if form == "json":
-        click.echo(printing.json_text(listed if whole is None else whole, indent=2))
+        document = {"schema_version": SCHEMA, **whole} if isinstance(whole, dict) else whole
+        click.echo(printing.json_text(listed if whole is None else document, indent=2))
     elif form == "jsonl":
         for record in listed:
             click.echo(printing.json_text(record))
     elif form == "csv":
         click.echo(csv_text(listed, columns), nl=False)
     else:
-        table(listed, columns)
+        table(listed, columns, empty=empty)
 
 
-def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
+def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None, *,
+          empty: str = NOTHING) -> None:  # fmt: skip
     """A table on standard output; an empty one says so."""
     if not records:
-        console().print(Text("nothing to show", style="dim"))
+        console().print(Text(empty, style="dim"))
         return
     screen = console()
     if screen.is_terminal and screen.width < _least(records, columns):
@@ -82,11 +92,6 @@ def _blocks(screen: Console, records: Sequence[Mapping[str, Any]], columns: Sequ
 def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
     return printing.csv_text(columns, ([record.get(column) for column in columns] for record in records))
-
-
-def counted(count: int, what: str) -> str:
-    """`1 fault`, `2 faults`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def note(text: str) -> None:

@@ -59,7 +59,7 @@ def pause(
         if ends and begun.until != ends:
             output.note(f"{_called(name)} was paused for longer: that holds; resume it first for an earlier end")
         running = _running(ports, begun)
-        goes_on = "" if stop_running else f"; {running} executions are in flight and go on"
+        goes_on = "" if stop_running else f"; executions in flight go on: {running}"
         output.note(f"{_called(name)} paused until {_end_of(begun)}{goes_on}")
         if stop_running:
             _stop(ports, begun)
@@ -98,7 +98,7 @@ def _stop(ports: Ports, begun: Pause) -> None:
 
 
 def _tell(one: switch.Stopped) -> None:
-    what = f"execution {one.execution} in {one.location} ({one.nodes} nodes)"
+    what = f"execution {one.execution} in {one.location} ({output.counted(one.nodes, 'node')})"
     if one.execution is None:
         output.note(f"{one.location}: {one.because}")
     elif one.because:

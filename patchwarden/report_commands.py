@@ -10,13 +10,14 @@ import click
 
 from chalicelib import wiring
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import form_option
 from patchwarden.when import When, since_option
 
 _SILENT = "7d"
 
 
-@click.group()
+@click.group(cls=Group)
 def report() -> None:
     """Reports over a copy of the resource data sync bucket: the same queries as in Athena.
 

@@ -12,6 +12,7 @@ from chalicelib.core.remediations import Remediation, State
 from chalicelib.fleet import LAST, PASS
 from chalicelib.ports import Ledger
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import Scope, form_option
 
 MOST_SHOWN = 200
@@ -20,7 +21,7 @@ _PASS = ("pass", "began", "ended", "places", "findings", "missed", "drift", "sta
 _STALE = ("account", "region", "node", "since", "state", "ticket", "because")
 
 
-@click.group()
+@click.group(cls=Group)
 def sweep() -> None:
     """The sweep: what it found that no event had brought."""
 
@@ -48,7 +49,7 @@ def status(scope: Scope, form: str) -> None:
             if each[name]:
                 output.note(f"{each['pass']} pass, {name}: {', '.join(each[name + '_places'][:20])}")
     if stale:
-        output.table(stale[:MOST_SHOWN], _STALE, f"{len(stale)} nodes that do not report, the first ones first")
+        output.table(stale[:MOST_SHOWN], _STALE, f"Nodes that do not report: {len(stale)}, the first ones first")
 
 
 def _told(name: str, kept: Any) -> dict[str, Any] | None:

@@ -175,8 +175,12 @@ def _told(line: Transition) -> dict[str, Any]:
 
 def _print_all(lines: Iterator[Transition], form: str) -> None:
     if form == "table":
+        printed = False
         for line in lines:
             _print_one(line, form)
+            printed = True
+        if not printed:
+            output.note("no line fits: name an earlier --since, or fewer filters")
         return
     told = [line.to_json() for line in lines] if form in ("json", "jsonl") else [_told(line) for line in lines]
     output.rows(told, _LISTED, form=form)

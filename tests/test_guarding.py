@@ -73,10 +73,10 @@ def test_a_rollout_is_shown_stopped_and_resumed(world: World) -> None:
 
 
 @pytest.mark.parametrize(("words", "code", "said"), [
-    (("guard", "release", "surge/flet", "--reason", "x"), 1, "there is no guard surge/flet: known are surge/fleet"),
+    (("guard", "release", "surge/flet", "--reason", "x"), 1, "there is no guard surge/flet: did you mean surge/fleet?"),
     (("guard", "release", "surge/fleet"), 2, "Missing option '--reason'"),
     (("guard", "list", "--al"), 2, "No such option"),
-    (("rollout", "show", "nothing"), 1, "there is no rollout nothing: known are none"),
+    (("rollout", "show", "nothing"), 1, "there is no rollout nothing: none was ever recorded"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_its_remedy(world: World, words: tuple[str, ...], code: int, said: str) -> None:
     begun(world)

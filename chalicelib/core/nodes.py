@@ -69,6 +69,19 @@ def parse_node(text: str) -> Node | None:
     return Node(*parts)
 
 
+def spelled(text: str) -> str:
+    """`account/region/id` for an ARN, `account.region.id` and a remediation's id; any other text as it is.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+    """
+    said = text.strip()
+    parts = said.split(":", 5)
+    if parts[0] == "arn" and len(parts) == 6:
+        return f"{parts[4]}/{parts[3]}/{parts[5].rsplit('/', 1)[-1]}"
+    parts = said.split(".")
+    return "/".join(parts[:3]) if len(parts) in (3, 4) and valid_place(parts[0], parts[1]) else said
+
+
 def valid_place(account: object, region: object) -> bool:
     """Whether these are an account id of 12 digits and a Region name."""
     return (

@@ -28,6 +28,11 @@ def plain(value: Any) -> str:
     return "".join(repr(char)[1:-1] if _steers(char) else char for char in text)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """CSV with a head line; a text that might be a formula stands behind an apostrophe, a number never does."""
     out = io.StringIO()

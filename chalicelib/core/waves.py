@@ -11,6 +11,7 @@ from typing import Any
 from chalicelib.core.compiled import NONE, exactly, seconds
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import format_moment, parse_moment
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.core.surges import as_of
 
@@ -43,7 +44,7 @@ class Wave:
     def __str__(self) -> str:
         if self.tag:
             return "=".join(self.tag)
-        return f"{self.nodes} nodes" if self.nodes else f"{self.percent} %"
+        return counted(self.nodes, "node") if self.nodes else f"{self.percent} %"
 
 
 def wave_of(policy: str, waves: tuple[Wave, ...], node: str, tags: Mapping[str, str]) -> int:

@@ -18,6 +18,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.overrides import text_of
 from chalicelib.ports import Ports, Shelf
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, form_option
 from patchwarden.when import WHEN, When
 
@@ -31,7 +32,7 @@ _DIRECTORY = click.option("--policies", "directory", default=Path("policies"), s
 _BY = click.option("--by", default=getpass.getuser, show_default="the user of this machine", help="Who decides this.")
 
 
-@click.group()
+@click.group(cls=Group)
 def emergency() -> None:
     """Bring named patches onto nodes now, whatever baselines and windows say, and prove it by the patches' names."""
 
@@ -93,13 +94,13 @@ def emergency_start(
         _refused("no node in scope is without these patches, so nothing was started")
     count = sum(row.outcome in ("starts", "waits") for row in made.radius.met)
     if not yes and not click.confirm(
-        f"Start {asked.id} on {count} nodes until {format_moment(asked.expires)}?", err=True
+        f"Start {asked.id} on {output.counted(count, 'node')} until {format_moment(asked.expires)}?", err=True
     ):
         _refused("nothing was started")
     one, files, opened, failed = begin(ports, shelf, made, directory)
     for path in files:
         output.note(f"written: {path}")
-    output.note(f"{one.id} is in force within a minute: {opened} cases are open. Commit the files above, and watch it: "
+    output.note(f"{one.id} is in force within a minute: cases opened: {opened}. Commit the files above, and watch it: "
                 f"patchwarden emergency status {one.id}")  # fmt: skip
     for place, why in failed.items():
         output.note(f"no case could be opened in {place}, the next sweep tries again: {why}")
@@ -228,7 +229,7 @@ def _told(view: Progress, told: dict[str, Any]) -> None:
     output.note(
         f"{told['emergency']} {told['state']} for {told['for']}, until {told['expires']}, by {told['by']}{said}"
     )
-    output.note(f"{view.verified} of {len(view.cases)} nodes are verified by the names of the patches")
+    output.note(f"{view.verified} of {output.counted(len(view.cases), 'node')} verified by the names of the patches")
     rollout = view.rollout
     if rollout:
         stopped = f", stopped: {rollout['stopped']}" if rollout["stopped"] else ""
@@ -303,7 +304,8 @@ def emergency_list(scope: Scope, form: str) -> None:
 
     ports = scope.ports()
     known = sorted(journal.known(ports.ledger).values(), key=lambda one: one.since, reverse=True)
-    output.rows([head(one, ports.clock.now()) for one in known], _LIST, form=form)
+    output.rows([head(one, ports.clock.now()) for one in known], _LIST, form=form,
+                empty="there never was an emergency")  # fmt: skip
 
 
 _LIST = ("emergency", "state", "since", "for", "expires", "scope", "by", "because", "said")

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import FINDINGS, form_option, now_option
 
 if TYPE_CHECKING:
     from patchwarden.policy.lint import Checked
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """Policy files: check and compile them."""
 

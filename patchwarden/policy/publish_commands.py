@@ -68,7 +68,7 @@ def _checked(directory: Path, now: datetime) -> None:
     for each in checked.found:
         click.echo(output.plain(each.text()), err=True)
     if checked.errors:
-        output.note(f"nothing was published: {checked.errors} errors in {directory}")
+        output.note(f"nothing was published: {output.counted(checked.errors, 'error')} in {directory}")
         sys.exit(FINDINGS)
 
 
@@ -99,7 +99,8 @@ def policy_history(scope: Scope, form: str) -> None:
     ports = scope.ports()
     lines = ports.ledger.publications()
     records = [{**line.to_json(), "set": line.digest[:12], "commit": (line.revision or "")[:12]} for line in lines]
-    output.rows(records, _HISTORY, form=form, whole=[line.to_json() for line in lines])
+    output.rows(records, _HISTORY, form=form, whole=[line.to_json() for line in lines],
+                empty="no set was ever published here: the one packed with the code decides")  # fmt: skip
     wrong = fault(ports.ledger.active_policies(), lines)
     if wrong:
         output.note(f"Error: {wrong}")

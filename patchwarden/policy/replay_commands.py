@@ -84,7 +84,7 @@ def _show(found: Comparison, expected: Path | None, form: str) -> None:
     odd = surprises(found, expected) if expected else None
     show(found, form, odd)
     if odd:
-        output.note(f"{len(odd)} changes are not in {expected}; to expect them, add:")
+        output.note(f"not in {expected}: {output.counted(len(odd), 'change')}; to expect them, add:")
         for text in sorted(odd):
             output.note(f"  {text}")
     sys.exit(FINDINGS if odd else 0)

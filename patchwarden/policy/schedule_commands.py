@@ -17,11 +17,12 @@ from chalicelib.core.schedules import Schedule, coming, held
 from chalicelib.core.settings import Freeze
 from chalicelib.core.windows import Opening
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.policy.commands import DIRECTORY
 from patchwarden.scope import FINDINGS, form_option, now_option
 
 
-@click.group()
+@click.group(cls=Group)
 def schedule() -> None:
     """Patching by the calendar: what runs when."""
 

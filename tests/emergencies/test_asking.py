@@ -81,7 +81,7 @@ def test_status_and_stop_name_what_is_near(tmp_path: Path) -> None:
         (["status", "emergency-x"], 2, "there is no emergency 'emergency-x': there never was one"),
         (["stop", "emergency-x", "--because", "b"], 2, "there never was one"),
         (["stop", "emergency-x"], 2, "Missing option '--because'"),
-        (["list"], 0, "nothing to show"),
+        (["list"], 0, "there never was an emergency"),
     ):
         found = CliRunner().invoke(cli, ["--ledger", str(ledger), "emergency", *words], prog_name="patchwarden")
         assert found.exit_code == code and sentence in " ".join(found.output.split()), found.output

@@ -125,7 +125,7 @@ def test_a_wave_that_fails_stops_the_rollout_with_one_ticket_and_one_notice(worl
     assert in_work(world) == [] and entries(world) == ["began", "tripped", "ticketed"]
     assert len(world.notices.of("guard_tripped")) == 1
     assert len([one for one in world.tickets.kept.values() if "incident" in one.key]) == 1
-    assert "1 nodes of wave 1 of 3 (1 nodes) failed, its error budget is 0" in str(newest(world).value["stopped"])
+    assert "1 node of wave 1 of 3 (1 node) failed, its error budget is 0" in str(newest(world).value["stopped"])
     wave.resume(world.ports, newest(world), "that node was broken before", "ops@example.com")
     minute(world)
     assert len(in_work(world)) > 1
