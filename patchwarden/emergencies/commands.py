@@ -229,7 +229,8 @@ def _told(view: Progress, told: dict[str, Any]) -> None:
     output.note(
         f"{told['emergency']} {told['state']} for {told['for']}, until {told['expires']}, by {told['by']}{said}"
     )
-    output.note(f"{view.verified} of {output.counted(len(view.cases), 'node')} verified by the names of the patches")
+    verified = f"{view.verified} of {output.counted(len(view.cases), 'node')}"
+    output.note(f"{verified} {'is' if view.verified == 1 else 'are'} verified by the names of the patches")
     rollout = view.rollout
     if rollout:
         stopped = f", stopped: {rollout['stopped']}" if rollout["stopped"] else ""
