@@ -15,6 +15,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.intake import in_force
 from chalicelib.ports import Ports
 from patchwarden import output
+from patchwarden.groups import Group
 from patchwarden.scope import Scope, form_option
 
 _ACCOUNTS = ("account", "since", "tries", "probe", "holds", "ticket", "because")
@@ -23,7 +24,7 @@ _reason = click.option("--reason", "--because", "reason", required=True, help="W
 _by = click.option("--by", default=getpass.getuser, help="Who decides.", show_default="the user of this machine")
 
 
-@click.group()
+@click.group(cls=Group)
 def accounts() -> None:
     """Accounts that refuse us: each is set aside with one ticket, and asked again by itself. All others go on."""
 
