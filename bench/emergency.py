@@ -32,7 +32,7 @@ from chalicelib.adapters.tracing import Untraced
 from chalicelib.core.compiled import digest_of
 from chalicelib.core.emergencies import Emergency, Scope
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.overrides import Named, PatchList, asked_for, digest_of_list
@@ -91,6 +91,9 @@ class Nodes(swept.Nodes):
         self.asked[node] += 1
         self._answer(node.location, "patches", 1)
         return [OLD if swept._part(node) < LACKS else NEW]
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return None
 
 
 @dataclass

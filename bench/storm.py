@@ -35,7 +35,7 @@ from chalicelib.adapters.tracing import Untraced
 from chalicelib.core.chain import canonical
 from chalicelib.core.compiled import digest_of
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import MOST_NODES, Batch, snapshot_id
@@ -446,6 +446,9 @@ class Nodes:
 
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         return []
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return None
 
 
 class Automations:

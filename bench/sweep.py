@@ -42,7 +42,7 @@ from chalicelib.adapters.notices import Silent
 from chalicelib.adapters.policy_store import Fixed
 from chalicelib.adapters.tracing import Untraced
 from chalicelib.core.errors import Denied
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.fleet import LAST, PASS
@@ -132,6 +132,9 @@ class Nodes:
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         # the port has it; a call would mean that the sweep under measurement does what its figures do not count
         raise AssertionError("a sweep without an emergency asks for no patch by name")
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return None
 
     def members(self, location: Location, *, by: str, tag: str | None, value: str) -> int:
         # as above: only dispatch counts the nodes of a group

@@ -130,13 +130,15 @@ def verify(ports: Ports, location: Location, cases: list[Remediation], within: t
 
 
 def _verify_association(ports: Ports, case: Remediation, within: timedelta) -> int:
-    """A scan says nothing about an association: what was said of it since the execution began does."""
-    lines = ports.ledger.trail(case.id)
-    began = max(line.at for line in lines if line.cause is Cause.STARTED)
-    said = [line.evidence["finding"] for line in lines if "compliant" in line.evidence.get("finding", {})]
-    newest = max(said, key=lambda finding: str(finding["observed_at"]), default=None)
-    if newest and newest["compliant"] and newest["observed_at"] >= format_moment(began):
-        proof = (Cause.RESOLVED, f"its associations are compliant since {newest['observed_at']}")
+    """A scan says nothing about an association: what Systems Manager says of it after its execution began does."""
+    began = max(line.at for line in ports.ledger.trail(case.id) if line.cause is Cause.INTENDED)
+    try:
+        state = ports.inventory.associations(case.node)
+    except Denied as error:
+        ports.notices.say("associations_unread", node=str(case.node), because=str(error))
+        state = None
+    if state and not state.noncompliant and state.ran_at >= began:
+        proof = (Cause.RESOLVED, f"its associations are compliant, the last one ran at {format_moment(state.ran_at)}")
     elif case.since and ports.clock.now() - case.since >= within:
         proof = (Cause.FAILED, f"nobody said within {within} that its associations are compliant: not proven")
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from chalicelib.core.errors import Barred, Denied, Temporary
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding
 from chalicelib.core.nodes import Location, Node
 from chalicelib.ports import Inventory, Page, Ports
@@ -40,6 +40,9 @@ class Glance:
 
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         return self._whole.named(node, ids)
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return self._whole.associations(node)
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         return self._whole.compliance(location, after)

@@ -11,7 +11,7 @@ from chalicelib import emergency
 from chalicelib.core.approvals import asks
 from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.envelopes import cleaned
-from chalicelib.core.errors import PolicyError, Stale, Temporary
+from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import Ignored, NodeUpdate, parse
 from chalicelib.core.facts import NodeState, PatchState, gather, kept
 from chalicelib.core.findings import Control, Finding, Source, remediation_id
@@ -194,7 +194,19 @@ def consider(ports: Ports, finding: Finding, case: Remediation) -> Considered:
     node, patch = _fetch(ports, finding, case, blocks)
     ou = None if isinstance(policies, PolicyError) else policies.settings.units.get(finding.node.account)
     facts = gather(finding, case, node, patch, ou)
+    if finding.control is Control.ASSOCIATION and finding.compliant and not case.active:
+        facts = {**facts, **_associations(ports, finding.node)}
     return Considered(finding, case, facts, decide(finding, case, facts, policies, ports.clock.now()))
+
+
+def _associations(ports: Ports, node: Node) -> dict[str, Any]:
+    """What Systems Manager itself says of them, since an event may be forged, late or of another association."""
+    try:
+        state = ports.inventory.associations(node)
+    except Denied as error:
+        ports.notices.say("associations_unread", node=str(node), because=str(error))
+        return {}
+    return {"associations": state.to_json()} if state else {}
 
 
 def in_force(ports: Ports) -> PolicySet | PolicyError:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from chalicelib.core.baselines import Baseline, Seen
 from chalicelib.core.courses import Course
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Finding
 from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.letters import Letter
@@ -285,6 +285,9 @@ class Inventory(Protocol):
 
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         """Those of the patches that the node's last operation speaks of, in whatever state."""
+
+    def associations(self, node: Node) -> AssociationState | None:
+        """How the node's associations stand now; None: SSM knows none, or not of each whether and when it ran."""
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         """What SSM counts for the nodes of a location, as findings of the sweep; `after` is an earlier page's `next`.

@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.adapters.accounts import Accounts
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node, node_id
 from chalicelib.ports import Page
@@ -143,6 +143,20 @@ class AwsInventory:
             pages = self._accounts.pages(node.location, "ssm", "describe_instance_patches", **asked)
             found += [_told(patch, _spelled(patch["State"])) for page in pages for patch in page["Patches"]]
         return found
+
+    def associations(self, node: Node) -> AssociationState | None:
+        """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListComplianceItems.html"""
+        asked = {
+            "ResourceIds": [node.id], "ResourceTypes": ["ManagedInstance"], "MaxResults": 50,
+            "Filters": [{"Key": "ComplianceType", "Values": ["Association"], "Type": "EQUAL"}],
+        }  # fmt: skip
+        pages = self._accounts.pages(node.location, "ssm", "list_compliance_items", **asked)
+        items = [item for page in pages for item in page["ComplianceItems"]]
+        ran = [item.get("ExecutionSummary", {}).get("ExecutionTime") for item in items]
+        words = [item.get("Status") for item in items]
+        if not items or None in ran or not {*words} <= {"COMPLIANT", "NON_COMPLIANT"}:
+            return None
+        return AssociationState(words.count("NON_COMPLIANT"), max(map(_utc, ran)))
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListResourceComplianceSummaries.html"""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from chalicelib.core.errors import Denied
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import Batch
@@ -29,6 +29,7 @@ class MemoryInventory:
     def __init__(self) -> None:
         self._nodes: dict[Node, NodeState] = {}
         self._scans: dict[Node, PatchState] = {}
+        self._associations: dict[Node, AssociationState] = {}
         self.per_page = 50
 
     def node(self, node: Node, state: NodeState | None) -> None:
@@ -40,6 +41,10 @@ class MemoryInventory:
     def scan(self, node: Node, state: PatchState) -> None:
         """The node's last operation, with its patches."""
         self._scans[node] = state
+
+    def associate(self, node: Node, state: AssociationState) -> None:
+        """How the node's associations stand from now on."""
+        self._associations[node] = state
 
     def nodes(self, location: Location, ids: Sequence[str]) -> dict[str, NodeState]:
         lost = {id: NodeState(id, "ec2", "terminated") for id in ids if id.startswith("i-")}
@@ -61,6 +66,9 @@ class MemoryInventory:
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         state = self._scans.get(node)
         return [patch for patch in (state.patches or () if state else ()) if patch.id in ids]
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return self._associations.get(node)
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         """Pages of `per_page` findings."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.core.errors import Denied
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.nodes import Location, Node
@@ -36,6 +36,9 @@ class RecordedInventory:
     def named(self, node: Node, ids: Sequence[str]) -> list[Patch]:
         state = self.patch_states(node.location, [node.id]).get(node.id)
         return [patch for patch in (state.patches or () if state else ()) if patch.id in ids]
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return None
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         return Page(())

@@ -402,7 +402,7 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
     if case.state is State.RESOLVED:
         return _note("compliant, as it already was")
     if finding.control is Control.ASSOCIATION:
-        return _resolved("its associations are compliant again", facts)
+        return _repaired(finding, facts)
     if finding.control is Control.REPORTING:
         return _resolved("it reports again", facts)
     if finding.control is Control.EMERGENCY:
@@ -418,6 +418,16 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
     if not _since_the_attempt(case, facts):
         return _note(f"{finding.source} says compliant, but the {_scan(facts)} is older than the last execution")
     return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
+
+
+def _repaired(finding: Finding, facts: Mapping[str, Any]) -> Decision:
+    """Nobody's word counts for the associations but what Systems Manager answered when it was asked."""
+    told = facts.get("associations")
+    if told is None:
+        return _note(f"{finding.source} says compliant, but Systems Manager does not say so of its associations")
+    if told["noncompliant"]:
+        return _note(f"{finding.source} says compliant, but {told['noncompliant']} of its associations are not")
+    return _resolved(f"its associations are compliant again, the last one ran at {told['ran_at']}", facts)
 
 
 def _proved(finding: Finding, case: Remediation) -> Decision:

@@ -70,6 +70,17 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class AssociationState:
+    """What Systems Manager says of a node's associations: how many are non-compliant, and when the last one ran."""
+
+    noncompliant: int
+    ran_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        return {"noncompliant": self.noncompliant, "ran_at": format_moment(self.ran_at)}
+
+
+@dataclass(frozen=True, slots=True)
 class PatchState:
     """The result of the last patch operation on a node; `group` is its patch group.
 

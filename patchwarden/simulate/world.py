@@ -11,7 +11,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any, TypeVar
 
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location, Node
 from chalicelib.core.plans import OVERRIDE, Batch
@@ -333,6 +333,10 @@ class WorldInventory:
         title = f"{FIX.id}:0:{FIX.version}-1"
         found = [Patch(FIX.id, title, "Security", "Critical", state) for state in said.values()]
         return [one for one in found if one.id in ids]
+
+    def associations(self, node: Node) -> AssociationState | None:
+        machine = self._world.machines[node]
+        return None if machine.broken is None else AssociationState(int(machine.broken), moment(machine.seen))
 
     def compliance(self, location: Location, after: str | None = None) -> Page:
         """Pages of `PER_PAGE` machines, in the order of their ids."""

@@ -80,11 +80,23 @@ def list_resource_compliance_summaries(aws: Aws, caller: Caller, request: Reques
     return {"ResourceComplianceSummaryItems": list(shown), **token}
 
 
+def list_compliance_items(aws: Aws, caller: Caller, request: Request) -> Reply:
+    """The associations of one node; ours has one, the daily scan, which always ran as it should."""
+    wanted = [(one["Key"], one["Values"], one.get("Type", "EQUAL")) for one in request.get("Filters", [])]
+    if wanted != [("ComplianceType", ["Association"], "EQUAL")] or request.get("ResourceTypes") != ["ManagedInstance"]:
+        raise NotServed("ListComplianceItems of anything but the associations of a managed node")
+    machines = [aws.fleet.find(caller.location, id) for id in request.get("ResourceIds", [])]
+    items = [_association(machine) for machine in machines if machine and machine.report]
+    shown, token = page("ListComplianceItems", items, request, most=50)
+    return {"ComplianceItems": list(shown), **token}
+
+
 OPERATIONS: dict[str, Operation] = {
     "DescribeInstanceInformation": describe_instance_information,
     "ListTagsForResource": list_tags_for_resource,
     "DescribeInstancePatchStates": describe_instance_patch_states,
     "DescribeInstancePatches": describe_instance_patches,
+    "ListComplianceItems": list_compliance_items,
     "ListResourceComplianceSummaries": list_resource_compliance_summaries,
 }
 
@@ -244,6 +256,16 @@ def _summaries(machine: Machine) -> list[Reply]:
         "NonCompliantSummary": {"NonCompliantCount": 0, "SeveritySummary": _by_severity({})},
     }
     return [association, patch]
+
+
+def _association(machine: Machine) -> Reply:
+    assert machine.report is not None, f"{machine.node} was never scanned"
+    return {
+        "ComplianceType": "Association", "ResourceType": "ManagedInstance", "ResourceId": machine.node.id,
+        "Id": "b5a2f3c4-0d1e-4f6a-8b7c-9d0e1f2a3b4c", "Title": "", "Status": "COMPLIANT", "Severity": "UNSPECIFIED",
+        "ExecutionSummary": {"ExecutionTime": machine.report.ended_at},
+        "Details": {"DocumentName": "AWS-RunPatchBaseline"},
+    }  # fmt: skip
 
 
 def _execution(report: Report) -> Reply:

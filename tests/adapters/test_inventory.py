@@ -13,7 +13,7 @@ from chalicelib.adapters.accounts import Accounts
 from chalicelib.adapters.inventory import AwsInventory
 from chalicelib.adapters.memory_aws import MemoryInventory
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import NodeState, Patch, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, Patch, PatchState
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.nodes import Location
 from chalicelib.ports import Inventory
@@ -338,3 +338,23 @@ def test_named_patches_are_told_in_whatever_state(world: World) -> None:
     assert {(patch.title, patch.state, patch.cves) for patch in found} <= told
     assert any(patch.cves for patch in found)
     assert world.calls.count("DescribeInstancePatches") == 3, "twenty ids fit into one filter"
+
+
+def test_associations_are_read_from_their_compliance_items_and_in_doubt_they_are_unknown(world: World) -> None:
+    machine = world.noncompliant().the("new")
+    found = over_aws(world).associations(machine.node)
+    assert machine.report is not None
+    assert found == AssociationState(0, machine.report.ended_at)
+
+    def broken(parsed: dict[str, Any]) -> None:
+        parsed["ComplianceItems"] *= 2
+        parsed["ComplianceItems"][1] = {**parsed["ComplianceItems"][0], "Status": "NON_COMPLIANT"}
+
+    def never_ran(parsed: dict[str, Any]) -> None:
+        parsed["ComplianceItems"][0].pop("ExecutionSummary")
+
+    asked = "after-call.ssm.ListComplianceItems"
+    worse = hooked(world, asked, broken).associations(machine.node)
+    assert worse and worse.noncompliant == 1
+    assert hooked(world, asked, never_ran).associations(machine.node) is None
+    assert hooked(world, asked, lambda parsed: parsed.update(ComplianceItems=[])).associations(machine.node) is None

@@ -14,7 +14,7 @@ from chalicelib import emergency, seek
 from chalicelib.adapters.memory_aws import MemoryInventory
 from chalicelib.core.emergencies import Emergency, Scope
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.facts import Patch
+from chalicelib.core.facts import AssociationState, Patch
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.nodes import Location, Node
 from chalicelib.sweep import sweep
@@ -46,6 +46,9 @@ class Slow(MemoryInventory):
         if node.id in self.busy:
             raise Temporary(f"{node.id}: Rate exceeded")
         return MemoryInventory.named(self, node, ids)
+
+    def associations(self, node: Node) -> AssociationState | None:
+        return None
 
 
 class Counted(Zone):

@@ -6,8 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from chalicelib import ticket
-from chalicelib.core.errors import Temporary
+from chalicelib.core.errors import Denied, Temporary
+from chalicelib.core.facts import AssociationState
 from chalicelib.core.findings import Control, Source, remediation_id
 from chalicelib.core.plans import BatchState
 from chalicelib.core.remediations import Remediation, State
@@ -84,7 +87,13 @@ def test_clean_patches_neither_stop_nor_prove_the_repair_of_an_association() -> 
     assert "not proven" in association(world).because
 
 
-def test_an_association_is_repaired_when_somebody_says_so_after_its_execution_began() -> None:
+@pytest.mark.parametrize(("noncompliant", "minutes", "after"), [
+    (0, 7, State.RESOLVED), (0, 1, State.VERIFYING), (1, 7, State.VERIFYING), (None, 0, State.VERIFYING),
+])  # fmt: skip
+def test_an_association_is_repaired_when_systems_manager_says_so_of_a_run_after_its_intent(
+    noncompliant: int | None, minutes: int, after: State
+) -> None:
+    """What an event says of it proves nothing: it may be forged, or of another association."""
     world = association_world()
     world.pass_minutes(5)
     dispatch(world.ports)
@@ -92,10 +101,48 @@ def test_an_association_is_repaired_when_somebody_says_so_after_its_execution_be
     world.pass_minutes(10)
     say_association(world, compliant=True)
     assert association(world).state is State.RUNNING
+    if noncompliant is not None:
+        world.inventory.associate(NODE, AssociationState(noncompliant, NOW + timedelta(minutes=minutes)))
     world.automations.end(HERE, execution, "Success", at=world.clock.now())
     follow(world.ports, execution_event(NODE, execution, "Success"))
     sweep(world.ports)
-    assert association(world).state is State.RESOLVED
+    assert association(world).state is after
+    world.pass_minutes(70)
+    sweep(world.ports)
+    assert association(world).state is (State.RESOLVED if after is State.RESOLVED else State.WAITING)
+
+
+@pytest.mark.parametrize(("told", "because"), [
+    (None, "Systems Manager does not say so of its associations"),
+    (AssociationState(2, NOW), "2 of its associations are not"),
+    (Denied("ssm:ListComplianceItems: AccessDenied"), "Systems Manager does not say so of its associations"),
+    (AssociationState(0, NOW), "its associations are compliant again"),
+])  # fmt: skip
+def test_no_event_alone_closes_an_association(told: AssociationState | Denied | None, because: str) -> None:
+    world = association_world()
+    world.policies = policy_set(policy(action="ticket"))
+    ports = world.ports
+    if isinstance(told, Denied):
+        ports = replace(ports, inventory=Broken(world.inventory, "associations", told))
+    elif told:
+        world.inventory.associate(NODE, told)
+    world.pass_minutes(5)
+    event = ssm_event(NODE, True, world.clock.now())
+    receive(ports, {**event, "detail": {**event["detail"], "compliance-type": "Association"}})
+    case = association(world)
+    fine = isinstance(told, AssociationState) and not told.noncompliant
+    assert (case.state is State.RESOLVED) is fine
+    assert because in world.ledger.trail(case.id)[-1].because
+
+
+def test_no_answer_about_an_association_is_asked_for_again() -> None:
+    world = association_world()
+    busy = replace(world.ports, inventory=Broken(world.inventory, "associations", Temporary("busy")))
+    world.pass_minutes(5)
+    event = ssm_event(NODE, True, world.clock.now())
+    with pytest.raises(Temporary):
+        receive(busy, {**event, "detail": {**event["detail"], "compliance-type": "Association"}})
+    assert association(world).state is State.QUEUED
 
 
 def test_a_clean_scan_from_before_the_end_of_the_execution_proves_nothing(world: World) -> None:
