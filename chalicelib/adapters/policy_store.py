@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.config import Config
 
-from chalicelib.adapters.accounts import Refusal, botocore_session, configuration, translating
+from chalicelib.adapters.accounts import MAKING, Refusal, botocore_session, configuration, translating
 from chalicelib.core.errors import Denied, PolicyError, Temporary
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.publications import Publication
@@ -181,9 +181,15 @@ class Bucket:
     def _ask(self, operation: str, digest: str, **parameters: Any) -> dict[str, Any]:
         key = f"policies/{_checked(digest)}.json"
         with translating(f"bucket {self._bucket} s3:{operation}"):
-            self._connected = self._connected or self._connect()
-            answer: dict[str, Any] = getattr(self._connected, operation)(Bucket=self._bucket, Key=key, **parameters)
+            answer: dict[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket, Key=key, **parameters)
         return answer
+
+    def _client(self) -> Any:
+        """Made by one hand alone; several may use it."""
+        if self._connected is None:
+            with MAKING:
+                self._connected = self._connected or self._connect()
+        return self._connected
 
 
 def load(text: bytes) -> PolicySet:

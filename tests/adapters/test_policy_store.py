@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from moto import mock_aws
 
+from chalicelib.adapters.accounts import MAKING
 from chalicelib.adapters.memory import MemoryClock, MemoryLedger
 from chalicelib.adapters.notices import Collected
 from chalicelib.adapters.policy_store import Bucket, Fixed, Folder, Packed, Published, load
@@ -303,3 +305,19 @@ class Counted:
         if self.fails:
             raise self.fails
         return getattr(self.whole, name)
+
+
+def test_its_client_is_made_by_one_hand_alone_and_once() -> None:
+    alone: list[bool] = []
+
+    class Lying:
+        def get_object(self, **asked: object) -> dict[str, object]:
+            return {"Body": BytesIO(b"{}")}
+
+    def connect() -> Lying:
+        alone.append(MAKING.locked())
+        return Lying()
+
+    bucket = Bucket("sets", connect)
+    assert [bucket.get("0" * 64), bucket.get("1" * 64)] == [b"{}"] * 2
+    assert alone == [True]
