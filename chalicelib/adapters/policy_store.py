@@ -186,10 +186,9 @@ class Bucket:
 
     def _client(self) -> Any:
         """Made by one hand alone; several may use it."""
-        if self._connected is None:
-            with MAKING:
-                self._connected = self._connected or self._connect()
-        return self._connected
+        with MAKING:
+            self._connected = self._connected or self._connect()
+            return self._connected
 
 
 def load(text: bytes) -> PolicySet:
