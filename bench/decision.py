@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from bench.storm import DECISION, write_part
 from chalicelib.core.compiled import VERSION, digest_of
 from chalicelib.core.conditions import Truth
 from chalicelib.core.evaluation import evaluate, judge
@@ -65,21 +66,36 @@ for _ in range(told["rounds"]):
 print(json.dumps({"us": best * 1e6, "matching": found}))
 """
 
+PAGE = """## A decision
+
+Which policy decides about one event, in CPU time of one core, the best of {rounds} rounds. Cloud Custodian's event
+filters judge the same rules on the same facts in the same run, and agree on what matches. *{many:,} against {few}* is
+the worst of three places of the one policy that matches.
+
+```text
+{told}
+```
+"""
+
 
 @click.command()
 @click.option("--rounds", default=30, show_default=True, help="The best of so many rounds counts.")
-def main(rounds: int) -> None:
-    """Print the figures beside their budgets."""
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs", show_default=False)
+def main(rounds: int, out: Path) -> None:
+    """Print the figures beside their budgets, and write them into benchmarks.md."""
     event = facts()
-    print(f"one event of {len(json.dumps(event)) / 1000:.1f} kB with {len(event['patch']['missing'])} missing patches")
     python = c7n()
-    against_c7n("20 policies", event, python, rounds)
-    against_c7n("20 policies, no match", quiet(event), python, rounds)
-    for name, shape in SHAPES.items():
-        growth(name, shape, event, rounds)
+    said = [
+        f"one event of {len(json.dumps(event)) / 1000:.1f} kB with {len(event['patch']['missing'])} missing patches"
+    ]
+    said += against_c7n("20 policies", event, python, rounds)
+    said += against_c7n("20 policies, no match", quiet(event), python, rounds)
+    said += [growth(name, shape, event, rounds) for name, shape in SHAPES.items()]
+    click.echo("\n".join(said))
+    write_part(out / "benchmarks.md", DECISION, PAGE.format(rounds=rounds, few=FEW, many=MANY, told="\n".join(said)))
 
 
-def against_c7n(name: str, event: dict[str, Any], python: Path | None, rounds: int) -> None:
+def against_c7n(name: str, event: dict[str, Any], python: Path | None, rounds: int) -> list[str]:
     policies = loaded([realistic(number) for number in range(REAL)])
     ours = sorted(int(one.policy.id[1:]) for one in evaluate(policies, event, NOW) if one.truth is Truth.TRUE)
     told = {"policies": [[in_c7n(*asked) for asked in realistic(number)] for number in range(REAL)], "event": event}
@@ -88,16 +104,16 @@ def against_c7n(name: str, event: dict[str, Any], python: Path | None, rounds: i
         mine.append(best(policies, event, rounds))
         if python is not None:
             theirs.append(ask_c7n(python, {**told, "rounds": rounds, "times": 50}))
-    print(f"{name:<24}{min(mine):7.1f} us   budget 60 us; {len(ours)} match")
+    said = f"{name:<24}{min(mine):7.1f} us   budget 60 us; {len(ours)} match"
     if not theirs:
-        print("  c7n's filters         not measured: c7n could not be installed")
-        return
+        return [said, "  c7n's filters         not measured: c7n could not be installed"]
     assert theirs[0]["matching"] == ours, f"c7n matches {theirs[0]['matching']}, we match {ours}"
     their = min(answer["us"] for answer in theirs)
-    print(f"  c7n's filters         {their:7.1f} us   ours is {min(mine) / their:.2f} x, budget 0.5 x; the same match")
+    ratio = min(mine) / their
+    return [said, f"  c7n's filters         {their:7.1f} us   ours is {ratio:.2f} x, budget 0.5 x; the same match"]
 
 
-def growth(name: str, shape: Shape, event: dict[str, Any], rounds: int) -> None:
+def growth(name: str, shape: Shape, event: dict[str, Any], rounds: int) -> str:
     """The worst ratio over three places of the one policy that matches: best, middle and worst in rank."""
     found = []
     for place in (0.0, 0.5, 0.999_99):
@@ -106,7 +122,7 @@ def growth(name: str, shape: Shape, event: dict[str, Any], rounds: int) -> None:
         small, large = (min(times) for times in zip(*turns, strict=True))
         found.append((large / small, small, large))
     ratio, small, large = max(found)
-    print(f"{MANY:,} against {FEW}{large:12.1f} us   {ratio:.2f} x of {small:.1f} us, budget 1.5 x; {name}")
+    return f"{MANY:,} against {FEW}{large:12.1f} us   {ratio:.2f} x of {small:.1f} us, budget 1.5 x; {name}"
 
 
 def one_wins(shape: Shape, number: int, wins: int, event: dict[str, Any]) -> PolicySet:
