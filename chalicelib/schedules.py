@@ -469,8 +469,7 @@ def _branch(ports: Ports, run: Run, branch: Branch, patient: bool) -> dict[str, 
         return {"status": branch.status, "trouble": f"not reached: {why:.300}"}
     try:
         found = ports.fleets.nodes(branch.location, branch.execution)
-        if run.operation is Operation.INSTALL:
-            _tell_nodes(ports, run, branch.location, found)
+        _tell_nodes(ports, run, branch.location, found)
     except (Temporary, Denied) as error:
         if isinstance(error, Temporary) and patient:
             raise
@@ -493,7 +492,12 @@ def _summary(run: Run, seen: FleetRun | None) -> str:
 
 
 def _tell_nodes(ports: Ports, run: Run, location: Location, found: Sequence[NodeRun]) -> None:
-    """Once: a line in the trail of every node that has a remediation, and what the run's own scan found of it."""
+    """Once: a line in the trail of every node that has a remediation, and what the run's own scan found of it.
+
+    Of a scan only its failures: what it found on the others comes as a finding, by its event and by the sweep.
+    """
+    if run.operation is Operation.SCAN:
+        found = [node for node in found if node.outcome == "failed"]
     told = f"schedule-run/{run.id}/{location}"
     if ports.ledger.kept(told):
         return

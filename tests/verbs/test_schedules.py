@@ -442,6 +442,18 @@ def test_a_node_with_a_remediation_has_the_outcome_in_its_trail_and_is_resolved_
     assert world.ledger.head(remediation_id(other, "patch")) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("outcome", "lines"), [("failed", 1), ("ok", 0), ("skipped", 0)])
+def test_of_a_scan_only_what_failed_stands_in_the_trail(calendar: Calendar, outcome: str, lines: int) -> None:
+    calendar.having({})
+    calendar.world.say()
+    calendar.round(DUE)
+    calendar.end("Failed", did={HERE: [NodeRun(NODE.id, outcome, "e-1", "no answer from the repository")]})
+    assert calendar.round(DUE + timedelta(minutes=5)).ended == 1
+    told = [line.because for line in calendar.world.ledger.trail(calendar.world.case().id) if "tested" in line.because]
+    assert len(told) == lines
+    assert all("Scan failed on this node" in one and "no answer from the repository" in one for one in told)
+
+
 def test_a_person_may_start_it_now_and_not_while_it_runs(calendar: Calendar) -> None:
     calendar.having({})
     ports, asked = calendar.ports, calendar.policies.schedules[0]
