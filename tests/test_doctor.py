@@ -407,6 +407,7 @@ class Stacked:
 
     whole: Reach
     outputs: dict[str, str]
+    rules: tuple[str, ...] = ()
 
     def call(self, location: Location, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         if service != "cloudformation":
@@ -420,7 +421,11 @@ class Stacked:
         return {"Stacks": [{"StackName": "patchwarden-prod", "Outputs": told}]}
 
     def pages(self, location: Location, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        return self.whole.pages(location, service, operation, **parameters)
+        if service != "cloudformation":
+            yield from self.whole.pages(location, service, operation, **parameters)
+            return
+        kind = "AWS::Events::Rule"
+        yield {"StackResourceSummaries": [{"ResourceType": kind, "PhysicalResourceId": id} for id in self.rules]}
 
 
 OURS = {"Effect": "Allow", "Principal": "*", "Action": "events:PutEvents", "Resource": BUS, "Sid": "MembersForward",
@@ -436,6 +441,7 @@ class HubClinic:
     lost: tuple[str, ...] = ()
     table: str = "patchwarden-prod"
     packed: str | None = None
+    rules: tuple[str, ...] = ("OnDispatchEvent", "patchwarden-prod|OnExecutionEvent")
     stack: str = "patchwarden-prod"
 
     def the(self, service: str) -> Any:
@@ -446,7 +452,7 @@ class HubClinic:
         place = Location(ACCOUNTS[0], "eu-west-1")
         whole = Clinic(self.sim, place).patient(hub=True)
         outputs = {name: value for name, value in self._outputs().items() if name not in self.lost}
-        patient = replace(whole, reach=Stacked(whole.reach, outputs))
+        patient = replace(whole, reach=Stacked(whole.reach, outputs, self.rules))
         hub = Hub(patient, self.stack, self.table, lambda: self.ports, self.packed, (ACCOUNTS[1],), scheduled=True)
         return [one for one in hub.examine() if one.level != "ok"]
 
@@ -471,6 +477,10 @@ def hub() -> Iterator[HubClinic]:
             found.the("sqs").create_queue(QueueName=name.lower())
         found.the("events").create_event_bus(Name="patchwarden-prod")
         found.let_in(OURS)
+        found.the("events").put_rule(Name="OnDispatchEvent", ScheduleExpression="rate(1 minute)")
+        found.the("events").put_rule(
+            Name="OnExecutionEvent", EventBusName="patchwarden-prod", EventPattern='{"source": ["aws.ssm"]}'
+        )
         table = found.the("dynamodb")
         table.create_table(**{**TABLE, "TableName": "patchwarden-prod", "DeletionProtectionEnabled": True})
         table.update_continuous_backups(
@@ -534,6 +544,14 @@ HUB_FAULTS: dict[str, tuple[Callable[[HubClinic], object], str, str, str]] = {
     "letters": (_given_up, "queues", "FailureQueue holds 1 that were given up", "receive-message"),
     "paused": (lambda it: pause.begin(it.ports, "account/111122223333", by="alice", reason="a storm"), "paused",
                "account 111122223333 is paused by alice: a storm", "patchwarden resume --reason … --account 1111"),
+    "no rule": (lambda it: setattr(it, "rules", ()), "rules", "has no rule: nothing wakes the service", "make deploy"),
+    "rule off": (lambda it: it.the("events").disable_rule(Name="OnDispatchEvent"), "rules",
+                 "the hub's rule OnDispatchEvent is disabled", "aws events enable-rule --name OnDispatchEvent"),
+    "rule of the bus off": (
+        lambda it: it.the("events").disable_rule(Name="OnExecutionEvent", EventBusName="patchwarden-prod"), "rules",
+        "the hub's rule OnExecutionEvent is disabled", "--event-bus-name patchwarden-prod"),
+    "rule deleted": (lambda it: it.the("events").delete_rule(Name="OnDispatchEvent"), "rules",
+                     "the stack's rule OnDispatchEvent was deleted by hand", "make deploy"),
     "no stack": (lambda it: setattr(it, "stack", "patchwarden-pord"), "stack", "there is no stack patchwarden-pord",
                  "make deploy STAGE=pord"),
     "outputs": (lambda it: setattr(it, "lost", ("HubBusArn",)), "stack", "has no output HubBusArn", "make deploy"),
@@ -612,7 +630,7 @@ def test_every_check_has_a_patient() -> None:
     sick = {row[1] for row in FAULTS.values()}
     assert {name for name, _ in CHECKS} <= sick
     assert {"role", "trust", "clock", "agents", "concurrency"} <= sick
-    assert {"stack", "ledger", "policies", "permissions", "bus", "queues", "roles", "paused"} == {
+    assert {"stack", "ledger", "policies", "rules", "permissions", "bus", "queues", "roles", "paused"} == {
         row[1] for row in HUB_FAULTS.values()
     }
 

@@ -42,7 +42,7 @@ class Hub:
         yield from looked(self.patient, [("stack", lambda patient: self._stack(patient, outputs))])
         checks: list[tuple[str, Check]] = [("ledger", self._ledger), ("policies", self._policies)]
         if outputs:
-            checks.append(("permissions", self._permissions))
+            checks += [("rules", self._rules), ("permissions", self._permissions)]
         if self.scheduled:
             checks.append(("roles", administering))
         if bus := outputs.get("HubBusArn"):
@@ -82,6 +82,38 @@ class Hub:
             return
         faults = list(_table_faults(patient, name, table))
         yield from faults or [patient.says("ledger", OK, f"{name} is protected and can be restored to any second")]
+
+    def _rules(self, patient: Patient) -> Iterator[Remark]:
+        """Every rule of the stack is enabled: those that wake the clock's functions, and those that hear events."""
+        pages = patient.pages("cloudformation", "list_stack_resources", StackName=self.stack)
+        ids = [one["PhysicalResourceId"] for page in pages for one in page["StackResourceSummaries"]
+               if one["ResourceType"] == "AWS::Events::Rule" and one.get("PhysicalResourceId")]  # fmt: skip
+        faults = [remark for id in ids for remark in self._rule(patient, id)]
+        if not ids:
+            yield patient.says("rules", WRONG, f"{self.stack} has no rule: nothing wakes the service",
+                               "deploy the hub's template of this release", "make deploy")  # fmt: skip
+        else:
+            yield from faults or [patient.says("rules", OK, f"all {len(ids)} rules of {self.stack} are enabled")]
+
+    def _rule(self, patient: Patient, id: str) -> Iterator[Remark]:
+        """CloudFormation names a rule of another bus than the default one as `bus|rule`."""
+        bus, _, name = id.rpartition("|")
+        on = {"EventBusName": bus} if bus else {}
+        try:
+            state = patient.ask("events", "describe_rule", Name=name, **on).get("State")
+        except Denied as error:
+            if code(error) != "ResourceNotFound":
+                raise
+            yield patient.says("rules", WRONG, f"the stack's rule {name} was deleted by hand",
+                               "make it again: deploy without that event, and then as it was",
+                               "make deploy")  # fmt: skip
+            return
+        if state == "DISABLED":
+            named = f" --event-bus-name {bus}" if bus else ""
+            yield patient.says(
+                "rules", WRONG, f"the hub's rule {name} is disabled, so its function never runs",
+                "enable it; to stop the service, pause it", f"aws events enable-rule --name {name}{named}",
+            )  # fmt: skip
 
     def _permissions(self, patient: Patient) -> Iterator[Remark]:
         """Whether the functions may become the member role of every account, and the schedules may be started."""
