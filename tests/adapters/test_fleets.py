@@ -247,8 +247,8 @@ def test_a_unit_is_all_accounts_below_it_and_a_group_is_its_nodes(kind: str, wor
     assert fleets.unit(BELOW) == {ACCOUNTS[1]}
     with pytest.raises(Denied):
         fleets.unit("ou-ab12-dev000001")
-    web = {one.node.id for one in world.sim.fleet.at(world.member) if one.tags.get("App") == "web"}
-    assert fleets.group(world.member, "web") == web != set()
+    web = frozenset(one.node.id for one in world.sim.fleet.at(world.member) if one.tags.get("App") == "web")
+    assert fleets.group(world.member, "web") == web != frozenset()
     assert fleets.group(world.member, "wbe") is None
 
 
