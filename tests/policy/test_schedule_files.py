@@ -134,14 +134,15 @@ def test_a_policy_and_a_schedule_may_share_an_id(tmp_path: Path) -> None:
     assert load_directory(path, now=NOW).document is not None
 
 
-def test_the_schedules_that_ship_are_the_three_of_the_guide() -> None:
+def test_the_schedules_that_ship_are_the_four_of_the_guide() -> None:
     document = load_directory(SHIPPED, now=NOW).document
     assert document is not None
-    daily, dev, prod = PolicySet.load(document).schedules
+    daily, dev, prod, joined = PolicySet.load(document).schedules
     assert (daily.id, daily.operation, daily.target.kind) == ("daily-scan", "Scan", "all")
     assert (dev.id, dev.calendar.offset_days, dev.target.values) == ("dev-install", 1, ("dev", "staging"))
     assert (prod.id, prod.calendar.offset_days, prod.platform) == ("prod-windows-weekend", 4, "windows")
     assert (prod.locations.concurrency, prod.locations.max_errors) == ("1", "0")
+    assert (joined.id, joined.target.name, joined.target.values) == ("weekly-linux", "PatchSchedule", ("weekly-linux",))
 
 
 @pytest.mark.parametrize("name", ["no-target", "two-targets", "tag-without-values", "typo", "errors-off"])
@@ -207,7 +208,7 @@ def test_a_time_that_the_clocks_skip_runs_once_and_one_that_comes_twice_once(tmp
 def test_runs_of_all_schedules_come_in_the_order_of_time() -> None:
     answer = listed(SHIPPED, "--now", "2026-11-23T12:00:00Z", "--next", "20", "-o", "jsonl")
     told = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert len(told) == 60
+    assert len(told) == 80
     assert [run["starts"] for run in told] == sorted(run["starts"] for run in told)
 
 
