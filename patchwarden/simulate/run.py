@@ -278,6 +278,8 @@ class Simulated:
             ):
                 self.watch.say(sentence)
             green = readings.too_green(self.ledger, moment(now), swept, skew)
+        except Temporary:
+            return
         except _DEFECTS as error:
             green = f"a reader died of {type(error).__name__}: {error}"
         if green:
@@ -355,7 +357,8 @@ class Simulated:
         """A schedule's event may come twice, and then two invocations overlap."""
         self._invoke(name, verb)
         if not self.weather.calm and self.random.random() < self.weather.profile.overlapping:
-            again = self.scheduler.now + 3 * self.random.random()
+            # mostly within a breath, where they race for the same nodes
+            again = self.scheduler.now + 3 * self.random.random() ** 3
             self.scheduler.at(again, lambda: self._invoke(name, verb))
 
     def _emitted(self, kind: str, event: dict[str, Any]) -> None:
