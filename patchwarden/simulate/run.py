@@ -207,7 +207,7 @@ class Simulated:
             return self._played()
 
     def _played(self) -> Report:
-        grace = HOUR if self.weather.chosen is None else SWEEP
+        grace = 3 * SWEEP if self.weather.chosen is None else SWEEP
         self.world.live()
         self.scheduler.at(MINUTE, self._dispatch_tick)
         self.scheduler.at(SWEEP, self._sweep_tick)
@@ -225,7 +225,7 @@ class Simulated:
             self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
         self.weather.calm, self.weather.scan_lag = True, 0.0
-        # what a guard holds is let go by a person, an hour later, and again where it fails again
+        # what a guard holds is let go by a person, half an hour later, and again where it fails again
         bad = max(self.weather.chaos, self.weather.outage)
         end = bad + CALM * (3 if self.guarded else 1)
         while self.scheduler.now < end and not (self._settled() and self.scheduler.now >= bad + grace):
@@ -323,17 +323,18 @@ class Simulated:
         return [line for kind in guard.KINDS for line in self.stored.subjects(kind)]
 
     def _operator(self) -> None:
-        """Somebody reads the tickets of the guards when all is calm, and lets go what has held for an hour."""
+        """Somebody reads the tickets of the guards when all is calm, and lets go what has held for half an hour."""
         ports = replace(self._ports(Visit("operator", 0.0, float("inf"))), ledger=self.ledger)
         for line in self._stops():
             since = parse_moment(line.value["since"]) if guard.tripped(line) else None
-            if since is None or since > moment(self.scheduler.now - HOUR):
+            if since is None or since > moment(self.scheduler.now - HOUR / 2):
                 continue
             self._tell("operator", f"releases {line.name}")
             if line.kind is Kind.ROLLOUT:
                 wave.resume(ports, line, "looked at", "operator@example.com")
             else:
                 guard.release(ports, line, "looked at", actor="operator@example.com")
+            self.watch.after("ledger.enter", (self.stored.entry(line.subject),))
 
     def _dispatch_tick(self) -> None:
         """A round each minute. One that finds all as the last one did would do nothing: it is run every five."""

@@ -28,7 +28,7 @@ _Known = TypeVar("_Known")
 PER_PAGE = (8, 50, 50, 50)
 """Machines in one page of compliance: in every fourth small world there are several pages."""
 
-SPANS = (60, 120, 300, 600, 3600)
+SPANS = (60, 120, 120, 300, 300, 600, 600, 3600)
 """How many seconds an execution takes; the longest stays silent for longer than the sweep waits."""
 
 KINDS = ("plain",) * 6 + ("hot", "legacy", "guarded", "sleeping")

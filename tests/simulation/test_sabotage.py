@@ -10,12 +10,15 @@ from tests.simulation.sabotage import SABOTAGE
 SEEDS = 200
 """Within how many seeds each defect must be found."""
 
+FOUND = {"node lease": (8, 56, 58)}
+
 
 @pytest.mark.parametrize("safeguard", SABOTAGE)
 def test_a_safeguard_that_is_taken_out_is_missed(safeguard: str) -> None:
     sabotage, promises = SABOTAGE[safeguard]
     seen: set[str] = set()
-    for seed in range(SEEDS):
+    # those first that have found it before: the others only if that has changed
+    for seed in sorted(range(SEEDS), key=lambda seed: seed not in FOUND.get(safeguard, ())):
         run = Simulated(seed, 50)
         sabotage(run)
         seen |= {sentence.split(":", 1)[0] for sentence in run.play().wrong}

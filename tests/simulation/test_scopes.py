@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from chalicelib.core.journal import Kind
 from chalicelib.core.remediations import State
 from chalicelib.ports import Ports
 from chalicelib.proof import verify
+from patchwarden.simulate.faults import PROFILES
 from patchwarden.simulate.run import Simulated, Visit
 from patchwarden.simulate.world import Run, moment
 from tests.simulation.test_seeds import Refusing
@@ -122,7 +124,7 @@ def _let_back(run: Simulated, whole: dict[str, Any]) -> None:
 
 def test_an_account_that_refuses_for_two_hours_has_one_ticket_and_comes_back() -> None:
     for seed in range(5):
-        run = Simulated(seed, NODES, "events")
+        run = Simulated(seed, NODES, replace(PROFILES["events"], chaos=3 * 3600.0))
         whole = {port: getattr(run, port) for port in ("inventory", "automations")}
         for port, real in whole.items():
             setattr(run, port, Refusing(real, ACCOUNT))
