@@ -264,10 +264,15 @@ def _fetch(
 
 
 def _redelivered(ports: Ports, case: Remediation, finding: Finding) -> bool:
-    """Only a finding that moves nothing on can be one, so the trail is read only then."""
+    """Only a finding that moves nothing on can be one, so the trail is read only then.
+
+    A sweep reads the same again and again. But what is newer than all that closed the case still stands, also if it
+    stood in the trail before: an older scan, or a clock that was behind, closed the case over it.
+    """
     if not case.number or case.observed_at is None:
         return False
-    news = finding.observed_at > case.observed_at and not finding.compliant and finding.source is not Source.SWEEP
+    closed = case.state in (State.RESOLVED, State.GONE)
+    news = finding.observed_at > case.observed_at and (closed or finding.source is not Source.SWEEP)
     return not news and _in_trail(ports, case.id, finding.key)
 
 

@@ -44,6 +44,8 @@ def reports(
             continue
         scan = scans.get(node.id)
         why = silent(node, scan, now, stale_after)
+        if why is None and node.ping != "Online":
+            continue  # it is not heard, only not for so long yet: that is no sign that it reports again
         signs = [each for each in (node.last_seen, scan.ended_at if scan else None, node.launched) if each]
         detail = {
             "stale": why,

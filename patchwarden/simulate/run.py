@@ -358,8 +358,8 @@ class Simulated:
         """A schedule's event may come twice, and then two invocations overlap."""
         self._invoke(name, verb)
         if not self.weather.calm and self.random.random() < self.weather.profile.overlapping:
-            # mostly within a breath, where they race for the same nodes
-            again = self.scheduler.now + 3 * self.random.random() ** 3
+            # within a breath, where they race for the same nodes, or while an index still shows what was before
+            again = self.scheduler.now + self.random.choice((3, 30)) * self.random.random() ** 2
             self.scheduler.at(again, lambda: self._invoke(name, verb))
 
     def _emitted(self, kind: str, event: dict[str, Any]) -> None:
