@@ -276,3 +276,35 @@ def test_the_sweep_closes_what_a_later_claim_kept_open(world: World) -> None:
     world.pass_minutes(15)
     sweep(world.ports)
     assert world.case().state is State.RESOLVED
+
+
+def test_a_newer_scan_still_stands_after_an_older_one_closed_the_case(world: World) -> None:
+    """The sweep's finding is in the trail already; what closed the case over it is older, so it counts again."""
+    bad = finding(False, NOW + timedelta(minutes=5), Source.SWEEP)
+    world.node(patch=scan(NOW, missing=0, patches=()))
+    world.pass_minutes(5)
+    assert take(world.ports, bad).status == "decided"
+    world.pass_minutes(5)
+    world.round()  # Systems Manager still describes the scan of before
+    assert world.causes() == ["queued", "resolved"]
+    world.inventory.scan(NODE, scan(NOW + timedelta(minutes=5)))
+    sweep(world.ports)
+    assert world.case().state is State.QUEUED
+    world.pass_minutes(6)
+    world.round()
+    assert world.case().state is State.RUNNING
+
+
+def test_an_agent_that_one_clock_calls_quiet_for_less_than_an_hour_is_not_heard(world: World) -> None:
+    world.policies = policy_set(policy("silent", action="ticket"), stale_after=7 * 86400)
+    lost = NOW - timedelta(minutes=65)
+    world.node(patch=scan(NOW, missing=0, patches=()), ping="ConnectionLost", last_seen=lost, launched=lost)
+    sweep(world.ports)
+    reporting = remediation_id(NODE, Control.REPORTING)
+    lines = world.ledger.trail(reporting)
+    assert lines[0].after is State.TICKETED
+    world.pass_minutes(-10)
+    sweep(world.ports)
+    world.pass_minutes(25)
+    sweep(world.ports)
+    assert world.ledger.trail(reporting) == lines, "it stays a person's turn until the agent is heard"
