@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from chalicelib.core.chain import canonical
@@ -159,6 +160,7 @@ def batch_id(location: Location, plan: Plan, cases: Sequence[Remediation]) -> st
     return str(uuid.uuid5(_NAMESPACE, seed))
 
 
+@lru_cache(maxsize=1024)
 def snapshot_id(batch: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{batch}/snapshot"))
 
