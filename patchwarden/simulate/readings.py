@@ -27,7 +27,7 @@ def ask(ports: Ports) -> None:
     lookup.policies(ports)
     lookup.approvals(ports)
     lookup.whynot(ports.ledger, now)
-    lookup.decided(ports.ledger)
+    lookup.decided(ports.ledger, now)
 
 
 def wrong(
