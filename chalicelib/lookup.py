@@ -335,6 +335,9 @@ def _held(cases: Iterable[Remediation], pauses: tuple[Pause, ...]) -> dict[str, 
     return dict(sorted(Counter(holding).items()))
 
 
+UNDECIDED = "nothing is decided yet: no scan proves what was heard of the node, see its trail"
+
+
 def waits(case: Remediation) -> dict[str, Any]:
     """Why it is not being remediated: `{id, account, region, node, control, state, since, reason, next, who, ticket}`.
 
@@ -342,7 +345,8 @@ def waits(case: Remediation) -> dict[str, Any]:
     `who` is whose turn it is: `patchwarden` or `person`.
     """
     person = case.state in (State.TICKETED, State.OPEN)
-    reason = f"{case.held}: {case.because}" if case.held else case.because
+    told = case.because or UNDECIDED  # a case that only has notes so far
+    reason = f"{case.held}: {told}" if case.held else told
     return {
         "id": case.id, "account": case.node.account, "region": case.node.region, "node": case.node.id,
         "control": case.control.value, "state": case.state.value,

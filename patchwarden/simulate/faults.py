@@ -123,6 +123,14 @@ PROFILES: Mapping[str, Profile] = {
     "upgrades": replace(_CRASHES, upgrades=1.0),
     "alarms": replace(_CRASHES, alarms=1.0, silences=0.5),
     "readings": replace(_CRASHES, readings=1.0, guarded=0.25, upgrades=0.25, alarms=0.5, skew=600.0),
+    "races": replace(
+        _MIXED,
+        rates={Fault.STALE: 0.4, Fault.THROTTLED: 0.03},
+        overlapping=1.0,
+        stalls=0.05,
+        guarded=0.0,
+        alarms=0.5,
+    ),
     "mixed": _MIXED,
 }
 

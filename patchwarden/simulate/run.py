@@ -21,7 +21,7 @@ from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive
-from chalicelib.ports import Ports
+from chalicelib.ports import SWEPT, Ports
 from chalicelib.sweep import sweep
 from patchwarden.simulate import alarms, readings
 from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
@@ -399,8 +399,6 @@ class Simulated:
         except _DEFECTS as error:
             self.watch.say(f"{visit.name} died of {type(error).__name__}: {error}")
         else:
-            if name == "sweep":
-                self._swept = self.scheduler.now
             return
         finally:
             self._going.remove(visit)
@@ -455,6 +453,8 @@ class Simulated:
         if call in WRITES:
             self.past.before(self.ledger, call, given)
         answer = real(*given, **named)
+        if call == "ledger.keep" and given[0] == SWEPT:
+            self._swept = self.scheduler.now
         if call in WRITES:
             self.written += 1
             self.watch.after(call, given)

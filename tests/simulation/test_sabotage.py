@@ -10,16 +10,16 @@ from tests.simulation.sabotage import SABOTAGE
 SEEDS = 200
 """Within how many seeds each defect must be found."""
 
-FOUND = {"node lease": (8, 56, 58)}
+PROFILE = {"node lease": "races"}
+"""It is missed only where rounds overlap and an index lags: of `mixed` that is one seed in about a hundred."""
 
 
 @pytest.mark.parametrize("safeguard", SABOTAGE)
 def test_a_safeguard_that_is_taken_out_is_missed(safeguard: str) -> None:
     sabotage, promises = SABOTAGE[safeguard]
     seen: set[str] = set()
-    # those first that have found it before: the others only if that has changed
-    for seed in sorted(range(SEEDS), key=lambda seed: seed not in FOUND.get(safeguard, ())):
-        run = Simulated(seed, 50)
+    for seed in range(SEEDS):
+        run = Simulated(seed, 50, PROFILE.get(safeguard, "mixed"))
         sabotage(run)
         seen |= {sentence.split(":", 1)[0] for sentence in run.play().wrong}
         if promises <= seen:
