@@ -11,7 +11,7 @@ from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.remediations import Cause, Remediation, State, advance, apply, replay
-from chalicelib.lookup import LISTED, decided, near, nodes, remediations, status
+from chalicelib.lookup import LISTED, UNDECIDED, decided, near, nodes, remediations, status, waits
 from chalicelib.ports import Change
 from chalicelib.proof import verify
 from tests.many import fill
@@ -26,6 +26,12 @@ def written(world: World) -> None:
             line = advance(case, cause, because="why", now=NOW)
             case = apply(case, line)
             world.ledger.append(Change(line, case))
+
+
+def test_a_case_that_only_has_notes_says_why_it_waits() -> None:
+    case = Remediation(NODE, Control.PATCH)
+    line = advance(case, Cause.NOTED, because="ssm says compliant, but no scan on record proves it", now=NOW)
+    assert waits(apply(case, line))["reason"] == UNDECIDED
 
 
 def test_a_whole_ledger_has_no_faults() -> None:

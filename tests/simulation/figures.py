@@ -24,7 +24,8 @@ def paragraph(figures: dict[str, Any], day: str) -> str:
         f"of trail, {figures['virtual_hours']:,} hours of virtual time, {figures['seeds_per_second']} seeds a second "
         f"on {figures['workers']} processors; "
         + ", ".join(f"{broken[kind]} {kind}" for kind in _TOLD)
-        + f", {broken['chain']} broken trails. Any seed can be run again: `patchwarden simulate --replay 17`."
+        + f", {broken['chain']} broken trails, {broken['shown']} reports that showed what is not so; seeds that broke "
+        f"any promise: {len(figures['failures'])}. Any seed can be run again: `patchwarden simulate --replay 17`."
     ).split(" ")
     lines = [""]
     for word in words:
