@@ -7,15 +7,13 @@ a cursor for the same question, or None. Each function takes a `Past`: the ledge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from chalicelib.core.exemptions import exemptions as in_force
-from chalicelib.core.findings import remediation_id
 from chalicelib.core.moments import format_moment, parse_moment
-from chalicelib.core.nodes import Node
-from chalicelib.core.points import EVERYTHING, Point, Where, point
+from chalicelib.core.points import EVERYTHING, Where, point
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Transition
@@ -227,10 +225,3 @@ def _decision(line: Mapping[str, Any]) -> dict[str, Any]:
     return {"decision": f"{line['remediation']}#{line['number']}",
             **{name: line[name] for name in ("remediation", "at", "cause", "after", "because", "actor")},
             **{name: made.get(name) for name in ("policy", "action", "policy_digest", "set_digest")}}  # fmt: skip
-
-
-def node_at(past: Past, node: Node, controls: Iterable[Any], at: datetime) -> list[Point]:
-    """What the node's remediations were at that moment."""
-    folded = (point(line for line in past.trail(remediation_id(node, control)) if line.at <= at)
-              for control in controls)  # fmt: skip
-    return [one for one in folded if one]

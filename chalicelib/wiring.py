@@ -233,6 +233,13 @@ def failures(settings: Settings) -> tuple[Failures, Functions]:
     return SqsFailures(queues), Lambdas()
 
 
+def fixed(policies: PolicySet) -> PolicyStore:
+    """A store that holds this one set, for a question about a set that is not in force."""
+    from chalicelib.adapters.policy_store import Fixed
+
+    return Fixed(policies)
+
+
 def shelf(settings: Settings) -> Shelf | None:
     """Where published sets lie; None: nothing can be published here."""
     from chalicelib.adapters.policy_store import Bucket, Folder

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib import lookup
+from chalicelib import lookup, wiring
 from chalicelib.core.conditions import Truth
 from chalicelib.core.decisions import Decision, decide
 from chalicelib.core.evaluation import Evaluation, Standing, Verdict, evaluate, judge
@@ -50,7 +50,7 @@ def explain_event(
     """What intake would make of the event; `finding` None: it is none, `ignored_because` says why nothing is done."""
     ports = replace(
         ports,
-        policies=_These(policies) if policies else ports.policies,
+        policies=wiring.fixed(policies) if policies else ports.policies,
         clock=_Then(now) if now else ports.clock,
     )
     said = parse(event)
@@ -96,19 +96,6 @@ _OTHERS: dict[type, str] = {
     ExecutionUpdate: "it says how an execution stands, nothing about compliance: the outcome is read from AWS",
     NodeUpdate: "it says how an instance stands, nothing about compliance: an open remediation is noted or closed",
 }
-
-
-class _These:
-    """A policy store that holds one given set."""
-
-    def __init__(self, policies: PolicySet) -> None:
-        self._policies = policies
-
-    def active(self) -> PolicySet:
-        return self._policies
-
-    def trouble(self) -> None:
-        return None
 
 
 class _Then:

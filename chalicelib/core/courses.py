@@ -6,7 +6,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -155,8 +154,3 @@ def _together(keys: Iterable[Any], taken: Iterable[float]) -> dict[Any, dict[str
 def grouped(name: str, groups: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows `{<name>, count, median, p90, longest}` in the order of their names, what has none last."""
     return [{name: key, **groups[key]} for key in sorted(groups, key=lambda key: (key is None, str(key)))]
-
-
-def day_after(moment: datetime) -> datetime:
-    """The first moment of the next UTC day."""
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

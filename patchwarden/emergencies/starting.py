@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from chalicelib import emergency, seek
+from chalicelib import emergency, seek, wiring
 from chalicelib.core.emergencies import STOPPED, Emergency
 from chalicelib.core.errors import Denied, PatchwardenError, PolicyError, Temporary
 from chalicelib.core.overrides import PatchList, text_of
@@ -23,19 +23,6 @@ from patchwarden.policy.compile import Directory, compiled, read_directory, with
 from patchwarden.policy.lint import check_directory
 from patchwarden.policy.publish import publish
 from patchwarden.policy.sets import revision_of
-
-
-class _InForce:
-    """The set that was published a moment ago, for what is decided before this process would see it."""
-
-    def __init__(self, policies: PolicySet) -> None:
-        self._policies = policies
-
-    def active(self) -> PolicySet:
-        return self._policies
-
-    def trouble(self) -> str | None:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +139,7 @@ def begin(
         for path in files:
             path.unlink(missing_ok=True)
         raise
-    opened, failed = _opened(replace(ports, policies=_InForce(PolicySet.load(document))), one, made.radius)
+    opened, failed = _opened(replace(ports, policies=wiring.fixed(PolicySet.load(document))), one, made.radius)
     return one, files, opened, failed
 
 

@@ -68,9 +68,7 @@ class RestJson(Json):
     """The wire protocol of resource-groups, as far as its operations have a path of their own and no more."""
 
     def operation(self, headers: Mapping[str, str], body: bytes) -> str:
-        model = service_model(self._service)
-        paths = {model.operation_model(name).http["requestUri"]: name for name in model.operation_names}
-        return str(paths.get(headers.get(PATH, ""), ""))
+        return _by_path(self._service).get(headers.get(PATH, ""), "")
 
     def refusal(self, refusal: Refusal, request_id: str) -> Answer:
         answer = super().refusal(refusal, request_id)
@@ -136,6 +134,12 @@ def open_session() -> Any:
 def service_model(service: str) -> Any:
     """botocore's model of a service."""
     return open_session().get_service_model(service)
+
+
+@cache
+def _by_path(service: str) -> dict[str, str]:
+    names = service_model(service).operation_names
+    return {operation_model(service, name).http["requestUri"]: str(name) for name in names}
 
 
 @cache

@@ -16,7 +16,7 @@ from botocore.validate import validate_parameters
 from chalicelib.core.errors import PatchwardenError
 from patchwarden.simulator import api_sts
 from patchwarden.simulator.aws import Aws
-from patchwarden.simulator.protocols import open_session, service_model
+from patchwarden.simulator.protocols import open_session, operation_model
 from patchwarden.simulator.wire import Wire
 
 Function = Callable[[Any], dict[str, Any]]
@@ -83,7 +83,7 @@ class Functions:
 
     def invoke(self, **asked: Any) -> dict[str, Any]:
         """What the function answers, or how it ended in an error; a payload is at most 6 MB."""
-        model = service_model("lambda").operation_model("Invoke")
+        model = operation_model("lambda", "Invoke")
         validate_parameters({**asked, "Payload": asked["Payload"].encode()}, model.input_shape)
         name = asked["FunctionName"]
         if f":lambda:{self.region}:" not in name or name not in self.functions:

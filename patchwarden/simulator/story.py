@@ -125,7 +125,7 @@ class Story:
 
     def _arrived(self, event: Event) -> None:
         for handler, pattern in EVENT_PATTERNS.items():
-            if _matches(pattern, event):
+            if matches(pattern, event):
                 self.counts["events"] += 1
                 self._invoke(handler, event)
 
@@ -164,10 +164,10 @@ def _verified(lines: list[Transition]) -> bool:
     return any(line.cause is Cause.RESOLVED and line.before is State.VERIFYING for line in lines)
 
 
-def _matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
     """EventBridge's rule for patterns of literal values: each named field holds one of the listed values."""
     return all(
-        _matches(wanted, event.get(name) or {}) if isinstance(wanted, dict) else event.get(name) in wanted
+        matches(wanted, event.get(name) or {}) if isinstance(wanted, dict) else event.get(name) in wanted
         for name, wanted in pattern.items()
     )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import boto3
+
 from chalicelib.adapters.accounts import Accounts
 from chalicelib.core.nodes import Location, Node
 from patchwarden.simulator.machines import Machine
@@ -56,6 +58,19 @@ class World:
     def accounts(self, attempts: int = 1, **options: Any) -> Accounts:
         chosen = {"role": "patchwarden-member", "external_id": "ours", "hub_account": self.hub, **options}
         return Accounts(attempts=attempts, session=self.sim.session, now=self.sim.clock.now, **chosen)
+
+    def hooked(self, event: str, change: Callable[[dict[str, Any]], None]) -> Accounts:
+        """Accounts whose answers are changed on the way, where botocore tells of this event."""
+
+        def apply(parsed: dict[str, Any], **_: Any) -> None:
+            change(parsed)
+
+        def session() -> boto3.Session:
+            opened = self.sim.session()
+            opened.events.register(event, apply)
+            return opened
+
+        return Accounts(role="member", hub_account=self.hub, session=session, now=self.sim.clock.now)
 
     def run(self, **span: float) -> None:
         self.sim.clock.run_until(self.sim.clock.now() + timedelta(**span))

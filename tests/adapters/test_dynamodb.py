@@ -140,7 +140,7 @@ def test_what_aws_refuses_is_the_operators_turn(code: str) -> None:
     ("codes", "expected", "says"),
     [
         (("TransactionConflict", "None"), Stale, "too late for the line before it"),
-        (("None", "None", "ConditionalCheckFailed"), Stale, "too late for lease node/a"),
+        (("None", "None", "None", "ConditionalCheckFailed"), Stale, "too late for lease node/a"),
         (("ConditionalCheckFailed", "ThrottlingError"), Stale, "too late"),
         (("None", "ThrottlingError"), Temporary, "TransactionCanceled"),
         (("ProvisionedThroughputExceeded", "None"), Temporary, "TransactionCanceled"),

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
-import boto3
 import pytest
 
-from chalicelib.adapters.accounts import Accounts
 from chalicelib.adapters.inventory import AwsInventory
 from chalicelib.adapters.memory_aws import MemoryInventory
 from chalicelib.core.errors import Denied, Temporary
@@ -196,17 +194,7 @@ class TestContract:
 
 def hooked(world: World, event: str, change: Callable[[dict[str, Any]], None]) -> AwsInventory:
     """An inventory whose answers are changed on the way."""
-
-    def apply(parsed: dict[str, Any], **_: Any) -> None:
-        change(parsed)
-
-    def session() -> boto3.Session:
-        opened = world.sim.session()
-        opened.events.register(event, apply)
-        return opened
-
-    accounts = Accounts(role="member", hub_account=world.hub, session=session, now=world.sim.clock.now)
-    return AwsInventory(accounts)
+    return AwsInventory(world.hooked(event, change))
 
 
 class TestOverAws:

@@ -169,16 +169,7 @@ def world() -> World:
 
 def hooked(world: World, event: str, change: Callable[[dict[str, Any]], None]) -> SystemsManager:
     """Automations whose answers are changed on the way."""
-
-    def apply(parsed: dict[str, Any], **_: Any) -> None:
-        change(parsed)
-
-    def session() -> boto3.Session:
-        opened = world.sim.session()
-        opened.events.register(event, apply)
-        return opened
-
-    return SystemsManager(Accounts(role="member", hub_account=world.hub, session=session, now=world.sim.clock.now))
+    return SystemsManager(world.hooked(event, change))
 
 
 class TestOverAws:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from botocore.exceptions import BotoCoreError
 
 from chalicelib.adapters.dynamodb import TABLE, DynamoLedger
 from tests.concurrency.contest import Ring, connect, enter
+from tests.e2e.emulator import answers, free_port
 
 WRITERS = 8
-_PATIENCE = 600
-"""How often the emulator is asked whether it is up, ten times a second."""
 
 _SERVE = """
 import os, sys, threading
@@ -59,7 +56,7 @@ class Contest:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if find_spec("ministack") is None:
         pytest.skip("ministack is not installed: no DynamoDB to write to from several processes")
-    folder, port = tmp_path_factory.mktemp("ministack"), _free_port()
+    folder, port = tmp_path_factory.mktemp("ministack"), free_port()
     given = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "dynamodb", "TMPDIR": str(folder),
              "HOME": str(folder), "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}  # fmt: skip
     with (folder / "log").open("wb") as log:
@@ -89,23 +86,5 @@ def contest(endpoint: str, writers: ProcessPoolExecutor, tmp_path: Path, request
     return Contest(endpoint, table, tmp_path, writers)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _up(server: subprocess.Popen[bytes], url: str) -> bool:
-    for _ in range(_PATIENCE):
-        try:
-            server.wait(timeout=0.1)
-            return False
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            connect(url).list_tables()
-            return True
-        except BotoCoreError:
-            continue
-    return False
+    return answers(server, lambda: connect(url).list_tables())

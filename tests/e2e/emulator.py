@@ -14,7 +14,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -117,17 +117,20 @@ def client(url: str, service: str, session: boto3.Session, trusted: Path) -> Any
 
 def _up(server: subprocess.Popen[bytes], url: str, trusted: Path) -> bool:
     asked = client(url, "sts", session("111122223333", "eu-west-1"), trusted)
+    return answers(server, lambda: trusted.exists() and asked.get_caller_identity())
+
+
+def answers(server: subprocess.Popen[bytes], ask: Callable[[], object]) -> bool:
+    """Whether the emulator comes to answer the question, which is asked until it is true; False when it ends."""
     for _ in range(_PATIENCE):
         try:
             server.wait(timeout=0.1)
             return False
         except subprocess.TimeoutExpired:
             pass
-        if not trusted.exists():
-            continue
         try:
-            asked.get_caller_identity()
-            return True
+            if ask():
+                return True
         except BotoCoreError:
             continue
     return False

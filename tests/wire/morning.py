@@ -39,6 +39,7 @@ from patchwarden.simulator.fleet import ACCOUNTS, REGIONS, START
 from patchwarden.simulator.limits import Limits
 from patchwarden.simulator.refusals import Refusal
 from patchwarden.simulator.simulation import Simulation, simulate
+from patchwarden.simulator.story import matches
 from patchwarden.simulator.wire import Phase
 from tests.sets import policy, policy_set, tag
 
@@ -163,7 +164,7 @@ class Morning:
 
     def _arrived(self, event: Event) -> None:
         for handler, pattern in EVENT_PATTERNS.items():
-            if _matches(pattern, event):
+            if matches(pattern, event):
                 verb = _VERBS[handler]
                 self._invoke(lambda verb=verb: verb(self.ports, event), RETRIES)  # type: ignore[misc]
 
@@ -258,11 +259,3 @@ _RESTLESS = (State.QUEUED, State.STARTING, State.RUNNING, State.VERIFYING)
 def _nodes(execution: Execution | FanOut) -> list[str]:
     given: Mapping[str, list[str]] = execution.record.parameters
     return given.get("NodeIds") or given["NodeId"]
-
-
-def _matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """EventBridge's rule for patterns of literal values: each named field holds one of the listed values."""
-    return all(
-        _matches(wanted, event.get(name) or {}) if isinstance(wanted, dict) else event.get(name) in wanted
-        for name, wanted in pattern.items()
-    )
