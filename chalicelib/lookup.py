@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from chalicelib import guard
 from chalicelib.core.approvals import asks, standing
+from chalicelib.core.budgets import account_of_policy, used
 from chalicelib.core.chain import link
 from chalicelib.core.english import in_words
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.failures import kind_of_failure
 from chalicelib.core.findings import Control, remediation_id
-from chalicelib.core.journal import Entry, Kind
+from chalicelib.core.journal import Entry, Kind, subject_of
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.nodes import Node, parse_node, spelled
 from chalicelib.core.pauses import ALL, Pause
@@ -258,8 +260,9 @@ def executions(ports: Ports) -> dict[str, Any]:
     """What runs now, how full each place is, and of what kind the failures are that are still being worked on.
 
     `{"at", "executions": [{"execution", "location", "document", "policies", "nodes", "proved", "verifying", "running",
-    "other", "since", "seconds"}], "places": [{"location", "executions", "limit", "queued"}], "failures": [{"kind",
-    "remediations", "example"}]}`. `limit` is None while no policy set loads.
+    "other", "since", "seconds"}], "places": [{"location", "executions", "limit", "queued"}], "budgets": [{"policy",
+    "failures", "ended", "limit", "max", "within", "spent"}], "failures": [{"kind", "remediations", "example"}]}`. The
+    first `limit` is None while no policy set loads; `within` is seconds.
     """
     now, ledger = ports.clock.now(), ports.ledger
     batches = ledger.open_batches()
@@ -279,12 +282,30 @@ def executions(ports: Ports) -> dict[str, Any]:
             {"location": place, "executions": running[place], "limit": limit, "queued": queued[place]}
             for place in sorted(running.keys() | queued.keys(), key=lambda name: (-running[name], -queued[name], name))
         ],
+        "budgets": list(_budgets(ports, now)),
         "failures": [
             {"kind": kind, "remediations": count, "example": examples[kind].node.id,
              "because": examples[kind].last_outcome}
             for kind, count in kinds.most_common()
         ],
     }  # fmt: skip
+
+
+def _budgets(ports: Ports, now: datetime) -> Iterator[dict[str, Any]]:
+    """How much of its error budget each policy that has one has used; nothing while no policy set loads."""
+    try:
+        policies = ports.policies.active().policies
+    except PolicyError:
+        return
+    for policy in policies:
+        budget = policy.then.limits.error_budget
+        if budget:
+            name = f"budget/{account_of_policy(policy.id, policy.digest)}"
+            kept, last = ports.ledger.kept(name), ports.ledger.entry(subject_of(Kind.GUARD, name))
+            wanted = {"max": budget.max_failures, "within": int(budget.within.total_seconds())}
+            failures, ended, limit = used(kept.value if kept else {}, wanted, now, guard.released_at(last))
+            yield {"policy": policy.id, "failures": failures, "ended": ended, "limit": limit, **wanted,
+                   "spent": guard.tripped(last)}  # fmt: skip
 
 
 def _flying(ledger: Ledger, batch: Batch, now: datetime) -> dict[str, Any]:

@@ -42,6 +42,8 @@ OBJECTS: dict[str, dict[str, str]] = {
     "Shadow": {"policy": "string", "action": "string", "real_policy": "string?", "real_action": "string?",
                "remediations": "integer"},
     "Place": {"location": "string", "executions": "integer", "limit": "integer?", "queued": "integer"},
+    "Budget": {"policy": "string", "failures": "integer", "ended": "integer", "limit": "integer", "max": "string",
+               "within": "integer", "spent": "boolean"},
     "Failure": {"kind": "string", "remediations": "integer", "example": "string", "because": "string"},
     "Moved": {"id": "string", "before": "string?", "after": "string?"},
     "Wait": {"id": "string", **_PLACE, "state": "string", "since": "string?", "reason": "string", "next": "string?",
@@ -69,7 +71,8 @@ ANSWERS: dict[str, dict[str, str]] = {
     "remediation": _ONE,
     "node": {"node": "string", "intact": "boolean", "trail": "array:Line"},
     "whynot": {"at": "string", "remediations": "array:Wait", "next": "string?"},
-    "executions": {"at": "string", "executions": "array", "places": "array:Place", "failures": "array:Failure"},
+    "executions": {"at": "string", "executions": "array", "places": "array:Place",
+                   "budgets": "array:Budget", "failures": "array:Failure"},
     "approvals": {"approvals": "array:Summary"},
     "fleet": {**_HEAD, "total": "integer", "states": "object", "groups": "array", "remediations": "array:Point",
               "next": "string?"},
@@ -86,12 +89,13 @@ ANSWERS: dict[str, dict[str, str]] = {
     "durations": {**_HEAD, "since": "string", "verified": "integer", "spans": "object", "by_severity": "array:Spread",
                   "by_policy": "array:Spread", "funnel": "object"},
     "sla": {**_HEAD, "since": "string", "met": "integer", "breached": "integer", "open_breaches": "integer",
-            "breaches": "array:Late", "next_to_breach": "array:Ahead", "without_deadline": "integer"},
+            "breaches": "array:Late", "next_to_breach": "array:Ahead", "to_breach": "integer",
+            "without_deadline": "integer"},
     "verify": {"node": "string", "remediations": "integer", "lines": "integer", "faults": "array",
                "checkpoints": "integer", "signed_until": "string?", "notes": "array"},
     "openapi": {"openapi": "string", "paths": "object"},
     "pause": _PAUSED, "resume": {**_PAUSED, "was": "object?"}, "evaluate": _ONE, "acknowledge": _ONE,
-    "approve": _RECEIPT, "reject": _RECEIPT,
+    "approve": _RECEIPT, "reject": _RECEIPT, "hold": _RECEIPT,
 }  # fmt: skip
 
 ERRORS = {400: "What was asked cannot be read.", 403: "The caller is not known, or may not do this.",
@@ -109,7 +113,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Patchwarden", "version": "1",
-            "description": "Read what was decided about each node and why; pause, resume, acknowledge, decide again.",
+            "description": "Read what was decided about each node and why; pause, approve, hold, decide again.",
         },
         "paths": paths,
         "components": {

@@ -146,6 +146,8 @@ ROUTES = (
           body=(_REASON,), errors=(400, 403, 404, 409, 422)),
     Route("POST", "/remediations/{identity}/reject", "reject", "Say no: it stays a person's turn.",
           body=(_REASON,), errors=(400, 403, 404, 409, 422)),
+    Route("POST", "/remediations/{identity}/hold", "hold", "Take over what waits: it becomes a person's turn.",
+          body=(_REASON,), errors=(400, 403, 404, 409, 422)),
 )  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def _resume(ports: Ports, actor: str, _: Mapping[str, Any], body: Mapping[str, A
 
 
 def _answered(deed: Callable[..., Any]) -> Callable[..., Deed]:
-    """Approving and rejecting tell what became of it: `refused` means that nothing was written."""
+    """Approving, rejecting and holding tell what became of it: `refused` means that nothing was written."""
 
     def made(ports: Ports, actor: str, path: Mapping[str, Any], body: Mapping[str, Any], key: str) -> Deed:
         identity = path["identity"]
@@ -179,5 +179,5 @@ def _shown(ports: Ports, route: Route, path: Mapping[str, Any]) -> Callable[[dic
 
 _DEEDS: dict[str, Callable[..., Deed]] = {
     "pause": _pause, "resume": _resume, "evaluate": _on_one(act.reevaluate), "acknowledge": _on_one(act.acknowledge),
-    "approve": _answered(approve), "reject": _answered(reject),
+    "approve": _answered(approve), "reject": _answered(reject), "hold": _answered(act.hold),
 }  # fmt: skip

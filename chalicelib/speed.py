@@ -91,10 +91,11 @@ def sla(past: Past, since: datetime, at: datetime, where: Where = EVERYTHING, *,
     """Deadlines that were broken with `since <= deadline < at`, and those that break next.
 
     `{schema_version, at, since, filters, met, breached, open_breaches, breaches: [Course + late_by], next_to_breach:
-    [Course + remaining], without_deadline}`; seconds. `met`: episodes verified in time in that span; `open_breaches`
-    of `breached` are not verified yet; lists hold at most `limit`, the longest late and the first to come;
-    `without_deadline` counts open episodes whose policy names none. The clock starts at the first finding; an
-    exemption does not reset it, and a deadline is known only once a policy that names one decided to remediate.
+    [Course + remaining], to_breach, without_deadline}`; seconds. `met`: episodes verified in time in that span;
+    `open_breaches` of `breached` are not verified yet; `to_breach` counts what may still break its deadline; lists hold
+    at most `limit`, the longest late and the first to come; `without_deadline` counts open episodes whose policy names
+    none. The clock starts at the first finding; an exemption does not reset it, and a deadline is known only once a
+    policy that names one decided to remediate.
     """
     first, now = format_moment(since), format_moment(at)
     met, late, ahead, without = 0, list[dict[str, Any]](), list[dict[str, Any]](), 0
@@ -113,5 +114,5 @@ def sla(past: Past, since: datetime, at: datetime, where: Where = EVERYTHING, *,
     return answer(
         at, since=first, filters=where.given(), met=met, breached=len(late),
         open_breaches=sum(row["verified"] is None for row in late), breaches=late[:limit],
-        next_to_breach=ahead[:limit], without_deadline=without,
+        next_to_breach=ahead[:limit], to_breach=len(ahead), without_deadline=without,
     )  # fmt: skip

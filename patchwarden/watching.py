@@ -90,6 +90,13 @@ def _show(now: dict[str, Any]) -> None:
         places = [{**place, "executions": f"{place['executions']} of {place['limit'] or '?'}"}
                   for place in now["places"][:20]]  # fmt: skip
         output.table(places, ("location", "executions", "queued"), "Places, the fullest first")
+    if now["budgets"]:
+        budgets = [
+            {**one, "failed": f"{one['failures']} of {one['limit']}", "within": _span(one["within"]),
+             "now": "spent: nothing starts" if one["spent"] else "some left"}
+            for one in now["budgets"]
+        ]  # fmt: skip
+        output.table(budgets, ("policy", "failed", "within", "now"), "Error budgets")
     if now["failures"]:
         output.table(now["failures"], ("kind", "remediations", "example", "because"), "Failed attempts still at work")
 

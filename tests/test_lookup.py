@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,13 @@ from chalicelib.adapters.memory import MemoryLedger
 from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.remediations import Cause, Remediation, State, advance, apply, replay
-from chalicelib.lookup import LISTED, UNDECIDED, decided, near, nodes, remediations, status, waits
+from chalicelib.lookup import LISTED, UNDECIDED, decided, executions, near, nodes, remediations, status, waits
 from chalicelib.ports import Change
 from chalicelib.proof import verify
 from tests.many import fill
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
+from tests.verbs.test_budgets import spend
 
 
 def written(world: World) -> None:
@@ -111,3 +113,14 @@ def test_what_is_happening_now_is_told_without_reading_the_fleet(monkeypatch: py
     assert last[0]["id"] == newest.id and len(last) == 3
     only = decided(world.ledger, now, policy="policy-3", limit=2)
     assert {one["policy"] for one in only} == {"policy-3"} and len(only) == 2
+
+
+@pytest.mark.parametrize(("most", "failing", "told"), [
+    ("3", 2, {"failures": 2, "limit": 3, "spent": False}), ("2", 2, {"failures": 2, "limit": 2, "spent": True}),
+    ("50%", 1, {"failures": 1, "ended": 4, "limit": 2, "max": "50%", "spent": False}),
+])  # fmt: skip
+def test_a_policys_error_budget_is_told_as_far_as_it_is_used(most: str, failing: int, told: dict[str, Any]) -> None:
+    world = World()
+    spend(world, most, failing=failing)
+    (found,) = executions(world.ports)["budgets"]
+    assert {name: found[name] for name in told} == told and (found["policy"], found["within"]) == ("all-now", 86400)

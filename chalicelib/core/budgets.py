@@ -73,16 +73,23 @@ def _newest(items: dict[str, Any], most: int) -> dict[str, Any]:
 
 def spent(value: Mapping[str, Any], budget: Mapping[str, Any], now: datetime, released: datetime | None) -> str | None:
     """That the budget is spent, as a sentence; what failed before it was `released` counts no more."""
-    oldest = _minute(now - timedelta(seconds=int(budget["within"])))
-    after = _minute(released) if released else -1
-    failures = sum(at >= oldest and at > after for at in value.get("failed", {}).values())
-    ended = sum(count for at, count in value.get("ended", {}).values() if at >= oldest and at > after)
-    limit = _limit(str(budget["max"]), ended)
+    failures, ended, limit = used(value, budget, now, released)
     if failures < min(limit, MOST):
         return None
     of = f" of {ended}" if str(budget["max"]).endswith("%") else ""
     hours = int(budget["within"]) / 3600
     return f"{failures}{of} nodes failed within {hours:g} h, its error budget is {budget['max']}"
+
+
+def used(
+    value: Mapping[str, Any], budget: Mapping[str, Any], now: datetime, released: datetime | None
+) -> tuple[int, int, int]:
+    """How many failed and how many ended within the budget's span, and how many failures it allows of them."""
+    oldest = _minute(now - timedelta(seconds=int(budget["within"])))
+    after = _minute(released) if released else -1
+    failures = sum(at >= oldest and at > after for at in value.get("failed", {}).values())
+    ended = sum(count for at, count in value.get("ended", {}).values() if at >= oldest and at > after)
+    return failures, ended, _limit(str(budget["max"]), ended)
 
 
 def _limit(most: str, ended: int) -> int:

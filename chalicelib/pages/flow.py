@@ -110,7 +110,17 @@ def speed(look: Look) -> View:
         severities,
         _cards(durations, whole, sla),
         blocks,
+        cut=_cut(sla),
     )
+
+
+def _cut(sla: Told) -> list[str]:
+    shown, ahead = len(sla["breaches"]), len(sla["next_to_breach"])
+    late = [f"sla.breaches holds {shown} of {sla['breached']}, the longest late: limit=200 shows more, "
+            "`patchwarden audit sla --limit 10000` all"] if shown < sla["breached"] else []  # fmt: skip
+    more = sla["to_breach"] > ahead
+    soon = [f"sla.next_to_breach holds {ahead} of {sla['to_breach']}, the first to come"] if more else []
+    return [*late, *soon]
 
 
 _OF = ("of", "episodes", "median", "p90", "longest")
@@ -169,7 +179,8 @@ def _ahead(sla: Told) -> Table:
         )
         for one in sla["next_to_breach"]
     ]
-    return Table("Breaks next", ("node", "policy", "state", "deadline", "left"), rows, "Nothing open has a deadline.")
+    return Table("Breaks next", ("node", "policy", "state", "deadline", "left"), rows, "Nothing open has a deadline.",
+                 _more(len(rows), sla["to_breach"]))  # fmt: skip
 
 
 def _more(shown: int, all_of: int) -> str:

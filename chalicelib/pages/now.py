@@ -9,6 +9,7 @@ from chalicelib.answers import TooLarge
 from chalicelib.pages.charts import GROUPS, bars, stacked
 from chalicelib.pages.look import Look
 from chalicelib.pages.views import (
+    Badge,
     Banner,
     Block,
     Card,
@@ -57,7 +58,9 @@ def overview(look: Look) -> View:
         tuple(_cards(now)),
         (drawn, turn, soon, table),
         tuple(banners(now, health)),
-    )
+        cut=[f"status.{state} holds {len(now[state])} of {count}: waiting.json?state={state} has all"
+             for state, count in now["totals"].items() if len(now[state]) < count],
+    )  # fmt: skip
 
 
 def _where(state: str) -> str:
@@ -175,7 +178,7 @@ def executions(look: Look) -> View:
     """What runs now and how far it is, how full each place is, and of what kind the failures are."""
     found = look.say("executions")
     flying = _flying(found)
-    blocks = (flying, _places(found["places"]), _failures(found["failures"]))
+    blocks = (flying, _places(found["places"]), _budgets(found["budgets"]), _failures(found["failures"]))
     return View("Executions", "What runs now, and what fails?", found, flying, tuple(_counts(found)), blocks)
 
 
@@ -194,6 +197,27 @@ def _places(places: Sequence[Told]) -> Chart:
     running = [(one["location"], one["executions"], "work") for one in places[:20]]
     drawn = bars(running, title="Executions in flight by place", line=places[0]["limit"] if places else None)
     return Chart("Budget used by place", drawn, table, "The dashed line is the most that may run at once.")
+
+
+def _budgets(budgets: Sequence[Told]) -> Table:
+    return Table(
+        "Error budget used by policy",
+        ("policy", "failed nodes", "of", "used", "within", "allowed", "now"),
+        [(one["policy"], one["failures"], one["limit"], f"{100 * one['failures'] / one['limit']:.0f} %",
+          lasted(one["within"]), _allowed(one), _spent(one)) for one in budgets],
+        "No policy in force has an error budget.",
+        "A policy whose budget is spent starts nothing until somebody releases it: patchwarden guard release.",
+    )  # fmt: skip
+
+
+def _allowed(one: Told) -> str:
+    return f"{one['max']} of {many(one['ended'], 'node')}" if one["max"].endswith("%") else one["max"]
+
+
+def _spent(one: Told) -> Badge:
+    if one["spent"]:
+        return Badge("spent: nothing starts", "bad")
+    return Badge("some left", "warn" if 2 * one["failures"] >= one["limit"] else "plain")
 
 
 def _failures(failures: Sequence[Told]) -> Chart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from chalicelib.pages import waiting as waits
 from chalicelib.pages.look import Look, Page, takes
 from chalicelib.pages.views import Ask, Badge, Banner, Chart, Figure, Link, Table, Timeline, View, Words
 from chalicelib.ports import Past, Ports, Signer, Vault
-from chalicelib.routes import Parameter, Wrong
+from chalicelib.routes import MOST, Parameter, Wrong
 
 FOLDER = Path(__file__).with_name("templates")
 
@@ -120,15 +120,16 @@ def show(desk: Desk, path: str, query: Query, visitor: Visitor) -> Answer:
         look = Look(desk.ports, desk.ports.clock.now(), where, page.read(query), desk.vault, desk.source, desk.patient,
                     signer=desk.signer, given=dict(query))  # fmt: skip
         found = page.make(look)
+        whole = _all_rows(page, look, found) if found and form == "csv" else None
     except tuple(kind for kind, _ in _STATUS) as error:
         status = next(status for kind, status in _STATUS if isinstance(error, kind))
         return _refused(desk, visitor, path, form, status, str(error))
     if found is None:
         return _refused(desk, visitor, path, form, 404, f"Nothing is recorded about {path.removeprefix('node/')}.")
     if form == "json":
-        return Answer(200, json_text(found.data, indent=2), "application/json")
-    if form == "csv":
-        return Answer(200, _csv(found.main), "text/csv; charset=utf-8")
+        return _json(found, path, query)
+    if whole:
+        return _csv(whole, path, query)
     return Answer(200, _html(desk, found, page.form(look), path, query, visitor))
 
 
@@ -257,9 +258,41 @@ def _shown(value: object) -> object:
     return text if len(text) <= MUCH else f"{text[:MUCH]}… ({len(text)} characters)"
 
 
-def _csv(table: Table) -> str:
-    """The main table; badges and links are their text, figures what programs read."""
-    return csv_text(table.columns, ([_raw(cell) for cell in row] for row in table.rows))
+AT_ONCE = 5_000
+"""Rows that one CSV may have; API Gateway hands over 6 MB at most."""
+
+
+def _all_rows(page: Page, look: Look, found: View) -> Table:
+    """The main table with the rows of the pages that follow; just its own page if the URL names a limit."""
+    table, rows = found.main, [*found.main.rows]
+    while table.next and len(rows) < AT_ONCE and "limit" not in look.query:
+        more = page.make(replace(look, query={**look.query, "limit": MOST, "after": table.next}))
+        table = more.main if more else replace(table, next=None)
+        rows += table.rows if more else []
+    return replace(table, rows=rows)
+
+
+def _following(path: str, form: str, query: Query, cursor: str | None) -> str | None:
+    """Where the rows that follow are, beside this page; None: these were the last."""
+    return f"{path.rpartition('/')[2]}.{form}?{urlencode({**query, 'after': cursor})}" if cursor else None
+
+
+def _json(found: View, path: str, query: Query) -> Answer:
+    """What the page says, and under `page` whether that is all of it."""
+    following = _following(path, "json", query, found.next)
+    whole = {"complete": following is None and not found.cut, "next": following, "cut": [*found.cut]}
+    headers = {"Link": f'<{following}>; rel="next"'} if following else {}
+    return Answer(200, json_text({**found.data, "page": whole}, indent=2), "application/json", headers)
+
+
+def _csv(table: Table, path: str, query: Query) -> Answer:
+    """The main table; badges and links are their text, figures what programs read. A last row says if more follow."""
+    rows = [[_raw(cell) for cell in row] for row in table.rows]
+    following = _following(path, "csv", query, table.next)
+    if following:
+        rows.append([f"more rows follow: {following}", *[None] * (len(table.columns) - 1)])
+    headers = {"Link": f'<{following}>; rel="next"'} if following else {}
+    return Answer(200, csv_text(table.columns, rows), "text/csv; charset=utf-8", headers)
 
 
 def _raw(cell: Any) -> Any:

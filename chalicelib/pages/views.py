@@ -140,7 +140,8 @@ Block = Card | Table | Chart | Banner | Timeline | Ask | Words
 class View:
     """A page. `question` is what it answers; `data` is its JSON; `main` is the table that becomes its CSV.
 
-    `also` leads to pages beside it that are not in the menu.
+    `also` leads to pages beside it that are not in the menu. `cut` says of each list in the JSON that is not whole how
+    much of it there is, and where the rest is.
     """
 
     title: str
@@ -152,6 +153,13 @@ class View:
     banners: Sequence[Banner] = ()
     also: Sequence[Link] = field(default_factory=tuple)
     filters: Sequence[Filter] = ()
+    cut: Sequence[str] = ()
+
+    @property
+    def next(self) -> str | None:
+        """The cursor of the rows that follow, of whichever table goes on."""
+        tables = (self.main, *(block for block in self.blocks if isinstance(block, Table)))
+        return next((table.next for table in tables if table.next), None)
 
 
 def node_link(row: Mapping[str, Any]) -> Link:

@@ -20,7 +20,7 @@ def waiting(look: Look) -> View:
     rows, open_asks = found["remediations"], {one["id"] for one in asked}
     main = Table("", ("node", "account", "state", "next moment", "whose turn", "policy", "ticket", "reason"),
                  [(one["node"], one["account"], one["state"], _next(one), one["who"], one["policy"], one["ticket"],
-                   one["reason"]) for one in rows])  # fmt: skip
+                   one["reason"]) for one in rows], next=found["next"])  # fmt: skip
     table = Table(
         "Everything that waits, the next to move first",
         ("node", "state", "next moment", "policy", "ticket", "reason"),

@@ -193,6 +193,22 @@ def test_of_an_act_only_the_number_of_its_line_is_kept(gateway: Gateway, ports: 
     assert [line["because"] for line in said["trail"][-2:]] == ["acknowledged: on it", "acknowledged: still on it"]
 
 
+def test_whoever_holds_a_case_over_rest_takes_it_over_once(gateway: Gateway, ports: Ports) -> None:
+    case = next(case for case in ports.ledger.all_heads() if case.state in ("waiting", "queued", "open"))
+    path = f"/remediations/{case.id}/hold"
+    first = post(gateway, path, {"reason": "I look at it"})
+    again = post(gateway, path, {"reason": "I look at it"})
+    assert first[:2] == again[:2] and again[2]["Idempotency-Replayed"] == "true"
+    assert first[0] == 200 and first[1]["status"] == "decided" and first[1]["state"] == "ticketed"
+    line = ports.ledger.trail(case.id)[-1]
+    assert (line.number, line.actor, line.because) == (case.number + 1, CALLER, f"held by {CALLER}: I look at it")
+    refused = post(gateway, path, {"reason": "once more"}, key="k-2")
+    assert refused[0] == 200 and refused[1]["status"] == "refused" and "only what waits" in refused[1]["because"]
+    assert len(ports.ledger.trail(case.id)) == line.number
+    assert post(gateway, path, {"reason": "no key"}, key=None)[0] == 400
+    assert post(gateway, path.replace("patch/", "nothing/"), {"reason": "x"}, key="k-3")[0] == 404
+
+
 def test_a_request_that_broke_off_is_not_done_twice(gateway: Gateway, ports: Ports) -> None:
     case = next(case for case in ports.ledger.all_heads() if case.state == "ticketed")
     keep = ports.ledger.keep

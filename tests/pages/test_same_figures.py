@@ -51,7 +51,7 @@ def called(*words: str) -> Any:
 def page(desk: Desk, path: str, **query: str) -> Any:
     answer = show(desk, f"{path}.json", query, Visitor("me"))
     assert answer.status == 200, answer.body
-    return json.loads(answer.body)
+    return {name: value for name, value in json.loads(answer.body).items() if name != "page"}
 
 
 def html(desk: Desk, path: str, **query: str) -> str:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from urllib.parse import parse_qsl
 from xml.etree import ElementTree
 
 import pytest
@@ -207,6 +208,23 @@ def test_what_cannot_be_answered_is_told_in_each_form(path: str, query: dict[str
     assert json.loads(show(Desk(world.ports), f"{path}.json", query, ME).body)["status"] == status
 
 
+def followed(desk: Desk, path: str, count: int) -> None:
+    """The CSV is whole; where it is not, its last row says where the rest is, and following that leads to all."""
+    whole = list(csv.reader(io.StringIO(show(desk, path, {}, ME).body)))[1:]
+    assert len(whole) == count
+    found, asked = list[list[str]](), {"limit": "150"}
+    while True:
+        answer = show(desk, path, asked, ME)
+        rows = list(csv.reader(io.StringIO(answer.body)))[1:]
+        if "Link" not in answer.headers:
+            break
+        says = rows.pop()[0]
+        assert says.startswith("more rows follow: waiting.csv?") and says.split(": ")[1] in answer.headers["Link"]
+        found += rows
+        asked = dict(parse_qsl(says.partition("?")[2]))
+    assert found + rows == whole
+
+
 def test_a_large_fleet_is_paged_and_what_is_too_large_says_so() -> None:
     world = World()
     world.ledger.keep(SWEPT, {"at": "2026-11-23T11:59:00.000Z"}, expected=0)
@@ -220,11 +238,15 @@ def test_a_large_fleet_is_paged_and_what_is_too_large_says_so() -> None:
     while True:
         asked = {"limit": "200", **({"after": after} if after else {})}
         page = json.loads(show(Desk(world.ports), "waiting.json", asked, ME).body)
+        assert page["page"]["complete"] is (page["next"] is None) is (page["page"]["next"] is None)
         seen += [row["id"] for row in page["remediations"]]
         after = page["next"]
         if after is None:
             break
     assert len(seen) == len({*seen}) == 2_100
+    followed(Desk(world.ports), "waiting.csv", 2_100)
+    cut = json.loads(show(Desk(world.ports), "overview.json", {}, ME).body)["page"]
+    assert cut["complete"] is False and "status.ticketed holds 20 of 2100" in cut["cut"][0]
     assert "Compliance over time is not drawn here" in shown(world.ports, "overview")
     answer = show(Desk(world.ports), "funnel", {}, ME)
     assert answer.status == 422 and "no daily export yet" in answer.body
