@@ -74,13 +74,9 @@ def speed(look: Look) -> View:
     """How long it takes, where deadlines were broken, which break next, and how old the rest is."""
     durations, sla, ages = look.say("durations"), look.say("sla"), look.say("ages")
     whole = durations["spans"]["detected_to_verified"]
-    steps = Table("", _OF, [(name.replace("_", " "), *_spread(row)) for name, row in durations["spans"].items()])
-    policies = Table(
-        "",
-        ("policy", *_OF[1:]),
-        [(row["policy"] or "none", *_spread(row)) for row in durations["by_policy"]],
-        "Nothing was verified.",
-    )
+    steps = [(name.replace("_", " "), *_spread(row)) for name, row in durations["spans"].items()]
+    policies = Table("", ("policy", *_OF[1:]), [(row["policy"] or "none", *_spread(row))
+                     for row in durations["by_policy"]], "Nothing was verified.")  # fmt: skip
     severities = Table(
         "By severity",
         ("severity", *_OF[1:]),
@@ -101,7 +97,7 @@ def speed(look: Look) -> View:
         _ages(ages),
         severities,
         Chart("Median time to remediate by policy", hours, policies, "From detected to verified, in hours."),
-        Table("By step", _OF, steps.rows),
+        Table("By step", _OF, steps),
     )
     return View(
         "Speed",
