@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -177,7 +178,10 @@ class Watch:
         scan = machine.scan
         if OVERRIDE in run.batch.parameters:
             at, told = machine.told[-1] if machine.told else (said, "")
-            if told == "INSTALLED" and at < said - FRESH:
+            # what was scanned while an execution still ran proves nothing of what it left behind
+            over = max((one.ended for one in self.world.runs.values() if one.ended is not None
+                        and one.ended <= said and machine.node in one.nodes), default=-math.inf)  # fmt: skip
+            if told == "INSTALLED" and over <= at < said - FRESH:
                 self.say(f"blind: a scan found the patch on {machine.node} long before execution {run.id} was intended")
             return
         if run.batch.document == REPAIR or scan is None or scan.noncompliant:

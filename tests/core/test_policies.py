@@ -181,7 +181,10 @@ def test_a_document_with_a_right_digest_but_a_missing_part_is_refused(shipped: d
 
 def test_a_set_that_was_compiled_before_there_were_guards_still_loads(shipped: dict[str, Any]) -> None:
     older = shipped
-    for steps in [one for one in places(shipped) if one[-1] in LATER - {"schedule_offset"}]:
+    later = [
+        one for one in places(shipped) if one[-1] in LATER - {"schedule_offset"} and one[-2:] != ("where", "units")
+    ]
+    for steps in later:
         older = changed(older, steps, drop)
     policies = PolicySet.load(sealed(older))
     assert policies.settings.surge is None
