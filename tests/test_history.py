@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,9 @@ from chalicelib import wiring
 from chalicelib.adapters.memory import MemoryClock
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import Where, point
-from chalicelib.core.remediations import replay
+from chalicelib.core.remediations import Transition, replay
 from chalicelib.evidence import export
-from chalicelib.history import decisions, diff, exemptions, fleet, search
+from chalicelib.history import FIRST_DAY, decisions, diff, exemptions, fleet, search
 from chalicelib.past import FromLedger
 from chalicelib.ports import Past, Ports
 from chalicelib.speed import ages, durations, funnel, sla
@@ -158,6 +159,19 @@ def test_pages_give_each_row_once(pasts: tuple[Past, Past, Past], moments: list[
     for past in pasts:
         asked = all_pages(lambda after: search(past, moments[0], moments[-1], limit=7, after=after), "lines")  # noqa: B023
         assert asked == lines
+
+
+def test_a_search_from_long_ago_reads_no_day_on_which_nobody_could_write(ports: Ports) -> None:
+    read: list[date] = []
+
+    class Noted(FromLedger):
+        def lines(self, day: date) -> Iterator[Transition]:
+            read.append(day)
+            return super().lines(day)
+
+    past, since = Noted(ports.ledger), datetime(1000, 1, 1, tzinfo=UTC)
+    assert search(past, since, END, limit=1)["lines"] == search(past, END - timedelta(days=300), END, limit=1)["lines"]
+    assert min(read) == FIRST_DAY and len(read) < 2 * 366
 
 
 def test_a_search_finds_by_what_a_line_says(
