@@ -119,9 +119,9 @@ def _labels(labels: Sequence[str], step: float) -> list[str]:
 
 
 def _ceiling(value: float) -> float:
-    """The next figure that people count by."""
-    size = 10.0 ** max(-3, len(str(int(value))) - 1) if value >= 1 else 0.1
-    return next(step * size for step in (1, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10, 20) if step * size >= value)
+    """The next figure that people count by, whose quarters are whole: what is drawn over a grid are counts."""
+    size = 10.0 ** max(0, len(str(int(value))) - 2)
+    return next(step * size for step in (4, 8, 12, 16, 20, 24, 32, 40, 60, 80, 100) if step * size >= value)
 
 
 def _short(text: str, most: int) -> str:

@@ -328,9 +328,10 @@ def test_a_name_in_a_drawing_stays_text() -> None:
     assert drawn(svg).attrib["aria-label"] == '"><script>'
 
 
-@pytest.mark.parametrize("value", [0.05, 1, 7, 24, 99, 100, 101, 12_345])
-def test_the_scale_ends_at_a_figure_above(value: float) -> None:
-    assert value <= charts._ceiling(value) <= max(2 * value, 0.2)
+@pytest.mark.parametrize("value", [1, 3, 9, 10, 25, 60, 99, 100, 101, 999, 12_345, 1_000_000])
+def test_the_scale_ends_at_a_figure_above_and_counts_in_whole_steps(value: int) -> None:
+    top = charts._ceiling(value)
+    assert value <= top <= max(2 * value, 4) and top % 4 == 0
 
 
 def test_spans_and_moments_are_read_at_a_glance() -> None:
