@@ -790,8 +790,9 @@ def jobs(name: str, nodes: int, accounts: int) -> list[Job]:
     ]
 
 
-SWEEP, EMERGENCY, DECISION, COLDSTART = WRITTEN = tuple(
-    f"\n<!-- written by bench/{name}.py: do not edit -->\n" for name in ("sweep", "emergency", "decision", "coldstart")
+SWEEP, EMERGENCY, LOOKUP, DECISION, COLDSTART = WRITTEN = tuple(
+    f"\n<!-- written by bench/{name}.py: do not edit -->\n"
+    for name in ("sweep", "emergency", "lookup", "decision", "coldstart")
 )
 """Where the parts of the page begin that others write behind ours, in this order."""
 
