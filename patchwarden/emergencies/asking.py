@@ -15,7 +15,7 @@ from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import format_moment
 from chalicelib.core.overrides import Named, cve, kb, package
 from chalicelib.core.windows import parse_duration
-from patchwarden.policy.shapes import is_id
+from patchwarden.policy.fields import is_id
 from patchwarden.when import When
 
 LONGEST = timedelta(days=30)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from chalicelib.core.baselines import Baseline
 from chalicelib.core.nodes import ACCOUNT, REGION, Location
-from patchwarden.policy import shapes
+from patchwarden.policy import fields, set_shapes
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.problems import Level, near, near_or_all
 from patchwarden.policy.source import Source, read
@@ -32,7 +32,7 @@ FilterValues = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]
 Group = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w \t.:/=+\-@]+$")]
 
 
-class Rule(shapes.Shape):
+class Rule(fields.Shape):
     """Which patches are approved, and when: exactly one of approve_after_days and approve_until."""
 
     product: Annotated[FilterValues | None, Field(description="Products as AWS names them; absent: all")] = None
@@ -50,7 +50,7 @@ class Rule(shapes.Shape):
     ] = False
     approve_after_days: Annotated[int | None, Field(ge=0, le=360, description="Days after its release")] = None
     approve_until: Annotated[
-        shapes.Day | None, Field(description="Released on this day or before: everybody gets the same set")
+        fields.Day | None, Field(description="Released on this day or before: everybody gets the same set")
     ] = None
     compliance_level: Annotated[Severity, Field(description="How bad it is when such a patch is missing")] = (
         "unspecified"
@@ -58,7 +58,7 @@ class Rule(shapes.Shape):
     non_security: Annotated[bool, Field(description="Updates that are not about security too; Linux")] = False
 
 
-class ApprovedPatches(shapes.Shape):
+class ApprovedPatches(fields.Shape):
     """Patches that are approved by name."""
 
     patches: Annotated[PatchIds, Field(description="KB numbers, or packages as AWS writes them")]
@@ -66,7 +66,7 @@ class ApprovedPatches(shapes.Shape):
     non_security: Annotated[bool, Field(description="Some are not about security; Linux")] = False
 
 
-class RejectedPatches(shapes.Shape):
+class RejectedPatches(fields.Shape):
     """Patches that are rejected by name."""
 
     patches: Annotated[PatchIds, Field(description="KB numbers, or packages as AWS writes them")]
@@ -75,7 +75,7 @@ class RejectedPatches(shapes.Shape):
     ] = "allow-as-dependency"
 
 
-class Repository(shapes.Shape):
+class Repository(fields.Shape):
     """Another repository than the node's own, as its package manager wants it configured."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.\-]{3,50}$", description="3 to 50 letters, digits, . _ -")]
@@ -86,19 +86,19 @@ class Repository(shapes.Shape):
     configuration: Annotated[str, Field(min_length=1, max_length=1024, description="The text of the repository's file")]
 
 
-class BaselineWhere(shapes.Shape):
+class BaselineWhere(fields.Shape):
     """In which accounts and Regions; without either everywhere in the scope of `_set.yaml`."""
 
     accounts: Annotated[list[str] | None, Field(min_length=1, description="Account ids, in quotes")] = None
     regions: Annotated[list[str] | None, Field(min_length=1, description="Names of Regions")] = None
 
 
-class BaselineFile(shapes.Shape):
+class BaselineFile(fields.Shape):
     """One patch baseline: which patches the nodes of some patch groups are to have."""
 
-    id: Annotated[shapes.Id, Field(description="Its name for ever: the baseline in AWS is tagged with it")]
-    title: Annotated[shapes.Text, Field(description="One line for people; AWS shows it as the description")]
-    owner: Annotated[shapes.Text, Field(description="Who answers for it: a mail address or a team")]
+    id: Annotated[fields.Id, Field(description="Its name for ever: the baseline in AWS is tagged with it")]
+    title: Annotated[fields.Text, Field(description="One line for people; AWS shows it as the description")]
+    owner: Annotated[fields.Text, Field(description="Who answers for it: a mail address or a team")]
     os: Annotated[System, Field(description="The operating system; it never changes")]
     rules: Annotated[list[Rule], Field(max_length=10, description="What is approved")] = Field(default_factory=list)
     approved: Annotated[ApprovedPatches | None, Field(description="Approved by name, whatever the rules say")] = None
@@ -152,7 +152,7 @@ VALUES: dict[str, dict[str, tuple[str, ...]]] = {
 warning. Products, families and sections grow with every release: only their shape is checked."""
 
 
-def read_baselines(directory: Path, rules: shapes.SetFile | None) -> tuple[Baselines, list[Source]]:
+def read_baselines(directory: Path, rules: set_shapes.SetFile | None) -> tuple[Baselines, list[Source]]:
     """The baselines by id, and every source with its problems; `rules` None: `_set.yaml` could not be used."""
     found: Baselines = {}
     sources = [read(path) for path in sorted(directory.glob("*.y*ml"))]
@@ -171,7 +171,7 @@ def read_baselines(directory: Path, rules: shapes.SetFile | None) -> tuple[Basel
     return found, sources
 
 
-def check_baseline(source: Source, baseline: BaselineFile, rules: shapes.SetFile | None) -> None:
+def check_baseline(source: Source, baseline: BaselineFile, rules: set_shapes.SetFile | None) -> None:
     """Every problem of a baseline of the right shape."""
     for number, rule in enumerate(baseline.rules):
         _check_moment(source, number, rule, baseline.os)
@@ -241,7 +241,7 @@ _PLACES = (
 )
 
 
-def _check_places(source: Source, baseline: BaselineFile, rules: shapes.SetFile | None) -> None:
+def _check_places(source: Source, baseline: BaselineFile, rules: set_shapes.SetFile | None) -> None:
     for name, pattern, remedy in _PLACES:
         allowed = getattr(rules.scope, name) if rules else None
         for number, value in enumerate(getattr(baseline.where, name) or ()):
@@ -253,7 +253,7 @@ def _check_places(source: Source, baseline: BaselineFile, rules: shapes.SetFile 
                 source.add("PW904", where, f"{value} is not in the scope of _set.yaml", hint)
 
 
-def _check_claims(source: Source, baseline: BaselineFile, found: Baselines, rules: shapes.SetFile) -> None:
+def _check_claims(source: Source, baseline: BaselineFile, found: Baselines, rules: set_shapes.SetFile) -> None:
     """One patch group has one baseline for a system, and a system one default, in each account and Region."""
     here = set(locations(baseline, rules))
     for other_source, other in found.values():
@@ -268,13 +268,13 @@ def _check_claims(source: Source, baseline: BaselineFile, found: Baselines, rule
             source.add_at_key("PW905", ("default",), what, "leave it to one of them, or part them by where:")
 
 
-def locations(baseline: BaselineFile, rules: shapes.SetFile) -> list[Location]:
+def locations(baseline: BaselineFile, rules: set_shapes.SetFile) -> list[Location]:
     """Every account and Region that it is for."""
     accounts, regions = baseline.where.accounts or rules.scope.accounts, baseline.where.regions or rules.scope.regions
     return [Location(account, region) for account in accounts for region in regions]
 
 
-def compiled_baseline(baseline: BaselineFile, rules: shapes.SetFile) -> Baseline:
+def compiled_baseline(baseline: BaselineFile, rules: set_shapes.SetFile) -> Baseline:
     """A sound file as what AWS is asked for."""
     approved, rejected = baseline.approved, baseline.rejected
     content: dict[str, Any] = {

@@ -13,7 +13,7 @@ from chalicelib.core.nodes import ACCOUNT, REGION
 from chalicelib.core.overrides import Named, digest_of_list
 from chalicelib.core.plans import MOST_NODES
 from chalicelib.core.windows import Window, opening
-from patchwarden.policy import shapes
+from patchwarden.policy import fields, set_shapes, shapes
 from patchwarden.policy.asking import check_condition
 from patchwarden.policy.fitting import piece
 from patchwarden.policy.problems import Level, near, near_or_all
@@ -38,7 +38,7 @@ _OURS = {name.lower(): name for name in ("NodeIds", "NodeId", "BatchId", "Snapsh
 _OVERRIDES = {name.lower(): name for name in ("InstallOverrideList", "BaselineOverride")}
 
 
-def check_policy(source: Source, rules: shapes.SetFile | None, now: datetime | None) -> None:
+def check_policy(source: Source, rules: set_shapes.SetFile | None, now: datetime | None) -> None:
     """Every problem of one policy file beyond its shape; `rules` None: `_set.yaml` itself could not be used."""
     _check_when(source)
     raw = _map(source.data, "then")
@@ -105,7 +105,7 @@ def _check_effect(source: Source, then: Mapping[str, Any]) -> None:
         source.add_at_key("PW411", ("then", "on_deadline"), "on_deadline needs a deadline", "add deadline: 7d")
 
 
-def _check_exemption(source: Source, then: Mapping[str, Any], rules: shapes.SetFile | None) -> None:
+def _check_exemption(source: Source, then: Mapping[str, Any], rules: set_shapes.SetFile | None) -> None:
     if then.get("action") != "exempt":
         return
     for name, remedy in _EXEMPTION.items():
@@ -160,7 +160,7 @@ def _check_ended(source: Source, now: datetime | None) -> None:
             source.add("PW412", where, what, "remove the file, or have it approved again", level=Level.WARNING)
 
 
-def _check_rollout(source: Source, rules: shapes.SetFile | None) -> None:
+def _check_rollout(source: Source, rules: set_shapes.SetFile | None) -> None:
     """A rollout that reaches nobody by mistake would keep a policy a shadow for ever."""
     rollout = piece(shapes.Rollout, source.data.get("rollout"))
     if rollout is None:
@@ -204,24 +204,24 @@ def _check_waves(source: Source, rollout: shapes.Rollout) -> None:
         source.add("PW416", where, "the last wave leaves nodes out", "end with {percent: 100}")
 
 
-def _in(account: str, rules: shapes.SetFile) -> str:
+def _in(account: str, rules: set_shapes.SetFile) -> str:
     return near_or_all(account, rules.scope.accounts)
 
 
-class _Moment(shapes.Shape):
-    moment: shapes.Moment
+class _Moment(fields.Shape):
+    moment: fields.Moment
 
 
-def _check_window(source: Source, then: shapes.Then, rules: shapes.SetFile) -> None:
+def _check_window(source: Source, then: shapes.Then, rules: set_shapes.SetFile) -> None:
     if then.window is not None and then.window not in rules.windows:
         hint = near_or_all(then.window, rules.windows) if rules.windows else "define it in _set.yaml under windows"
         source.add("PW407", ("then", "window"), f"there is no window {then.window!r}", hint)
 
 
-_Limited = shapes.Then | shapes.Defaults
+_Limited = shapes.Then | set_shapes.Defaults
 
 
-def _check_ceilings(source: Source, where: Location, asked: _Limited, ceilings: shapes.Ceilings) -> None:
+def _check_ceilings(source: Source, where: Location, asked: _Limited, ceilings: set_shapes.Ceilings) -> None:
     for name, value, most in _bounded(asked, ceilings):
         if value is not None and size(value) > size(most):
             place = (*where, "limits", name) if name in shapes.Limits.model_fields else (*where, name)
@@ -229,7 +229,7 @@ def _check_ceilings(source: Source, where: Location, asked: _Limited, ceilings: 
             source.add("PW408", place, what, f"write {span(most)} or less, or raise it in _set.yaml")
 
 
-def _bounded(asked: _Limited, ceilings: shapes.Ceilings) -> Iterator[tuple[str, Any, Any]]:
+def _bounded(asked: _Limited, ceilings: set_shapes.Ceilings) -> Iterator[tuple[str, Any, Any]]:
     yield "attempts", asked.attempts, ceilings.attempts
     yield "concurrency", asked.limits.concurrency, ceilings.concurrency
     yield "max_errors", asked.limits.max_errors, ceilings.max_errors
@@ -257,7 +257,7 @@ def span(value: Any) -> str:
     return next(f"{seconds // size}{unit}" for size, unit in _UNITS if seconds % size == 0)
 
 
-def _check_document(source: Source, then: shapes.Then, rules: shapes.SetFile) -> None:
+def _check_document(source: Source, then: shapes.Then, rules: set_shapes.SetFile) -> None:
     if then.document is None:
         return
     if then.document.name not in rules.documents:
@@ -287,7 +287,7 @@ def _check_hooked(source: Source, then: shapes.Then) -> None:
         source.add_at_key("PW415", ("then", "hooks"), "hooks do not run with another document", hint)
 
 
-def _check_patches(source: Source, then: Mapping[str, Any], rules: shapes.SetFile | None) -> None:
+def _check_patches(source: Source, then: Mapping[str, Any], rules: set_shapes.SetFile | None) -> None:
     """An override list decides what root installs: only an emergency has one, only in our own bucket, by its digest."""
     if "patches" not in then:
         if "through" in then:
@@ -350,10 +350,10 @@ def _check_units(source: Source) -> None:
 def check_set(source: Source, now: datetime | None) -> None:
     """Every problem of `_set.yaml` beyond its shape."""
     for name, window in _map(source.data, "windows").items():
-        if piece(shapes.Window, window) is not None:
+        if piece(set_shapes.Window, window) is not None:
             _check_opening(source, name, window, now)
     for number, item in enumerate(_list(source.data, "freezes")):
-        freeze = piece(shapes.Freeze, item)
+        freeze = piece(set_shapes.Freeze, item)
         if freeze and freeze.until <= freeze.from_:
             source.add("PW503", ("freezes", number, "until"), f"freeze {freeze.name} ends before it begins")
     for name, pattern, remedy in _SCOPE:
@@ -361,7 +361,7 @@ def check_set(source: Source, now: datetime | None) -> None:
             if isinstance(value, str) and not pattern.match(value):
                 source.add("PW504", ("scope", name, number), f"{value!r} cannot be one of {name}", remedy)
     _check_units(source)
-    surge = piece(shapes.Surge, _map(source.data, "surge"))
+    surge = piece(set_shapes.Surge, _map(source.data, "surge"))
     if surge and surge.canary >= surge.at_least:
         what = f"canary {surge.canary} is not below at_least {surge.at_least}: such a surge would hold nothing"
         source.add("PW506", ("surge", "canary") if "canary" in source.data["surge"] else ("surge",), what,
@@ -386,7 +386,7 @@ def _check_opening(source: Source, name: str, raw: Mapping[str, Any], now: datet
         window = Window.from_json(name, raw)
     except PolicyError as error:
         what, _, hint = str(error).rpartition(": ")
-        field = next((field for field in shapes.Window.model_fields if field in what and field in raw), None)
+        field = next((field for field in set_shapes.Window.model_fields if field in what and field in raw), None)
         source.add("PW501", (*where, field) if field else where, what, hint)
         return
     if now is not None and opening(window, now) is None:
@@ -397,7 +397,7 @@ def _check_opening(source: Source, name: str, raw: Mapping[str, Any], now: datet
 def _check_defaults(source: Source) -> None:
     defaults, ceilings = (
         piece(shape, _map(source.data, name))
-        for shape, name in ((shapes.Defaults, "defaults"), (shapes.Ceilings, "ceilings"))
+        for shape, name in ((set_shapes.Defaults, "defaults"), (set_shapes.Ceilings, "ceilings"))
     )
-    if isinstance(defaults, shapes.Defaults) and isinstance(ceilings, shapes.Ceilings):
+    if isinstance(defaults, set_shapes.Defaults) and isinstance(ceilings, set_shapes.Ceilings):
         _check_ceilings(source, ("defaults",), defaults, ceilings)

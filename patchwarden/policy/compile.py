@@ -13,7 +13,7 @@ from chalicelib.core.compiled import VERSION, digest_of
 from chalicelib.core.moments import format_moment
 from chalicelib.core.paths import Path as FactPath
 from chalicelib.core.policies import PolicySet
-from patchwarden.policy import shapes
+from patchwarden.policy import set_shapes, shapes
 from patchwarden.policy.asking import operators, parsed
 from patchwarden.policy.baseline_files import Baselines, read_baselines
 from patchwarden.policy.check import GROUPS, check_policy, check_set, size
@@ -42,7 +42,7 @@ class Loaded(NamedTuple):
 class Directory:
     """A directory as read and checked, with whatever could be made of each file."""
 
-    rules: shapes.SetFile | None
+    rules: set_shapes.SetFile | None
     policies: dict[str, tuple[Source, shapes.PolicyFile]]
     fixtures: dict[str, Fixture | None]
     schedules: Schedules
@@ -91,11 +91,11 @@ def read_directory(path: Path, *, now: datetime | None = None) -> Directory:
     return Directory(rules, policies, fixtures, schedules, baselines, sorted(problems))
 
 
-def _rules(source: Source, now: datetime | None) -> shapes.SetFile | None:
+def _rules(source: Source, now: datetime | None) -> set_shapes.SetFile | None:
     if source.data is None:
         source.add("PW505", Mark(1, 1), "the directory has no usable _set.yaml", "write one with scope: at least")
         return None
-    rules = fit(source, shapes.SetFile)
+    rules = fit(source, set_shapes.SetFile)
     check_set(source, now)
     return rules
 
@@ -138,7 +138,7 @@ def with_policy(directory: Directory, path: Path, now: datetime) -> tuple[Policy
     return PolicySet.load(document), source.problems
 
 
-def _policy(source: Source, policy: shapes.PolicyFile, rules: shapes.SetFile) -> dict[str, Any]:
+def _policy(source: Source, policy: shapes.PolicyFile, rules: set_shapes.SetFile) -> dict[str, Any]:
     ends = [moment for moment in (policy.expires, policy.then.until) if moment is not None]
     return {
         "id": policy.id,
@@ -205,7 +205,7 @@ def _clause(raw: dict[str, Any], line: int | None) -> dict[str, Any]:
 _AS_WRITTEN = {"action", "severity", "window", "on_deadline", "reboot", "stopped", "snapshot", "reason"}
 
 
-def _then(then: shapes.Then, rules: shapes.SetFile) -> dict[str, Any]:
+def _then(then: shapes.Then, rules: set_shapes.SetFile) -> dict[str, Any]:
     """Complete: what the policy leaves out is what `_set.yaml` says."""
     return {
         **then.model_dump(include=_AS_WRITTEN),
@@ -233,7 +233,7 @@ def _approval(approval: shapes.Approval) -> dict[str, Any]:
     return {**approval.model_dump(), "within": _seconds(approval.within)}
 
 
-def _limits(limits: shapes.Limits, rules: shapes.SetFile) -> dict[str, Any]:
+def _limits(limits: shapes.Limits, rules: set_shapes.SetFile) -> dict[str, Any]:
     """Where nobody says how much, it is a tenth, and never more than the ceiling: no limit would be above any."""
     given = {**rules.defaults.limits.model_dump(exclude_none=True), **limits.model_dump(exclude_none=True)}
     shares = {name: min("10%", getattr(rules.ceilings, name), key=size) for name in ("concurrency", "max_errors")}
@@ -244,7 +244,7 @@ def _limits(limits: shapes.Limits, rules: shapes.SetFile) -> dict[str, Any]:
             **surge}  # fmt: skip
 
 
-def _settings(rules: shapes.SetFile) -> dict[str, Any]:
+def _settings(rules: set_shapes.SetFile) -> dict[str, Any]:
     return {
         "linger": _seconds(rules.linger),
         "verify_within": _seconds(rules.verify_within),
@@ -262,18 +262,18 @@ def _settings(rules: shapes.SetFile) -> dict[str, Any]:
     }
 
 
-def _units(rules: shapes.SetFile) -> dict[str, str]:
+def _units(rules: set_shapes.SetFile) -> dict[str, str]:
     """The unit of each account."""
     return {account: unit for unit, accounts in rules.units.items() for account in accounts}
 
 
-def _surge(surge: shapes.Surge) -> dict[str, Any]:
+def _surge(surge: set_shapes.Surge) -> dict[str, Any]:
     given = surge.model_dump(exclude={"same"} if surge.same is None else set())
     shares = [name for name in ("location", "account", "fleet", "same") if name in given]
     return {**given, **{name: int(given[name].removesuffix("%")) for name in shares}}
 
 
-def _freeze(freeze: shapes.Freeze) -> dict[str, Any]:
+def _freeze(freeze: set_shapes.Freeze) -> dict[str, Any]:
     return {
         "name": freeze.name,
         "since": _moment(freeze.from_),

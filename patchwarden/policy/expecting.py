@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from patchwarden.policy import shapes
+from patchwarden.policy import fields, set_shapes, shapes
 from patchwarden.policy.fitting import piece
 from patchwarden.policy.fixtures import Fixture, steps_of
 from patchwarden.policy.problems import near, near_or_all
@@ -13,7 +13,7 @@ from patchwarden.policy.source import Source
 
 
 def check_tests(
-    source: Source, rules: shapes.SetFile | None, fixtures: Mapping[str, Fixture | None], ids: Mapping[str, Any]
+    source: Source, rules: set_shapes.SetFile | None, fixtures: Mapping[str, Fixture | None], ids: Mapping[str, Any]
 ) -> None:
     """Every problem of the tests of one policy file. `ids` are those of all policies."""
     raw = source.data.get("tests", [])
@@ -37,18 +37,18 @@ def _check_fixture(source: Source, number: int, test: shapes.Test, fixtures: Map
 
 
 def _check_expected(
-    source: Source, number: int, test: shapes.Test, ids: Mapping[str, Any], rules: shapes.SetFile | None
+    source: Source, number: int, test: shapes.Test, ids: Mapping[str, Any], rules: set_shapes.SetFile | None
 ) -> None:
     where = ("tests", number, "expect")
     for field in ("policy", "shadow"):
         name = getattr(test.expect, field)
-        if name is not None and name not in (shapes.NOBODY, *ids):
+        if name is not None and name not in (fields.NOBODY, *ids):
             source.add("PW605", (*where, field), f"there is no policy {name!r}", near(name, ids))
     for place, name in enumerate(test.expect.also_matched or ()):
         if name not in ids:
             source.add("PW605", (*where, "also_matched", place), f"there is no policy {name!r}", near(name, ids))
     window = test.expect.window
-    if rules is not None and window is not None and window not in (shapes.NOBODY, *rules.windows):
+    if rules is not None and window is not None and window not in (fields.NOBODY, *rules.windows):
         source.add("PW605", (*where, "window"), f"there is no window {window!r}", near(window, rules.windows))
 
 
@@ -62,7 +62,7 @@ def _check_changes(source: Source, number: int, test: shapes.Test) -> None:
             source.add("PW606", ("tests", number, "unset", place), f"{text} is not the path of a fact", hint)
 
 
-def _check_enough(source: Source, tests: list[Any], rules: shapes.SetFile) -> None:
+def _check_enough(source: Source, tests: list[Any], rules: set_shapes.SetFile) -> None:
     where = ("tests",) if tests else ()
     if len(tests) < rules.tests.at_least:
         what = f"{len(tests)} of at least {rules.tests.at_least} tests"

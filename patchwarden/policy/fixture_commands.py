@@ -95,7 +95,7 @@ def policy_record(scope: Scope, what: str, name: str | None, anonymise: bool, di
     from patchwarden.policy import recording
     from patchwarden.policy.compile import compiled
     from patchwarden.policy.explain_commands import sound
-    from patchwarden.policy.shapes import is_id
+    from patchwarden.policy.fields import is_id
 
     if name is not None and not is_id(name):
         raise click.ClickException(f"{name!r} cannot be the name of a fixture: write small letters, digits and -")
@@ -140,9 +140,9 @@ def _tell_test(name: str, directory: Path, past: PastDecision, policies: PolicyS
     from chalicelib.core.decisions import decide
     from chalicelib.core.moments import format_moment
     from chalicelib.core.policies import Action
+    from patchwarden.policy.fields import NOBODY
     from patchwarden.policy.fixtures import read_fixtures, situation
     from patchwarden.policy.recording import to_yaml
-    from patchwarden.policy.shapes import NOBODY
     from patchwarden.policy.testing import action_of
 
     fixture = read_fixtures(directory / "fixtures")[0][name]

@@ -20,7 +20,7 @@ from chalicelib.core.paths import PathError
 from chalicelib.core.profile import checked
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.core.vocabulary import EVERY, FIELDS, place
-from patchwarden.policy import shapes
+from patchwarden.policy import fixture_shapes
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.source import Source, read
 
@@ -57,7 +57,7 @@ def read_fixtures(directory: Path) -> tuple[dict[str, Fixture | None], list[Sour
 
 
 def _fixture(source: Source) -> Fixture | None:
-    shape = fit(source, shapes.Fixture) if source.data is not None else None
+    shape = fit(source, fixture_shapes.Fixture) if source.data is not None else None
     if shape is None:
         return None
     finding = _finding(source, shape)
@@ -77,7 +77,7 @@ def _fixture(source: Source) -> Fixture | None:
 _WHOLE = "name it whole, without [*] or a filter"
 
 
-def _finding(source: Source, shape: shapes.Fixture) -> Finding | None:
+def _finding(source: Source, shape: fixture_shapes.Fixture) -> Finding | None:
     """The finding of the event or the one that stands there, or None with what is wrong with it."""
     if shape.event is None and shape.finding is None:
         source.add("PW202", (), "event is missing", "add the event that Config or SSM sent, or a finding")
@@ -90,7 +90,7 @@ def _finding(source: Source, shape: shapes.Fixture) -> Finding | None:
     return _said(source, shape.event)
 
 
-def _taken_down(source: Source, told: shapes.FixtureFinding) -> Finding | None:
+def _taken_down(source: Source, told: fixture_shapes.FixtureFinding) -> Finding | None:
     for name, good, remedy in (
         ("account", valid_place(told.account, "eu-west-1"), "an account id has 12 digits, in quotes"),
         ("region", valid_place("000000000000", told.region), "a Region is written like eu-west-1"),
@@ -119,20 +119,20 @@ def _said(source: Source, event: object) -> Finding | None:
     return finding
 
 
-def _before(finding: Finding, shape: shapes.Fixture) -> Remediation:
+def _before(finding: Finding, shape: fixture_shapes.Fixture) -> Remediation:
     past = shape.history
     return Remediation(finding.node, finding.control, state=State(past.state), attempts=past.attempts,
                        first_seen=past.first_seen, last_outcome=past.last_outcome,
                        cools_until=past.cools_until)  # fmt: skip
 
 
-def _node(finding: Finding, shape: shapes.Fixture) -> NodeState | None:
+def _node(finding: Finding, shape: fixture_shapes.Fixture) -> NodeState | None:
     if shape.node is None:
         return None
     return NodeState(id=finding.node.id, kind=finding.node.kind, **shape.node.model_dump())
 
 
-def _patch(finding: Finding, shape: shapes.Fixture) -> PatchState | None:
+def _patch(finding: Finding, shape: fixture_shapes.Fixture) -> PatchState | None:
     patch = shape.patch
     if patch is None:
         return None

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from chalicelib.core.conditions import OPERATORS, Operator
 from chalicelib.core.vocabulary import FIELDS, Field
-from patchwarden.policy import baseline_files, schedule_files, shapes
+from patchwarden.policy import baseline_files, schedule_files, set_shapes, shapes
 from patchwarden.policy.check import EFFECTIVE, span
 from patchwarden.policy.schema import policy_schema
 
@@ -89,7 +89,7 @@ _PARTS = {
 
 
 def _default(model: type[BaseModel], name: str, field: FieldInfo) -> str:
-    if model is shapes.Then and name in shapes.Defaults.model_fields:
+    if model is shapes.Then and name in set_shapes.Defaults.model_fields:
         return "as `defaults` in `_set.yaml`"
     if field.is_required():
         return "**must be there**"
@@ -143,8 +143,8 @@ _TABLES: dict[str, Callable[[], Rows]] = {
     "policy": lambda: _model(shapes.PolicyFile),
     "then": lambda: _model(shapes.Then),
     "expect": lambda: _model(shapes.Expect),
-    "set": lambda: _model(shapes.SetFile),
-    "surge": lambda: _model(shapes.Surge),
+    "set": lambda: _model(set_shapes.SetFile),
+    "surge": lambda: _model(set_shapes.Surge),
     "wave": lambda: _model(shapes.Wave),
     "error budget": lambda: _model(shapes.ErrorBudget),
     "schedule": lambda: _model(schedule_files.ScheduleFile),

@@ -15,7 +15,7 @@ from chalicelib.core.occurrences import places_needed, undealt
 from chalicelib.core.schedules import Pace as Dealt
 from chalicelib.core.schedules import Where as Places
 from chalicelib.core.windows import Window, opening
-from patchwarden.policy import shapes
+from patchwarden.policy import fields, set_shapes, shapes
 from patchwarden.policy.check import UNIT, check_hooks, size
 from patchwarden.policy.fitting import fit
 from patchwarden.policy.problems import near, near_or_all
@@ -29,28 +29,28 @@ def _errors(value: object, handler: ValidatorFunctionWrapHandler) -> str:
 
 _ERRORS_SCHEMA = {"type": ["string", "integer"], "pattern": "^(0|[1-9][0-9]{0,2}|[1-9][0-9]?%|100%)$"}
 Errors = Annotated[
-    shapes.Share, WrapValidator(_errors), WithJsonSchema({**_ERRORS_SCHEMA, "minimum": 0, "examples": ["10%"]})
+    fields.Share, WrapValidator(_errors), WithJsonSchema({**_ERRORS_SCHEMA, "minimum": 0, "examples": ["10%"]})
 ]
-Texts = Annotated[list[shapes.Text], Field(min_length=1, max_length=5000)]
+Texts = Annotated[list[fields.Text], Field(min_length=1, max_length=5000)]
 
 
-class Pace(shapes.Shape):
+class Pace(fields.Shape):
     """How many at once, and how many failures end it: numbers or shares."""
 
-    concurrency: Annotated[shapes.Share | None, Field(description="At once, as a number or a share")] = None
+    concurrency: Annotated[fields.Share | None, Field(description="At once, as a number or a share")] = None
     max_errors: Annotated[
         Errors | None, Field(description="Failures after which no further one is started; 0: the first one ends it")
     ] = None
 
 
-class ScheduleLimits(shapes.Shape):
+class ScheduleLimits(fields.Shape):
     """A pace over the locations, and one over the nodes in each of them."""
 
     locations: Annotated[Pace, Field(description="Accounts and Regions")] = Field(default_factory=Pace)
     nodes: Annotated[Pace, Field(description="Nodes within one account and Region")] = Field(default_factory=Pace)
 
 
-class Where(shapes.Shape):
+class Where(fields.Shape):
     """Accounts, units, or both; without either all accounts of the scope in `_set.yaml`."""
 
     accounts: Annotated[Texts | None, Field(description="Account ids, in quotes", examples=[["111122223333"]])] = None
@@ -59,25 +59,25 @@ class Where(shapes.Shape):
     regions: Annotated[Texts | None, Field(description="Regions; absent: those of the scope")] = None
 
 
-class Target(shapes.Shape):
+class Target(fields.Shape):
     """Which nodes of a location: exactly one of `all`, `tag` with `values`, and `resource_group`."""
 
-    all: Annotated[shapes.Yes | None, Field(description="Every managed node")] = None
-    tag: Annotated[shapes.Text | None, Field(description="The key of a tag", examples=["PatchGroup"])] = None
-    values: Annotated[list[shapes.Text] | None, Field(min_length=1, max_length=50, description="Values of the tag")] = (
+    all: Annotated[fields.Yes | None, Field(description="Every managed node")] = None
+    tag: Annotated[fields.Text | None, Field(description="The key of a tag", examples=["PatchGroup"])] = None
+    values: Annotated[list[fields.Text] | None, Field(min_length=1, max_length=50, description="Values of the tag")] = (
         None
     )
     resource_group: Annotated[
-        shapes.Text | None, Field(description="A resource group, under this name in each location")
+        fields.Text | None, Field(description="A resource group, under this name in each location")
     ] = None
 
 
-class ScheduleFile(shapes.Shape):
+class ScheduleFile(fields.Shape):
     """One schedule: patching by the calendar, whatever the findings say."""
 
-    id: Annotated[shapes.Id, Field(description="Its name for ever: runs refer to it")]
-    title: Annotated[shapes.Text, Field(description="One line for people")]
-    owner: Annotated[shapes.Text, Field(description="Who answers for it: a mail address or a team")]
+    id: Annotated[fields.Id, Field(description="Its name for ever: runs refer to it")]
+    title: Annotated[fields.Text, Field(description="One line for people")]
+    owner: Annotated[fields.Text, Field(description="Who answers for it: a mail address or a team")]
     enabled: Annotated[bool, Field(description="false: it stays listed and does not run")] = True
     operation: Annotated[Literal["Scan", "Install"], Field(description="Only look, or install what is missing")]
     cron: Annotated[
@@ -88,7 +88,7 @@ class ScheduleFile(shapes.Shape):
         int, Field(ge=0, le=6, description="Days after the day that cron names; TUE#2 and 4: that week's Saturday")
     ] = 0
     catch_up: Annotated[
-        shapes.Duration, Field(description="How long after its time a run that was missed or held is still started")
+        fields.Duration, Field(description="How long after its time a run that was missed or held is still started")
     ] = timedelta(hours=1)
     where: Annotated[Where, Field(description="In which accounts and Regions")] = Field(default_factory=Where)
     target: Annotated[Target, Field(description="Which nodes")]
@@ -98,7 +98,7 @@ class ScheduleFile(shapes.Shape):
         Literal["if-needed", "never"] | None, Field(description="Whether a node may reboot; if-needed where absent")
     ] = None
     override_list: Annotated[
-        shapes.Text | None,
+        fields.Text | None,
         Field(description="Patches to install instead of the baseline's, from override_lists in _set.yaml"),
     ] = None
     hooks: Annotated[shapes.Hooks | None, Field(description="Documents that run around the installation")] = None
@@ -108,7 +108,7 @@ Schedules = dict[str, tuple[Source, ScheduleFile]]
 
 
 def read_schedules(
-    directory: Path, rules: shapes.SetFile | None, now: datetime | None
+    directory: Path, rules: set_shapes.SetFile | None, now: datetime | None
 ) -> tuple[Schedules, list[Source]]:
     """The schedules by id, and every source with its problems; `rules` None: `_set.yaml` could not be used."""
     found: Schedules = {}
@@ -126,7 +126,9 @@ def read_schedules(
     return found, sources
 
 
-def check_schedule(source: Source, schedule: ScheduleFile, rules: shapes.SetFile | None, now: datetime | None) -> None:
+def check_schedule(
+    source: Source, schedule: ScheduleFile, rules: set_shapes.SetFile | None, now: datetime | None
+) -> None:
     """Every problem of a schedule of the right shape."""
     _check_calendar(source, schedule, now)
     _check_target(source, schedule.target)
@@ -189,7 +191,7 @@ def _check_places(source: Source, where: Where) -> None:
                 source.add("PW504", ("where", name, number), f"{value!r} cannot be one of {name}", remedy)
 
 
-def _check_scope(source: Source, where: Where, scope: shapes.Scope) -> None:
+def _check_scope(source: Source, where: Where, scope: set_shapes.Scope) -> None:
     for name, allowed in (("accounts", scope.accounts), ("regions", scope.regions)):
         for number, value in enumerate(getattr(where, name) or ()):
             if value not in allowed:
@@ -197,7 +199,7 @@ def _check_scope(source: Source, where: Where, scope: shapes.Scope) -> None:
                 source.add("PW802", ("where", name, number), what, near(value, allowed) or f"add it to scope: {name}")
 
 
-def _check_split(source: Source, schedule: ScheduleFile, rules: shapes.SetFile) -> None:
+def _check_split(source: Source, schedule: ScheduleFile, rules: set_shapes.SetFile) -> None:
     """A start names 50 accounts and units in each of its places, and its pace is dealt out over them."""
     compiled = compiled_schedule(source, schedule, rules)
     why = undealt(Dealt(**compiled["locations"]), places_needed(Places.from_json(compiled["where"])))
@@ -206,7 +208,7 @@ def _check_split(source: Source, schedule: ScheduleFile, rules: shapes.SetFile) 
         source.add("PW805", ("limits", "locations"), what, hint)
 
 
-def _check_exclusions(source: Source, where: Where, rules: shapes.SetFile | None) -> None:
+def _check_exclusions(source: Source, where: Where, rules: set_shapes.SetFile | None) -> None:
     """What is in a unit is known only to the organisation; a list of accounts can be looked through."""
     if where.units is not None or not where.exclude or (where.accounts is None and rules is None):
         return
@@ -235,7 +237,7 @@ def _check_override(source: Source, schedule: ScheduleFile, allowed: list[str]) 
         source.add("PW804", ("override_list",), what, hint)
 
 
-def _check_ceilings(source: Source, pace: Pace, ceilings: shapes.Ceilings) -> None:
+def _check_ceilings(source: Source, pace: Pace, ceilings: set_shapes.Ceilings) -> None:
     for name, value, most in _bounded(pace, ceilings):
         if value is not None and size(value) > size(most):
             where: Location = ("limits", "nodes", name)
@@ -243,12 +245,12 @@ def _check_ceilings(source: Source, pace: Pace, ceilings: shapes.Ceilings) -> No
             source.add("PW408", where, what, f"write {most} or less, or raise it in _set.yaml")
 
 
-def _bounded(pace: Pace, ceilings: shapes.Ceilings) -> Iterator[tuple[str, str | None, str]]:
+def _bounded(pace: Pace, ceilings: set_shapes.Ceilings) -> Iterator[tuple[str, str | None, str]]:
     yield "concurrency", pace.concurrency, ceilings.concurrency
     yield "max_errors", pace.max_errors, ceilings.max_errors
 
 
-def compiled_schedule(source: Source, schedule: ScheduleFile, rules: shapes.SetFile) -> dict[str, Any]:
+def compiled_schedule(source: Source, schedule: ScheduleFile, rules: set_shapes.SetFile) -> dict[str, Any]:
     """Complete: what the file leaves out is what `_set.yaml` says, or a tenth."""
     where, installs = schedule.where, schedule.operation == "Install"
     return {
@@ -281,7 +283,7 @@ def _pace(given: Pace, usual: dict[str, Any]) -> dict[str, Any]:
     return {"concurrency": "10%", "max_errors": "10%", **usual, **given.model_dump(exclude_none=True)}
 
 
-def _usual(rules: shapes.SetFile) -> dict[str, Any]:
+def _usual(rules: set_shapes.SetFile) -> dict[str, Any]:
     """As a policy gets it: never above the ceiling, where nobody says how much."""
     least = {name: min("10%", getattr(rules.ceilings, name), key=size) for name in ("concurrency", "max_errors")}
     return {**least, **rules.defaults.limits.model_dump(include=set(least), exclude_none=True)}

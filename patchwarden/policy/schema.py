@@ -7,12 +7,12 @@ from typing import Any
 
 from chalicelib.core.conditions import OPERATORS
 from chalicelib.core.vocabulary import ANY_TAG, FIELDS, Field
-from patchwarden.policy import shapes
+from patchwarden.policy import fixture_shapes, set_shapes, shapes
 from patchwarden.policy.baseline_files import BaselineFile
 from patchwarden.policy.schedule_files import ScheduleFile
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-_OTHERS = (shapes.SetFile, shapes.Fixture, ScheduleFile, BaselineFile)
+_OTHERS = (set_shapes.SetFile, fixture_shapes.Fixture, ScheduleFile, BaselineFile)
 """What else lies in the directory; a file names its part, such as policy.schema.json#/definitions/SetFile."""
 
 _CRITICAL = "$.patch.missing[?@.class == 'Security' && @.severity == 'Critical']"

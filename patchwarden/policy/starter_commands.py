@@ -19,7 +19,7 @@ def policy_new(name: str, directory: Path) -> None:
 
     A directory without _set.yaml or without a fixture gets starters of these too. Nothing is ever overwritten.
     """
-    from patchwarden.policy.shapes import is_id
+    from patchwarden.policy.fields import is_id
     from patchwarden.policy.starter import start
 
     if not is_id(name):

@@ -15,7 +15,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Cause
 from patchwarden.explaining import Question, Told, explain
-from patchwarden.policy import shapes
+from patchwarden.policy import fields, shapes
 from patchwarden.policy.compile import Directory, compiled, read_directory
 from patchwarden.policy.fixtures import Fixture, situation
 from patchwarden.policy.source import Mark, Source
@@ -116,18 +116,18 @@ def _beside(expect: shapes.Expect, decision: Decision, asked: Question) -> Itera
         if one.truth is Truth.TRUE and one.standing is Standing.ENFORCED and one.policy.id != winner
     ]
     if not set(expect.also_matched) <= set(found) or (found and not expect.also_matched):
-        wanted = ", ".join(expect.also_matched) or shapes.NOBODY
-        yield f"also_matched wanted {wanted}, found {', '.join(found) or shapes.NOBODY}"
+        wanted = ", ".join(expect.also_matched) or fields.NOBODY
+        yield f"also_matched wanted {wanted}, found {', '.join(found) or fields.NOBODY}"
 
 
 def _differences(expect: shapes.Expect, decision: Decision) -> Iterator[str]:
     made: dict[str, Any] = decision.sets.get("decision", {})
     found = {
         "action": action_of(decision),
-        "policy": made.get("policy") or shapes.NOBODY,
-        "window": made.get("window") or shapes.NOBODY,
+        "policy": made.get("policy") or fields.NOBODY,
+        "window": made.get("window") or fields.NOBODY,
         "starts": decision.sets.get("due"),
-        "wave": made["wave"] + 1 if "wave" in made else shapes.NOBODY,
+        "wave": made["wave"] + 1 if "wave" in made else fields.NOBODY,
     }
     for name, value in found.items():
         wanted = getattr(expect, name)
@@ -136,7 +136,7 @@ def _differences(expect: shapes.Expect, decision: Decision) -> Iterator[str]:
             yield f"{name} wanted {wanted}, found {value}"
     if expect.because_contains and expect.because_contains not in decision.because:
         yield f"because wanted {expect.because_contains!r}"
-    shadows = [shadow["policy"] for shadow in made.get("shadows", [])] or [shapes.NOBODY]
+    shadows = [shadow["policy"] for shadow in made.get("shadows", [])] or [fields.NOBODY]
     if expect.shadow is not None and expect.shadow not in shadows:
         yield f"shadow wanted {expect.shadow}, found {', '.join(shadows)}"
 
