@@ -44,6 +44,7 @@ EVERYWHERE = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER, Fault.LOST, Fault.THROTTL
 _STALE = {
     "ledger.work", "ledger.open_batches", "ledger.batches_since", "ledger.errands",
     "inventory.nodes", "inventory.patch_states", "inventory.members", "automations.find",
+    "automations.patching",
 }  # fmt: skip
 _REPEATED = {"ledger.append", "ledger.save_batch", "automations.start", "tickets.open", "tickets.resolve"}
 
@@ -68,7 +69,8 @@ class Profile:
     ticket system is down. `guarded`: the share of seeds whose policies have a surge guard, waves and error budgets.
     `upgrades`: the share of the other seeds in whose middle this release takes over what an older one left. `alarms`,
     `silences`: the shares of the rest in which an emergency begins, and in which silent agents are ticketed.
-    `readings`: the share of all seeds in which people read the reports in the middle of it all.
+    `readings`: the share of all seeds in which people read the reports in the middle of it all; `hands`: in which
+    others patch some of the nodes; `claims`: in which events call associations compliant that stay broken.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict, hash=False)
@@ -92,6 +94,8 @@ class Profile:
     alarms: float = 0.0
     silences: float = 0.0
     readings: float = 0.0
+    hands: float = 0.0
+    claims: float = 0.0
     chaos: float = 1.5 * HOUR
 
 
@@ -107,7 +111,7 @@ _MIXED = Profile(
     rates=_RATES, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.1, late=0.1, skew=600.0,
     tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0), scan_lags=(0.0, 2.0, 60.0), overlapping=0.3,
     stalls=0.01, outages=(0.0,) * 14 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2, guarded=0.25, upgrades=0.2,
-    alarms=0.2, silences=0.2, readings=0.3,
+    alarms=0.2, silences=0.2, readings=0.3, hands=0.2, claims=0.2,
 )  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = {
@@ -123,6 +127,7 @@ PROFILES: Mapping[str, Profile] = {
     "upgrades": replace(_CRASHES, upgrades=1.0),
     "alarms": replace(_CRASHES, alarms=1.0, silences=0.5),
     "readings": replace(_CRASHES, readings=1.0, guarded=0.25, upgrades=0.25, alarms=0.5, skew=600.0),
+    "hands": replace(_CRASHES, hands=1.0, claims=1.0, guarded=0.25, skew=600.0),
     "races": replace(
         _MIXED,
         rates={Fault.STALE: 0.4, Fault.THROTTLED: 0.03},
@@ -130,6 +135,8 @@ PROFILES: Mapping[str, Profile] = {
         stalls=0.05,
         guarded=0.0,
         alarms=0.5,
+        hands=0.0,
+        claims=0.0,
     ),
     "mixed": _MIXED,
 }

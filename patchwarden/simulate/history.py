@@ -11,6 +11,7 @@ from chalicelib.core.audit import fault
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.nodes import Node
 from chalicelib.core.plans import OVERRIDE, Batch, BatchState
+from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Ledger
@@ -103,21 +104,22 @@ class Watch:
     """The checker: `wrong` is each broken promise in one sentence."""
 
     def __init__(
-        self, world: World, ledger: Ledger, past: Past, *, guarded: bool = False, silent: bool = False
+        self, world: World, ledger: Ledger, past: Past, *, guards: PolicySet | None = None, silent: bool = False
     ) -> None:
         self.world, self.ledger, self.silent = world, ledger, silent
         self.stops: Stops | None = None
-        if guarded:
-            self.guard()
+        if guards:
+            self.guard(guards)
         self.wrong: list[str] = []
         self.newest: dict[str, Transition] = {}
+        self.left = 0
         self._intended: dict[tuple[str, int], float] = {}
         self._grouped: dict[tuple[str, int | None], list[Machine]] = {}
         world.begins = self._begins
 
-    def guard(self) -> None:
-        """Hold the run to what surges, waves and error budgets promise, too."""
-        self.stops = Stops(self.world, self.ledger, self.say)
+    def guard(self, policies: PolicySet) -> None:
+        """Hold the run to what surges, waves and error budgets of the set promise, too."""
+        self.stops = Stops(self.world, self.ledger, policies, self.say)
 
     def say(self, sentence: str) -> None:
         if sentence not in self.wrong:
@@ -135,6 +137,8 @@ class Watch:
             self.newest[line.remediation] = line
         if line.cause is Cause.INTENDED:
             self._intended.setdefault((line.remediation, line.number), self.world.now)
+        if change.head.held == "busy" and line.sets.get("held") == "busy":
+            self.left += 1
         if line.cause is Cause.RESOLVED:
             self._proved(change.head)
 
@@ -163,7 +167,9 @@ class Watch:
             said = self._intended.get((member.remediation, member.number), self.world.now)
             if self.stops:
                 self.stops.begins(run, member.remediation, said)
-            self._needed(run, self.world.machines[_node(run, member.node)], said)
+            machine = self.world.machines[_node(run, member.node)]
+            self._needed(run, machine, said)
+            self._alone(run, machine, said)
         stored = self.ledger.batch(run.batch.id)
         if stored is None or {each.remediation for each in stored.members} != {
             each.remediation for each in run.batch.members
@@ -188,6 +194,12 @@ class Watch:
             return
         if machine.touched <= machine.scans[-1][0] < said - FRESH:
             self.say(f"blind: a scan found {machine.node} clean long before execution {run.id} was intended")
+
+    def _alone(self, run: Run, machine: Machine, said: float) -> None:
+        """Whether somebody else could be seen to patch the node when the start was intended, and still did."""
+        for began, ends, command in machine.theirs:
+            if began < said - FRESH and said < ends:
+                self.say(f"intruded: command {command} patched {machine.node} long before {run.id} was intended")
 
     def _groups(self, run: Run) -> None:
         """Of each group that the new run touches, no more may be in work than its limit says."""

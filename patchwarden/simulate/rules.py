@@ -82,6 +82,13 @@ def first(*, alarm: bool = False, silent: bool = False) -> PolicySet:
 
 
 SURGE: dict[str, Any] = {"location": 60, "account": 50, "fleet": 40, "at_least": 8, "canary": 1, "norm": None}
+_NO_CEILING = {**SURGE, "location": 100, "account": 100, "fleet": 100}
+STRICT, SAME = 20, 30
+"""Percent of a place that one policy may newly find there, and that may miss the very same patches."""
+
+GUARDS = ("fleet", "policy", "patch")
+"""By what a surge is told: by all that is new, by what one policy has found, or by what the nodes miss."""
+
 WAVES = [
     {"tag": "Kind=hot", "nodes": None, "percent": None, "soak": 600, "max_errors": 2},
     {"tag": None, "nodes": None, "percent": 30, "soak": 600, "max_errors": 2},
@@ -91,17 +98,18 @@ BUDGET = {"max_failures": "3", "within": 86400}
 
 
 @cache
-def guarded() -> PolicySet:
-    """The set of an organisation that looks for surges, rolls out in waves and stops at an error budget."""
+def guarded(by: str = "fleet") -> PolicySet:
+    """The set of an organisation that looks for surges, one of `GUARDS`, and has waves and error budgets."""
+    share = {"surge": STRICT} if by == "policy" else {}
     return _set(
         _policy("guarded", [_tag("Kind", "guarded")], band="guardrail", action="ticket"),
         _policy("legacy", [_tag("Kind", "legacy")], error_budget=BUDGET),
         _policy("sleeping", [_tag("Kind", "sleeping")], stopped="start",
                 error_budget={**BUDGET, "max_failures": "50%"}),
-        _policy("plain", [_equals(["finding", "control"], "patch")], priority=-1, waves=WAVES),
+        _policy("plain", [_equals(["finding", "control"], "patch")], priority=-1, waves=WAVES, **share),
         _policy("repair", [_equals(["finding", "control"], "association")], priority=-1,
                 document={"name": REPAIR, "version": "1", "parameters": {}}, error_budget=BUDGET),
-        surge=SURGE,
+        surge={"fleet": SURGE, "policy": _NO_CEILING, "patch": {**_NO_CEILING, "same": SAME}}[by],
     )  # fmt: skip
 
 
@@ -132,7 +140,7 @@ def _tag(name: str, value: str) -> dict[str, Any]:
 
 def _policy(id: str, when: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
     then = {name: given.pop(name) for name in list(given) if name in _THEN}
-    limits = {**_LIMITS, "error_budget": given.pop("error_budget", None)}
+    limits = {**_LIMITS, "error_budget": given.pop("error_budget", None), "surge": given.pop("surge", None)}
     return {
         "id": id, "title": f"the policy {id}", "owner": "secops@example.com", "band": "standard", "mode": "enforce",
         "priority": 0, "expires": None, "rollout": None, "origin": f"{id}.yaml:1", **given,

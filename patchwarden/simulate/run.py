@@ -23,7 +23,7 @@ from chalicelib.follow import follow
 from chalicelib.intake import receive
 from chalicelib.ports import SWEPT, Ports
 from chalicelib.sweep import sweep
-from patchwarden.simulate import alarms, readings
+from patchwarden.simulate import alarms, meddling, readings
 from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
 from patchwarden.simulate.faults import (
     HOUR,
@@ -37,8 +37,9 @@ from patchwarden.simulate.faults import (
     Weather,
 )
 from patchwarden.simulate.history import WRITES, Past, Watch
+from patchwarden.simulate.meddling import LEFT
 from patchwarden.simulate.readings import READ
-from patchwarden.simulate.rules import first, guarded, second
+from patchwarden.simulate.rules import GUARDS, first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.upgrade import Taken
 from patchwarden.simulate.world import World, WorldAutomations, WorldInventory, WorldTickets, moment
@@ -172,7 +173,9 @@ class Simulated:
         self.fleets, self.lists = WorldFleets(self.world), WorldLists()
         self.sweeps = True
         # drawn apart, so that a seed without guards is what it was before there were any
-        self.guarded = Random(f"{seed}/guards").random() < chosen.guarded
+        apart = Random(f"{seed}/guards")
+        self.guarded = apart.random() < chosen.guarded
+        guards = guarded(apart.choice(GUARDS)) if self.guarded else None
         apart = Random(f"{seed}/upgrade")
         self.upgraded = not self.guarded and apart.random() < chosen.upgrades
         self._upgrade_at = apart.uniform(300, chosen.chaos)
@@ -180,10 +183,10 @@ class Simulated:
         self.alarmed, self.silent = (plain and apart.random() < share for share in (chosen.alarms, chosen.silences))
         self._alarm_at = apart.uniform(300, chosen.chaos)
         self._alarm = False
-        self.policies: PolicySet = guarded() if self.guarded else self._of_then(first(silent=self.silent))
+        self.policies: PolicySet = guards or self._of_then(first(silent=self.silent))
         self._bundle = bundle
         self.past = Past(self.scheduler)
-        self.watch = Watch(self.world, self.stored, self.past, guarded=self.guarded, silent=self.silent)
+        self.watch = Watch(self.world, self.stored, self.past, guards=guards, silent=self.silent)
         self.calls = self.written = 0
         self._looked = 0, -IDLE
         self.met: Counter[str] = Counter()
@@ -221,6 +224,7 @@ class Simulated:
         if apart.random() < self.weather.profile.readings:
             for _ in range(READINGS):
                 self.scheduler.at(apart.uniform(60, self.weather.profile.chaos), self._read)
+        self._meddle()
         if self.random.random() < self.weather.profile.switches:
             self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
@@ -233,8 +237,22 @@ class Simulated:
         self.watch.judge(self.tickets)
         return self._report()
 
+    def _meddle(self) -> None:
+        """Draws apart whether others patch here, and whether events lie about associations."""
+        apart, profile = Random(f"{self.seed}/meddling"), self.weather.profile
+        theirs, lies = apart.random() < profile.hands, apart.random() < profile.claims
+        if theirs:
+            meddling.hands(self.world, apart, self._met)
+        if lies:
+            meddling.claims(self.world, apart, self._met)
+
+    def _met(self, what: str) -> None:
+        self.met[what] += 1
+
     def _report(self) -> Report:
         cases = list(self.stored.all_heads())
+        if self.watch.left:
+            self.met[LEFT] += self.watch.left
         return Report(
             seed=self.seed,
             wrong=tuple(self.watch.wrong),
@@ -260,6 +278,8 @@ class Simulated:
     def _switch(self) -> None:
         self.switched = True
         self.policies = self._of_then(second(surge=self.guarded, alarm=self._alarm, silent=self.silent))
+        if self.watch.stops:
+            self.watch.stops.switched(self.policies)
         self._tell("organisation", "publishes another policy set")
 
     def _of_then(self, policies: PolicySet) -> PolicySet:

@@ -19,6 +19,7 @@ KINDS = (
     "unproved",
     "leaked",
     "blind",
+    "intruded",
     "crowded",
     "unsaid",
     "tickets",

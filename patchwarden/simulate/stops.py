@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from chalicelib import guard
+from chalicelib.core.findings import Control
 from chalicelib.core.journal import Entry, Kind, fault
+from chalicelib.core.nodes import Node
+from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
-from chalicelib.core.surges import covers
+from chalicelib.core.surges import Reach
 from chalicelib.core.waves import Progress
 from chalicelib.ports import Change, Ledger
-from patchwarden.simulate.rules import SURGE, guarded
+from patchwarden.simulate.rules import SURGE
 from patchwarden.simulate.world import Run, World, WorldTickets
 
 IN_FLIGHT = 60.0
@@ -18,16 +21,22 @@ IN_FLIGHT = 60.0
 
 
 class Stops:
-    """The promises of the guards; `say` takes a broken one in one sentence."""
+    """The promises of the guards of a policy set; `say` takes a broken one in one sentence."""
 
-    def __init__(self, world: World, ledger: Ledger, say: Callable[[str], None]) -> None:
+    def __init__(self, world: World, ledger: Ledger, policies: PolicySet, say: Callable[[str], None]) -> None:
         self._world, self._ledger, self._say = world, ledger, say
+        self._policies = self._stands = policies
         self._held: dict[str, float] = {}
         self._canaries: dict[str, int] = {}
+        self._chosen: dict[str, set[str]] = {}
         self._started: dict[str, set[str]] = {}
         self._waves: dict[str, list[tuple[float, Progress]]] = {}
         self._crossed: float | None = None
         self._surged = False
+
+    def switched(self, policies: PolicySet) -> None:
+        """Another set decides from now on: what is a surge is asked of it anew."""
+        self._stands, self._crossed = policies, None
 
     @property
     def _now(self) -> float:
@@ -45,6 +54,8 @@ class Stops:
     def _entered(self, line: Entry) -> None:
         if line.kind is Kind.ROLLOUT:
             self._moved(line)
+        if "canaries" in line.value:
+            self._chosen.setdefault(line.subject, set()).update(line.value["canaries"])
         if line.what == "tripped":
             self._held[line.subject] = self._now
             self._canaries[line.subject] = max(len(line.value.get("canaries", ())), SURGE["canary"])
@@ -56,16 +67,33 @@ class Stops:
     def _queued(self) -> None:
         """Whether so much waits or runs now that a surge must be seen by the next round of dispatch."""
         if self._crossed is None and not self._surged:
-            nodes = {case.node for case in self._ledger.work([State.QUEUED, *ACTIVE])}
-            if len(nodes) >= SURGE["at_least"] and len(nodes) * 100 > SURGE["fleet"] * len(self._world.machines):
+            cases = list(self._ledger.work([State.QUEUED, *ACTIVE]))
+            if any(self._many({case.node for case in some}, share) for some, share in self._counted(cases)):
                 self._crossed = self._now
+
+    def _counted(self, cases: list[Remediation]) -> Iterator[tuple[list[Remediation], int]]:
+        """What is counted together, and the most of the fleet that it may be, in percent."""
+        ceilings = self._stands.settings.surge
+        if ceilings is None:
+            return
+        yield cases, ceilings.fleet
+        for policy in self._stands.policies:
+            if policy.then.limits.surge:
+                yield [case for case in cases if case.decision.get("policy") == policy.id], policy.then.limits.surge
+        if ceilings.same:
+            # there is but one patch in this world
+            lacking = [case for case in cases if case.control is Control.PATCH and case.decision.get("missing")]
+            yield lacking, ceilings.same
+
+    def _many(self, nodes: set[Node], share: int) -> bool:
+        return len(nodes) >= SURGE["at_least"] and len(nodes) * 100 > share * len(self._world.machines)
 
     def _intended(self, case: Remediation) -> None:
         accounts = (case.decision.get("budget") or {}).get("accounts", ())
         for subject in (f"guard/budget/{account}" for account in accounts):
             if self._now - self._held.get(subject, self._now) > IN_FLIGHT:
                 self._say(f"overspent: {case.id} is about to start, but {subject} tripped long before")
-        policy = guarded().policy(str(case.decision.get("policy")))
+        policy = self._policies.policy(str(case.decision.get("policy")))
         moves = self._waves.get(f"rollout/{policy.id}/{policy.digest[:12]}", []) if policy else []
         if policy and policy.then.waves and case.decision.get("policy_digest") == policy.digest:
             recent = [progress for at, progress in moves[:-1] if self._now - at < IN_FLIGHT]
@@ -83,7 +111,7 @@ class Stops:
         before.append((self._now, progress))
         if last is None or last.number != progress.number or last.wave >= progress.wave or last.stopped:
             return
-        policy = guarded().policy(progress.policy)
+        policy = self._policies.policy(progress.policy)
         assert policy is not None, f"{line.subject} is of no policy"
         began = min(at for at, one in before if one.number == progress.number)
         members = [
@@ -110,15 +138,22 @@ class Stops:
         """A member of an execution starts in Systems Manager's own truth; its intent was written at `said`."""
         if self._crossed is not None and not self._surged and said - self._crossed > IN_FLIGHT:
             self._say(f"surged: {remediation} starts at {self._now:.1f} s, and no guard has seen the surge")
+        case = self._ledger.head(remediation)
         for subject, since in self._held.items():
-            scope = subject.removeprefix("guard/surge/")
-            if scope == subject or said - since <= IN_FLIGHT or not covers(scope, str(run.batch.location)):
+            reach = _reach(subject)
+            if reach is None or said - since <= IN_FLIGHT or case is None or not reach.holds(case):
                 continue
             started = self._started[subject]
             started.add(remediation)
-            there = [id for id in started if not self._gone(id)]
+            there = [id for id in started if not self._gone(id) and not self._passes(id, reach)]
             if len(there) > self._canaries[subject]:
                 self._say(f"surged: {len(there)} nodes start while {subject} holds, {self._canaries[subject]} may")
+
+    def _passes(self, id: str, reach: Reach) -> bool:
+        """Whether it is the canary of a guard of the other sort: those of places and those of policies pass."""
+        others = [ids for subject, ids in self._chosen.items()
+                  if (other := _reach(subject)) and (other.policy is None) is not (reach.policy is None)]  # fmt: skip
+        return any(id in ids for ids in others)
 
     def _gone(self, remediation: str) -> bool:
         head = self._ledger.head(remediation)
@@ -139,3 +174,9 @@ class Stops:
             wanted = int(holds.get(key, False))
             if opened != wanted:
                 self._say(f"tickets: {key} has {opened} open tickets at the end, and should have {wanted}")
+
+
+def _reach(subject: str) -> Reach | None:
+    """What a surge guard holds, by the subject of its journal; None: it is a guard of another kind."""
+    name = subject.removeprefix("guard/surge/")
+    return None if name == subject else Reach.of(name)

@@ -49,7 +49,8 @@ class Machine:
     """One node and its truth. `cleaned`: when a scan last found nothing; `touched`: when an install last ended.
 
     `broken`: its association is non-compliant, as it was seen at `seen`; None: it has none. `fix`: how it stands to the
-    patch that an emergency may name, and `told` what its scans have said of that.
+    patch that an emergency may name, and `told` what its scans have said of that. `stubborn`: nothing mends its
+    association. `theirs`: from when to when somebody else's command patches it, and the command.
     """
 
     node: Node
@@ -64,6 +65,8 @@ class Machine:
     touched: float = -2.0
     broken: bool | None = None
     seen: float = 0.0
+    stubborn: bool = False
+    theirs: list[tuple[float, float, str]] = field(default_factory=list)
     ended: float | None = None
     fix: str = "MISSING"
     told: list[tuple[float, str]] = field(default_factory=list)
@@ -145,7 +148,7 @@ class World:
             self.scheduler.at(when, lambda each=machine: self._patches_come(each))  # type: ignore[misc]
             if self.random.random() < 0.3:
                 near = when + self.random.uniform(-60, 60)
-                self.scheduler.at(near, lambda each=machine: self._breaks(each))  # type: ignore[misc]
+                self.scheduler.at(near, lambda each=machine: self.breaks(each))  # type: ignore[misc]
             if self.random.random() < self.weather.profile.troubles:
                 trouble = self.random.choice(_TROUBLES)
                 later = self.random.uniform(60, self.weather.profile.chaos)
@@ -177,7 +180,8 @@ class World:
         machine.missing += 1
         self.look(machine)
 
-    def _breaks(self, machine: Machine) -> None:
+    def breaks(self, machine: Machine) -> None:
+        """Its association ran and is non-compliant."""
         machine.broken, machine.seen = True, self.now
         self.emit("compliance", _compliance_event(machine.node, "Association", False, self.now))
 
@@ -195,10 +199,16 @@ class World:
             self.mended(machine)
 
     def mended(self, machine: Machine) -> None:
-        """Its association ran and is compliant now."""
-        if machine.broken:
+        """Its association ran, and is compliant now unless nothing mends it."""
+        if machine.broken and machine.stubborn:
+            machine.seen = self.now
+        elif machine.broken:
             machine.broken, machine.seen = False, self.now
             self.emit("compliance", _compliance_event(machine.node, "Association", True, self.now))
+
+    def claims(self, machine: Machine) -> None:
+        """An event calls its association compliant, whatever it is."""
+        self.emit("compliance", _compliance_event(machine.node, "Association", True, self.now))
 
     def start(self, batch: Batch, id: str) -> None:
         given = batch.parameters.get("NodeIds") or batch.parameters["NodeId"]
@@ -409,8 +419,10 @@ class WorldAutomations:
         return dict(self._world.runs[command].installs)
 
     def patching(self, location: Location, ids: Sequence[str]) -> dict[str, str]:
-        """Nobody: this look helps where two would patch one node, and no promise may rest on it here."""
-        return {}
+        """The commands of others. Ours are left out: no promise that nothing starts twice may rest on this look."""
+        then, world = self._world.now - self._world.lag, self._world
+        there = {id: world.machines[Node(location.account, location.region, id)].theirs for id in ids}
+        return {id: command for id, spans in there.items() for began, ends, command in spans if began <= then < ends}
 
     def stop(self, location: Location, execution: str) -> None:
         run = self._world.runs.get(execution)

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.core.errors import Stale
-from chalicelib.core.facts import NodeState, PatchState
+from chalicelib.core.facts import AssociationState, NodeState, PatchState
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch
 from chalicelib.ports import Change, Ports
 from patchwarden.simulate.rules import guarded
 from patchwarden.simulate.run import Simulated, Visit
+from patchwarden.simulate.world import moment
 
 
 class Instead:
@@ -91,7 +92,37 @@ def _never_scanned(location: Location, ids: Sequence[str]) -> dict[str, PatchSta
 def without_surge_guard(run: Simulated) -> None:
     """The policies look for no surge."""
     run.policies = replace(guarded(), settings=replace(guarded().settings, surge=None))
-    run.watch.guard()
+    run.watch.guard(guarded())
+
+
+def without_surge_of_a_policy(run: Simulated) -> None:
+    """No policy has a ceiling of its own."""
+    whole = guarded("policy")
+    limits = [replace(one.then.limits, surge=None) for one in whole.policies]
+    loose = [replace(one, then=replace(one.then, limits=limit))
+             for one, limit in zip(whole.policies, limits, strict=True)]  # fmt: skip
+    run.policies = replace(whole, policies=tuple(loose))
+    run.watch.guard(whole)
+
+
+def without_surge_of_the_same(run: Simulated) -> None:
+    """Nobody asks how many miss the very same patches."""
+    whole = guarded("patch")
+    surge = whole.settings.surge
+    assert surge is not None
+    # its ceiling is there, so that each decision still tells what is missing, and is never met
+    run.policies = replace(whole, settings=replace(whole.settings, surge=replace(surge, same=100)))
+    run.watch.guard(whole)
+
+
+def without_look_at_others(run: Simulated) -> None:
+    """Nobody asks whether somebody else patches the node."""
+    run.automations = Instead(run.automations, patching=lambda location, ids: {})
+
+
+def without_asking_of_associations(run: Simulated) -> None:
+    """Whoever calls an association compliant is believed."""
+    run.inventory = Instead(run.inventory, associations=lambda node: AssociationState(0, moment(run.scheduler.now)))
 
 
 SABOTAGE: Mapping[str, tuple[Callable[[Simulated], None], set[str]]] = {
@@ -101,6 +132,10 @@ SABOTAGE: Mapping[str, tuple[Callable[[Simulated], None], set[str]]] = {
     "tag look-up": (without_look_up, {"doubled"}),
     "node lease": (without_lease, {"doubled"}),
     "surge guard": (without_surge_guard, {"surged"}),
+    "surge limit of a policy": (without_surge_of_a_policy, {"surged"}),
+    "surge of the same patches": (without_surge_of_the_same, {"surged"}),
+    "look at others who patch": (without_look_at_others, {"intruded"}),
+    "question about associations": (without_asking_of_associations, {"unproved"}),
     "re-read before the start": (without_reading_again, {"blind"}),
 }
 """Each safeguard: how it is taken out, and which promises must then be seen to break."""

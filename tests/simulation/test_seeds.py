@@ -16,6 +16,7 @@ from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import Cause
 from patchwarden.simulate.alarms import BEGAN, SILENT
 from patchwarden.simulate.faults import PROFILES, UPGRADED, Fault, Profile
+from patchwarden.simulate.meddling import CLAIMED, LEFT, THEIRS
 from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import LOCATIONS
 from patchwarden.simulate.run import Report, Simulated, replay
@@ -64,7 +65,8 @@ def test_no_seed_breaks_a_promise(first: int) -> None:
         total.add(report)
     assert total.failures == {}
     assert total.seeds == CHUNK
-    assert set(total.faults) == {*Fault, UPGRADED, BEGAN, SILENT, READ}, "every kind of fault must have happened"
+    happened = {*Fault, UPGRADED, BEGAN, SILENT, READ, THEIRS, LEFT, CLAIMED}
+    assert set(total.faults) == happened, "every kind of fault must have happened"
     assert set(total.states) >= {"resolved", "ticketed", "gone", "reboot_pending"}
 
 

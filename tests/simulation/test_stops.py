@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from chalicelib import budget, wave
+from chalicelib import budget, surge, wave
 from chalicelib.core.journal import Kind
 from patchwarden.simulate.run import Simulated
 
@@ -18,10 +20,13 @@ def test_no_seed_with_guards_breaks_a_promise() -> None:
         assert run.play().wrong == (), f"patchwarden simulate --replay {seed} --faults guards"
         for kind in (Kind.GUARD, Kind.ROLLOUT):
             lines = [line for newest in run.ledger.subjects(kind) for line in run.ledger.entries(newest.subject)]
-            tripped |= {"/".join(line.subject.split("/")[:2]) for line in lines if line.what == "tripped"}
+            tripped |= {"/".join(line.subject.split("/")[:3]) for line in lines if line.what == "tripped"}
+            tripped |= {"the same patches" for line in lines if "the very same patches" in line.because}
             tripped |= {"a wave opened" for line in lines if line.what.startswith("opened")}
             tripped |= {"proved" for line in lines if line.because.startswith("verified by a fresh scan")}
-    assert {"guard/surge", "guard/budget", "rollout/plain", "a wave opened", "proved"} <= tripped
+    assert {"guard/surge/fleet", "guard/surge/policy", "guard/budget/policy"} <= tripped
+    assert any(subject.startswith("rollout/plain/") for subject in tripped)
+    assert {"the same patches", "a wave opened", "proved"} <= tripped
 
 
 @pytest.mark.parametrize(("verb", "broken"), [(wave, "waves"), (budget, "overspent")])
@@ -35,3 +40,15 @@ def test_without_waves_or_budgets_the_checker_sees_it(
         if broken in seen:
             return
     raise AssertionError(f"{broken} was not seen: {sorted(seen)}")
+
+
+def test_a_guard_of_a_policy_that_trips_and_holds_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = surge.hold
+
+    def hold(ports: Any, ceilings: Any, standing: Any, *given: Any) -> Any:
+        places = {name: line for name, line in standing.items() if not name.startswith("surge/policy/")}
+        return whole(ports, ceilings, places, *given)
+
+    monkeypatch.setattr(surge, "hold", hold)
+    seen = [sentence for seed in range(SEEDS) for sentence in Simulated(seed, 50, "guards").play().wrong]
+    assert any(sentence.startswith("surged:") and "guard/surge/policy/plain" in sentence for sentence in seen)
