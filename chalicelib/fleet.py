@@ -281,13 +281,14 @@ def _compare(
     ports: Ports, location: Location, findings: Sequence[Finding], policies: PolicySet, tally: Tally | None = None
 ) -> Counter[str]:
     """Findings that are news go through intake, after one look at all of their nodes."""
-    heads = ports.ledger.heads([finding.remediation for finding in findings])
+    ids = [finding.remediation for finding in findings]
+    heads = ports.ledger.heads(ids)
     if tally:
         tally.add(findings, heads)
-    news = [one for one in findings if _is_news(one, heads.get(one.remediation))]
+    known = [(one, id, heads.get(id)) for one, id in zip(findings, ids, strict=True)]
+    news = [one for one, _, case in known if _is_news(one, case)]
     told = {one.remediation for one in news}
-    anew = [case for one in findings if one.remediation not in told and (case := heads.get(one.remediation))
-            and _asked_anew(case, policies.digest)]  # fmt: skip
+    anew = [case for _, id, case in known if case and id not in told and _asked_anew(case, policies.digest)]
     pairs = [(one.node, one.control) for one in news] + [(case.node, case.control) for case in anew]
     seen = glance(ports, location, pairs, policies.blocks)
     decided = all_of(ports, news, lambda one: _taken(seen, one))

@@ -173,8 +173,15 @@ def groups(
     A group leaves when it is full, when its oldest member has waited `linger`, or at once when a window opened.
     """
     together: dict[tuple[Location, str], list[Remediation]] = defaultdict(list)
+    last: dict[str, tuple[Mapping[str, Any], str]] = {}
     for case in queued:
-        together[case.location, canonical(case.plan)].append(case)
+        # the cases of one policy have one plan, which is spelt once
+        policy = str(case.decision.get("policy"))
+        plan, spelt = last.get(policy, (None, ""))
+        if plan != case.plan:
+            spelt = canonical(case.plan)
+            last[policy] = case.plan, spelt
+        together[case.location, spelt].append(case)
     for (location, _), cases in sorted(together.items(), key=lambda item: str(item[0])):
         cases.sort(key=_urgency)
         leaving = len(cases) if any(_ready(case, linger) <= now for case in cases) else len(cases) // most * most
