@@ -173,9 +173,8 @@ class Simulated:
         self.fleets, self.lists = WorldFleets(self.world), WorldLists()
         self.sweeps = True
         # drawn apart, so that a seed without guards is what it was before there were any
-        apart = Random(f"{seed}/guards")
-        self.guarded = apart.random() < chosen.guarded
-        guards = guarded(apart.choice(GUARDS)) if self.guarded else None
+        guards = _guards(Random(f"{seed}/guards"), chosen.guarded)
+        self.guarded = guards is not None
         apart = Random(f"{seed}/upgrade")
         self.upgraded = not self.guarded and apart.random() < chosen.upgrades
         self._upgrade_at = apart.uniform(300, chosen.chaos)
@@ -493,6 +492,11 @@ class Simulated:
     def _tell(self, who: str, what: str, fault: str = "") -> None:
         if self._history is not None:
             self._history.append(Entry(self.scheduler.now, who, what, fault))
+
+
+def _guards(apart: Random, share: float) -> PolicySet | None:
+    """The set of a seed with guards, which looks for one of several sorts of surges."""
+    return guarded(apart.choice(GUARDS)) if apart.random() < share else None
 
 
 @contextmanager
