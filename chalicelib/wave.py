@@ -183,7 +183,7 @@ def _step(
     picked = progress if tagged else progress.pick(cases, waves, count.passed, stuck)
     if picked != progress:
         return _written(ports, view, picked, "picked", f"{told}: its nodes are chosen")
-    if count.open or any(progress.of(case, waves) <= progress.wave for case in cases):
+    if count.open or any(_waited_for(progress, waves, count, case) for case in cases):
         return None
     if count.verified:
         because = f"{told} is verified: {counted(count.verified, 'node')} by a fresh scan, {count.failed} failed"
@@ -191,6 +191,12 @@ def _step(
     if failed > 0 or count.passed:
         return _stopped(ports, view, cases, f"{progress.policy}: no node of {told} could be verified")
     return _opened(ports, view, progress.opens(now), f"{told} has no node: the next one opens")
+
+
+def _waited_for(progress: Progress, waves: tuple[Wave, ...], count: Count, case: Remediation) -> bool:
+    """Whether the open wave is not over without the case: it is of an earlier one, or has a place in this one."""
+    at = progress.of(case, waves)
+    return at < progress.wave or (at == progress.wave and _most(waves[at], progress, count, case) > 0)
 
 
 def _written(ports: Ports, view: Outlook, progress: Progress, what: str, because: str) -> Outlook:
@@ -223,7 +229,7 @@ def _tracked(
     let, waiting = list[Remediation](), list[Remediation]()
     for case in cases:
         at = progress.of(case, waves)
-        room = case.id in open_ones or len(open_ones) < MOST_OPEN
+        room = case.id in open_ones or len(open_ones) < _most(waves[progress.wave], progress, view.count, case)
         if at > progress.wave or (at == progress.wave and not room):
             if open_ones.get(case.id) == as_of(case):
                 del open_ones[case.id]  # chosen once, and replaced before it could start
@@ -236,6 +242,16 @@ def _tracked(
         count = replace(view.count, open=open_ones)
         ports.ledger.keep(view.line.subject, count.to_json(), expected=view.version)
     return let, waiting
+
+
+def _most(wave: Wave, progress: Progress, count: Count, case: Remediation) -> int:
+    """How many of the wave may be in work, if the case is one of them.
+
+    Who was chosen for a count, left the queue and was replaced may come back: it waits for the next wave then.
+    """
+    if case.id not in progress.picked:
+        return MOST_OPEN
+    return (wave.nodes or 1) - count.verified
 
 
 def resume(ports: Ports, line: Entry, because: str, actor: str) -> Entry:

@@ -19,6 +19,10 @@ MOST_OPEN = 2000
 """How many nodes of a wave are in work at once while another wave waits for it: the ledger remembers each."""
 
 
+SOON = ("busy", "max_per_hour")
+"""What `held` says of a case that waits, and comes back by itself soon: its wave is not over without it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wave:
     """`percent` of the nodes counted from the first, or so many `nodes`, or those with a tag's value.
@@ -170,7 +174,7 @@ class Count:
         still, told = dict(self.open), {"verified": 0, "failed": 0, "passed": 0}
         for id, before in self.open.items():
             case = heads.get(id)
-            if case is not None and (case.active or case.state is State.QUEUED):
+            if case is not None and (case.active or case.state is State.QUEUED or _soon(case, before)):
                 continue
             told[_fared(case, before)] += 1
             del still[id]
@@ -181,6 +185,10 @@ class Count:
             failed=self.failed + told["failed"],
             passed=self.passed + told["passed"],
         )
+
+
+def _soon(case: Remediation, before: str) -> bool:
+    return case.state is State.WAITING and case.held in SOON and as_of(case) == before
 
 
 def _fared(case: Remediation | None, before: str) -> str:

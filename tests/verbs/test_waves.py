@@ -16,7 +16,7 @@ from chalicelib.core.remediations import Remediation, State
 from chalicelib.dispatch import dispatch
 from chalicelib.lookup import rollouts
 from chalicelib.sweep import sweep
-from tests.sets import NOW, machine, policy, policy_set, scan
+from tests.sets import HERE, NOW, machine, policy, policy_set, scan
 from tests.verbs.conftest import World
 
 HOUR = 3600
@@ -280,3 +280,53 @@ def test_two_rounds_at_once_open_no_wave_twice(world: World) -> None:
     assert {case.id for case in in_work(world)} == first
     assert entries(world).count("opened wave 2") == 1
     assert world.clock.now() - NOW < timedelta(hours=1)
+
+
+def test_a_canary_that_comes_back_starts_beside_none_that_replaced_it(world: World) -> None:
+    world.policies = policy_set(policy("all-now", waves=THREE))
+    nodes = [Node("111122223333", "eu-west-1", f"i-{n:017x}") for n in range(40)]
+    for node in nodes:
+        world.node(node, state="stopping")
+        world.say(node)
+    world.pass_minutes(6)
+    for _ in range(4):
+        world.round()
+        world.pass_minutes(1)
+    assert len(newest(world).value["picked"]) > 1, "each is asked again in five minutes, and another one is chosen"
+    for node in nodes:
+        world.inventory.node(node, machine(id=node.id))
+    for _ in range(10):
+        minute(world)
+        assert len(in_work(world)) <= 1
+    finish(world)
+    minute(world)
+    assert newest(world).what == "opened wave 2" and len(in_work(world)) > 1, "none of them is left behind"
+
+
+@pytest.mark.parametrize("held", ["busy", "max_per_hour"])
+def test_a_wave_is_not_verified_without_those_that_come_back_by_themselves(world: World, held: str) -> None:
+    spec = waves({"percent": 20}, {"percent": 100})
+    world.policies = policy_set(policy("all-now", waves=spec, max_per_hour=5 if held == "max_per_hour" else None))
+    nodes = [Node("111122223333", "eu-west-1", f"i-{n:017x}") for n in range(60)]
+    for node in nodes:
+        world.node(node)
+        world.say(node)
+    members = {node.id for node in nodes if int(world.case(node).decision["wave"]) == 0}
+    if held == "busy":
+        world.automations.elsewhere = {HERE: dict.fromkeys(sorted(members)[5:], "theirs")}
+    world.pass_minutes(6)
+    world.round()
+    assert len(in_work(world)) == 5 < len(members)
+    finish(world)
+    for _ in range(8):
+        minute(world)
+    assert newest(world).what == "began"
+    world.automations.elsewhere = {}
+    for _ in range(8):
+        world.pass_minutes(40)
+        world.round()
+        minute(world)
+        finish(world)
+        if newest(world).what != "began":
+            break
+    assert {case.node.id for case in world.ledger.work([State.QUEUED, State.WAITING])}.isdisjoint(members)
