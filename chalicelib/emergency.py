@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.emergencies import HALTED, STARTED, STOPPED, Emergency, of_named, subject
@@ -35,6 +35,14 @@ def named(ledger: Ledger, id: str | None) -> Emergency | None:
     """The emergency as its newest entry tells it, or None."""
     line = ledger.entry(subject(id)) if id else None
     return Emergency.of(line) if line else None
+
+
+def last_end(ports: Ports) -> datetime | None:
+    """When an emergency was stopped, halted or expired last; None: all are in force, or there is none."""
+    now = ports.clock.now()
+    told = [(line.at, Emergency.of(line)) for line in ports.ledger.subjects(Kind.EMERGENCY)]
+    ends = [one.expires if one.state == STARTED else at for at, one in told if not one.in_force(now)]
+    return max(ends, default=None)
 
 
 def begin(ports: Ports, one: Emergency) -> None:

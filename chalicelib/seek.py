@@ -116,11 +116,12 @@ class Found:
 
 
 def find(ports: Ports, location: Location, one: Emergency, until: datetime | None = None,
-         known: Known | None = None) -> Found:  # fmt: skip
+         known: Known | None = None, freed: datetime | None = None) -> Found:  # fmt: skip
     """Open a case for every node of the place that lacks the patches, from where the last look ended, until `until`.
 
-    What was scanned before the last whole look was read then, and is passed over. Without its policy in the set in
-    force nothing is opened: a service learns of the journal before it learns of the set.
+    What was scanned before the last whole look was read then, and is passed over, unless another emergency ended
+    since (`freed`): then the nodes that it had are looked at again. Without its policy in the set in force nothing is
+    opened: a service learns of the journal before it learns of the set.
     """
     policies = in_force(ports)
     if not one.scope.at(location) or isinstance(policies, PolicyError):
@@ -129,19 +130,21 @@ def find(ports: Ports, location: Location, one: Emergency, until: datetime | Non
         return Found()
     name = f"emergency/{one.id}/{location}"
     kept = ports.ledger.kept(name)
-    mark, opened = Mark.of(kept.value if kept else None, one.since), 0
+    began = max(one.since, freed or one.since)
+    mark, opened = Mark.of(kept.value if kept else None, began), 0
     mark = mark if mark.at else replace(mark, at=ports.clock.now())
     try:
         for part in look(ports, location, one, mark, known):
-            opened += _opened(ports, one, part)
-            mark = mark.past(part.upto, part.left)
+            count, taken = _opened(ports, one, part)
+            opened += count
+            mark = mark.past(part.upto, (*part.left, *taken))
             if until and ports.clock.now() >= until:
-                _keep(ports, name, mark.to_json(one.since), kept)
+                _keep(ports, name, mark.to_json(began), kept)
                 return Found(opened, whole=False)
     except (Temporary, Denied):
-        _keep(ports, name, mark.to_json(one.since), kept)
+        _keep(ports, name, mark.to_json(began), kept)
         raise
-    _keep(ports, name, mark.ended().to_json(one.since), kept)
+    _keep(ports, name, mark.ended().to_json(began), kept)
     return Found(opened)
 
 
@@ -153,16 +156,22 @@ def _keep(ports: Ports, name: str, value: Mapping[str, Any], kept: Kept | None) 
         return
 
 
-def _opened(ports: Ports, one: Emergency, part: Part) -> int:
-    """Open cases for those of the part that lack the patches, over what was just read of them."""
+def _opened(ports: Ports, one: Emergency, part: Part) -> tuple[int, list[str]]:
+    """Open cases for those of the part that lack the patches, over what was just read of them.
+
+    How many, and on whom an execution of another emergency works, so that they are to be asked again.
+    """
     heads = ports.ledger.heads([remediation_id(seen.node, Control.EMERGENCY) for seen in part.seen])
-    wanted = [seen for seen in part.seen if seen.said and one.wants(seen.said)]
-    wanted = [
-        seen for seen in wanted if _anew(ports, one, seen, heads.get(remediation_id(seen.node, Control.EMERGENCY)))
+    lacking = [
+        (seen, heads.get(remediation_id(seen.node, Control.EMERGENCY)))
+        for seen in part.seen
+        if seen.said and one.wants(seen.said)
     ]
+    taken = [seen.node.id for seen, case in lacking if case and case.active and case.emergency != one.id]
+    wanted = [seen for seen, case in lacking if _anew(ports, one, seen, case)]
     nodes, scans = {seen.node: seen.state for seen in wanted}, {seen.node: seen.scan for seen in wanted}
     glancing = replace(ports, inventory=Glance(ports.inventory, dict(nodes), dict(scans)))
-    return sum(all_of(ports, wanted, lambda seen: _open(glancing, one, seen)))
+    return sum(all_of(ports, wanted, lambda seen: _open(glancing, one, seen))), taken
 
 
 def _open(ports: Ports, one: Emergency, seen: Seen) -> bool:
@@ -192,11 +201,11 @@ def hunt(
     aside: Collection[str], until: datetime,
 ) -> int:  # fmt: skip
     """Look through the places for what the emergencies in force want, those first that the last sweep did not reach."""
-    kept = ports.ledger.kept(NEXT)
+    kept, freed = ports.ledger.kept(NEXT), emergency.last_end(ports) if wanted else None
     first = str(kept.value["place"]) if kept and wanted else ""
     turned = sorted(places, key=lambda at: (str(at) < first, str(at)))
     found = each(ports, [Group(at, ()) for at in turned] if wanted else [],
-                 lambda at: (at.location, [find(ports, at.location, one, until) for one in wanted]),
+                 lambda at: (at.location, [find(ports, at.location, one, until, freed=freed) for one in wanted]),
                  degraded, until, aside)  # fmt: skip
     whole = {at for at, ends in found if all(end.whole for end in ends)}
     late = next((at for at in turned if at not in whole and not left_alone(at, degraded)), None) if wanted else None

@@ -248,11 +248,31 @@ def test_a_second_emergency_takes_a_node_over_when_the_first_is_done_with_it(zon
     two = Emergency("emergency-two", (), (listed(),), Scope(), NOW, NOW + timedelta(days=1), "night", "two")
     emergency.begin(zone.ports, two)
     assert seek.find(zone.ports, HERE, two).opened == 0 and zone.emergency().emergency == ID
+    zone.pass_minutes(1)
     emergency.end(zone.ports, ID, STOPPED, by="night", because="the other one is enough")
     zone.round()
-    zone.ledger.keep(f"emergency/emergency-two/{HERE}", {}, expected=1)
-    assert seek.find(zone.ports, HERE, replace(two, since=NOW + timedelta(seconds=1))).opened == 1
+    zone.pass_minutes(60)
+    sweep(zone.ports)
     assert zone.emergency().emergency == "emergency-two" and zone.emergency().state is State.QUEUED
+
+
+def test_a_second_emergency_asks_again_after_a_node_that_the_first_was_working_on(zone: Zone) -> None:
+    zone.managed(OLD)
+    zone.begin()
+    zone.round()
+    zone.policies = policy_set(urgent(), urgent("emergency-two"))
+    two = Emergency("emergency-two", (), (listed(),), Scope(), NOW, NOW + timedelta(days=1), "night", "two")
+    emergency.begin(zone.ports, two)
+    emergency.end(zone.ports, ID, STOPPED, by="night", because="the other one is enough")
+    zone.pass_minutes(15)
+    sweep(zone.ports)
+    assert zone.emergency().state is State.RUNNING and zone.emergency().emergency == ID
+    zone.end(str(zone.emergency().execution), "Failed")
+    for _ in range(4):
+        zone.pass_minutes(15)
+        zone.round()
+        sweep(zone.ports)
+    assert zone.emergency().emergency == "emergency-two", "no newer scan has come"
 
 
 def test_a_node_without_a_list_for_its_system_is_not_acted_on(zone: Zone) -> None:
