@@ -228,11 +228,12 @@ def _tracked(
     progress, open_ones = view.progress, dict(view.count.open)
     let, waiting = list[Remediation](), list[Remediation]()
     for case in cases:
+        if progress.of(case, waves) > progress.wave and open_ones.get(case.id) == as_of(case):
+            del open_ones[case.id]  # chosen once, and replaced before it could start
+    for case in cases:
         at = progress.of(case, waves)
         room = case.id in open_ones or len(open_ones) < _most(waves[progress.wave], progress, view.count, case)
         if at > progress.wave or (at == progress.wave and not room):
-            if open_ones.get(case.id) == as_of(case):
-                del open_ones[case.id]  # chosen once, and replaced before it could start
             waiting.append(case)
             continue
         if at == progress.wave:
