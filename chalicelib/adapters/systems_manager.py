@@ -140,7 +140,7 @@ class SystemsManager:
         """
         return {
             told["InstanceId"]: told["CommandId"]
-            for status in ("Pending", "InProgress")
+            for status in ("Pending", "Delayed", "InProgress")
             for page in self._accounts.pages(
                 location, "ssm", "list_command_invocations",
                 Filters=[{"key": "Status", "value": status}], MaxResults=50,

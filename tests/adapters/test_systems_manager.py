@@ -340,6 +340,8 @@ class TestOverAws:
         assert stage.automations.patching(world.member, nodes) == {}
         command.document = "AWS-RunPatchBaselineWithHooks"
         assert stage.automations.patching(world.member, nodes) == {nodes[0]: command.id}
+        command.invocations[nodes[0]].status = "Delayed"
+        assert stage.automations.patching(world.member, nodes) == {nodes[0]: command.id}, "it is delivered later"
 
 
 def one_a_page(params: dict[str, Any], **_: Any) -> None:
