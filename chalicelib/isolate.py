@@ -147,9 +147,21 @@ def settle_tickets(ports: Ports, locations: Iterable[Location]) -> None:
             elif ticket and not known:
                 place = Location(*str(line.value["ticket_at"]).split("/"))
                 ports.tickets.resolve(_closing(line, place, ports.clock.now()))
-                _entered(ports, line, line.name, "ticket resolved", f"ticket {ticket}", {})
+                _resolved(ports, line, str(ticket))
         except (Temporary, Denied) as error:
             ports.notices.say("errand_postponed", remediation=line.subject, deed="account", because=str(error))
+
+
+def _resolved(ports: Ports, line: Entry, ticket: str) -> None:
+    """Note it; an account that refused anew meanwhile has taken the ticket for its own, and is owed another one."""
+    newest: Entry | None = line
+    for _ in range(guard.TRIES):
+        if newest is None or newest.value.get("ticket") != ticket:
+            return
+        left = {name: each for name, each in newest.value.items() if name not in ("ticket", "ticket_at")}
+        if _entered(ports, newest, line.name, "ticket resolved", f"ticket {ticket}", left):
+            return
+        newest = ports.ledger.entry(line.subject)
 
 
 def _ticketed(ports: Ports, line: Entry, known: Degraded, places: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -107,6 +108,34 @@ def test_an_account_that_cannot_be_read_is_asked_by_one_call_at_a_time(world: Wo
     bar.on = False
     rounds(world, ports, 40)
     assert {state for state, _ in held(world)} == {State.RUNNING} and "answers again" in whats(world)
+
+
+class Between:
+    """A ticket system; something else happens while a ticket is resolved."""
+
+    def __init__(self, whole: Any, happens: Callable[[], object]) -> None:
+        self.whole, self.happens = whole, happens
+
+    def open(self, errand: Errand) -> str:
+        return str(self.whole.open(errand))
+
+    def update(self, errand: Errand) -> None:
+        self.whole.update(errand)
+
+    def resolve(self, errand: Errand) -> None:
+        self.whole.resolve(errand)
+        self.happens()
+
+
+def test_an_account_that_refuses_anew_while_its_ticket_is_closed_has_another_one(world: World) -> None:
+    ports, _ = barred(world, "start")
+    rounds(world, ports, 3)
+    isolate.answers(ports, NODE.account)
+    anew = Between(world.tickets, lambda: isolate.refuse(ports, NODE.location, "AccessDenied", starting=True))
+    isolate.settle_tickets(replace(ports, tickets=anew), world.policies.settings.locations)
+    rounds(world, ports, 5)
+    assert NODE.account in isolate.degraded(world.ledger)
+    assert [ticket.resolved for ticket in world.tickets.kept.values()] == [True, False]
 
 
 def test_the_sweep_lets_back_what_it_found_barred_although_nothing_waits_there(world: World) -> None:
