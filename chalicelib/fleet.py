@@ -18,7 +18,7 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation, State
 from chalicelib.core.reporting import reports
-from chalicelib.core.surges import Tally
+from chalicelib.core.surges import Place, Tally
 from chalicelib.crew import MOST, all_of, each, left_alone, parts
 from chalicelib.glance import glance
 from chalicelib.intake import again, take
@@ -174,16 +174,17 @@ class _Census:
 
     now: datetime
     standing: Mapping[str, Entry]
+    before: Mapping[str, Place]
 
     @classmethod
     def of(cls, ports: Ports, policies: PolicySet) -> _Census | None:
         """None: the set does not look for surges."""
-        return cls(ports.clock.now(), guard.standing(ports)) if policies.settings.surge else None
+        return cls(ports.clock.now(), guard.standing(ports), surge.census(ports)) if policies.settings.surge else None
 
     def count(self, ports: Ports, at: _Place, resumed: bool) -> Tally | None:
         """A new count, or the half one of the place where it goes on; None: it has none, so it is not counted."""
         if not resumed:
-            return surge.tally(at.location, self.standing, self.now)
+            return surge.tally(at.location, self.standing, self.now, self.before.get(str(at.location)))
         return surge.half(ports, at.location, str(at.after), self.now)
 
 

@@ -25,6 +25,7 @@ from chalicelib.core.surges import (
     Tally,
     chosen,
     ran,
+    recent,
     scopes,
     surges,
     useful,
@@ -36,15 +37,19 @@ CENSUS = "census"
 _PREFIX = "surge/"
 
 
-def since(location: Location, standing: Mapping[str, Entry], now: datetime, policy: str | None = None) -> datetime:
+def since(
+    location: Location, standing: Mapping[str, Entry], now: datetime, policy: str | None = None,
+    counted: Place | None = None,
+) -> datetime:  # fmt: skip
     """From when on a finding is new there: a day ago, or since a guard over the place was released.
 
+    If the place was `counted` last before that, since then: what came about in an outage is learned of all at once.
     For one `policy`: or since its own guard there was released.
     """
     owners = (None, policy) if policy else (None,)
     reaches = [Reach(scope, owner) for scope in scopes(location) for owner in owners]
     ends = [guard.released_at(standing.get(f"{_PREFIX}{reach}")) for reach in reaches]
-    return max([now - RECENT, *(end for end in ends if end)])
+    return max([recent(counted, now), *(end for end in ends if end)])
 
 
 def census(ports: Ports) -> dict[str, Place]:
@@ -53,8 +58,8 @@ def census(ports: Ports) -> dict[str, Place]:
     return {name: Place.from_json(place) for name, place in kept.value.items()} if kept else {}
 
 
-def tally(location: Location, standing: Mapping[str, Entry], now: datetime) -> Tally:
-    return Tally(since(location, standing, now), now)
+def tally(location: Location, standing: Mapping[str, Entry], now: datetime, counted: Place | None = None) -> Tally:
+    return Tally(since(location, standing, now, counted=counted), now)
 
 
 def half(ports: Ports, location: Location, after: str, now: datetime) -> Tally | None:
@@ -134,7 +139,7 @@ def _looked(
 ) -> dict[str, Entry]:  # fmt: skip
     """The guards after a look at all that is new, or at what one policy found."""
     now = ports.clock.now()
-    begin = {str(place): since(place, stand, now, policy) for place in places}
+    begin = {str(place): since(place, stand, now, policy, counts.get(str(place))) for place in places}
     reaches = [Reach.of(name.removeprefix(_PREFIX)) for name, _ in _surging(stand)]
     held = [reach.place for reach in reaches if reach.policy in (None, policy)]
     for one in surges(ceilings, counts, cases, begin, held, now):

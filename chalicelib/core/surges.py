@@ -118,6 +118,11 @@ class Place:
         )
 
 
+def recent(counted: Place | None, now: datetime) -> datetime:
+    """A day ago, or when the place was counted last, if that is longer ago; a week at most."""
+    return max(min(counted.at if counted else now, now - RECENT), now - timedelta(days=DAYS))
+
+
 _NEW, _TODAY = 1, 2
 
 MOST_KEPT = 40_000

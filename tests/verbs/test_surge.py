@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from chalicelib import guard
 from chalicelib import surge as surge_verb
 from chalicelib.core.errors import Temporary
@@ -269,3 +271,21 @@ def test_status_tells_what_is_held_and_why(world: World) -> None:
     )
     (held,) = {line.because for line in world.ledger.trail(queued(world)[0].id) if line.cause == "noted"}
     assert held.startswith("held by surge: 40 of 40 nodes in the fleet")
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_what_turned_in_an_outage_of_days_is_a_surge_when_it_is_learned_of(world: World, swept: bool) -> None:
+    nodes = fleet(world, 200)
+    world.pass_minutes(60)
+    at = world.clock.now()
+    for node in nodes:
+        world.inventory.scan(node, replace(scan(at), id=node.id))
+    world.pass_minutes(2 * 24 * 60)
+    for node in nodes:
+        take(world.ports, Finding(node, Control.PATCH, False, at, Source.SSM))
+    if swept:
+        sweep(world.ports)
+    for _ in range(8):
+        world.pass_minutes(1)
+        world.round()
+    assert len(running(world)) == 1
