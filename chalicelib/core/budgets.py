@@ -76,9 +76,12 @@ def spent(value: Mapping[str, Any], budget: Mapping[str, Any], now: datetime, re
     failures, ended, limit = used(value, budget, now, released)
     if failures < min(limit, MOST):
         return None
-    of = f" of {ended}" if str(budget["max"]).endswith("%") else ""
+    share = str(budget["max"]).endswith("%")
+    of, among = (f" of {ended}", ended) if share else ("", failures)
     hours = int(budget["within"]) / 3600
-    return f"{failures}{of} nodes failed within {hours:g} h, its error budget is {budget['max']}"
+    return (
+        f"{failures}{of} node{'' if among == 1 else 's'} failed within {hours:g} h, its error budget is {budget['max']}"
+    )
 
 
 def used(
@@ -89,6 +92,8 @@ def used(
     after = _minute(released) if released else -1
     failures = sum(at >= oldest and at > after for at in value.get("failed", {}).values())
     ended = sum(count for at, count in value.get("ended", {}).values() if at >= oldest and at > after)
+    # a failure is charged before its batch counts as ended
+    ended = max(ended, failures)
     return failures, ended, _limit(str(budget["max"]), ended)
 
 

@@ -174,3 +174,9 @@ def test_an_account_that_remembers_no_more_is_spent() -> None:
     for number in range(MOST + 5):
         value = charged(value, NOW, DAY, failed=f"{number:05}")
     assert len(value["failed"]) == MOST and spent(value, {"max": "9%", "within": 86400}, NOW, None)
+
+
+def test_a_failure_is_one_of_those_that_ended_before_its_batch_is_counted() -> None:
+    value = charged({}, NOW, DAY, failed="one")
+    sentence = spent(value, {"max": "50%", "within": 86400}, NOW, None)
+    assert sentence == "1 of 1 node failed within 24 h, its error budget is 50%"
