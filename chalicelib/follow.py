@@ -16,6 +16,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
 from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
 from chalicelib.core.plans import INSTALLS, Batch, BatchState, snapshot_id
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Cause, Remediation, State
 from chalicelib.crew import all_of
 from chalicelib.intake import TRIES, Receipt, in_force
@@ -44,7 +45,7 @@ def follow(ports: Ports, event: object) -> Receipt:
         if update.ended is not True:
             return _ignored(ports, f"execution {update.execution} is {update.status}: not ended")
         count = settle(ports, batch)
-        return Receipt("decided", f"{count} nodes of batch {batch.id} have their outcome")
+        return Receipt("decided", f"batch {batch.id} has the outcome of {counted(count, 'node')}")
 
 
 def batch_of(ports: Ports, location: Location, execution: str) -> Batch | None:

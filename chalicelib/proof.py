@@ -21,6 +21,7 @@ from chalicelib.core.journal import Entry, Kind
 from chalicelib.core.journal import fault as fault_of_entries
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
+from chalicelib.core.printing import counted
 from chalicelib.core.publications import Publication
 from chalicelib.core.publications import fault as fault_of_publications
 from chalicelib.core.remediations import Remediation, Transition
@@ -62,7 +63,7 @@ class Signed:
         for claim in self.by_subject.get(subject, ()):
             signed = f"checkpoint {claim.checkpoint} of {format_moment(self.checkpoints[claim.checkpoint].until)}"
             if claim.number > len(hashes):
-                return f"{subject}: line {len(hashes) + 1} is gone: {signed} signed {claim.number} lines"
+                return f"{subject}: line {len(hashes) + 1} is gone: {signed} signed {counted(claim.number, 'line')}"
             if hashes[claim.number - 1] != claim.hash:
                 first = f"between {confirmed + 1} and {claim.number}" if claim.number > confirmed + 1 else claim.number
                 return f"{subject}: line {first} was rewritten: it is not what {signed} signed"
@@ -262,7 +263,9 @@ def verify_export(vault: Vault, signer: Signer | None = None, *, ledger: Ledger 
         if ledger and manifest.get("final"):
             count = sum(1 for _ in ledger.day(day))
             if count != len(told):
-                faults.append(f"{manifest_of(day)}: it holds {len(told)} lines, the ledger's day index {count}")
+                faults.append(
+                    f"{manifest_of(day)}: it holds {counted(len(told), 'line')}, the ledger's day index {count}"
+                )
     for remediation, waiting in early.items():
         for number in sorted(waiting):
             _chained(waiting[number], hashes[remediation], faults)
@@ -300,7 +303,7 @@ def _lines(vault: Vault, day: date, manifest: Mapping[str, Any], faults: list[st
         name = lines_of(day, account)
         body = vault.get(name)
         if body is None:
-            faults.append(f"{name}: the file is missing; the manifest counts {known['lines']} lines")
+            faults.append(f"{name}: the file is missing; the manifest counts {counted(known['lines'], 'line')}")
             continue
         if hashlib.sha256(body).hexdigest() != known["sha256"]:
             faults.append(f"{name}: the file is not the one that its manifest names")
@@ -310,7 +313,7 @@ def _lines(vault: Vault, day: date, manifest: Mapping[str, Any], faults: list[st
             faults.append(f"{name}: it cannot be read: {error}")
             continue
         if len(found) != known["lines"]:
-            faults.append(f"{name}: it holds {len(found)} lines; its manifest counts {known['lines']}")
+            faults.append(f"{name}: it holds {counted(len(found), 'line')}; its manifest counts {known['lines']}")
         swapped = next((after for line, after in pairwise(found) if after.at < line.at), None)
         if swapped:
             faults.append(f"{swapped.remediation}: line {swapped.number} stands out of order in {name}")

@@ -32,6 +32,7 @@ from chalicelib.core.occurrences import (
 )
 from chalicelib.core.pauses import Brake
 from chalicelib.core.policies import PolicySet
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Cause
 from chalicelib.core.schedules import Operation, Schedule, coming, due, held
 from chalicelib.core.windows import Opening
@@ -486,8 +487,8 @@ def _summary(run: Run, seen: FleetRun | None) -> str:
     failed = f", {made['unread']} of {made['locations']} locations not reached or not read" if made["unread"] else ""
     why = f"; {seen.failure:.200}" if seen.failure and not seen.branches else ""
     return (
-        f"{run.operation} is {seen.status}: {made['ok']} nodes ok, {made['failed']} failed, "
-        f"{made['skipped']} skipped in {made['locations']} locations{failed}{why}"
+        f"{run.operation} is {seen.status}: {counted(made['ok'], 'node')} ok, {made['failed']} failed, "
+        f"{made['skipped']} skipped in {counted(made['locations'], 'location')}{failed}{why}"
     )
 
 

@@ -15,6 +15,7 @@ from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.overrides import list_for, system_of
 from chalicelib.core.plans import Plan, snapshot_id
 from chalicelib.core.policies import Policy, PolicySet
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State
 from chalicelib.core.settings import Freeze
 from chalicelib.core.surges import missing_set
@@ -413,7 +414,8 @@ def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) ->
         return _note(f"{finding.source} says compliant, but no scan after the {_scan(facts)} proves it")
     if not _clean(facts):
         return _note(
-            f"{finding.source} says compliant, but the {_scan(facts)} counts {_counted(facts)} patches against it"
+            f"{finding.source} says compliant, but the {_scan(facts)} counts {counted(_counted(facts), 'patch')} "
+            "against it"
         )
     if not _since_the_attempt(case, facts):
         return _note(f"{finding.source} says compliant, but the {_scan(facts)} is older than the last execution")

@@ -10,6 +10,7 @@ from typing import Any
 
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch, BatchState, Plan
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Remediation
 
 HOUR = timedelta(hours=1)
@@ -123,7 +124,8 @@ def _hourly(case: Remediation, room: Room, now: datetime) -> Held | None:
     recent = sorted(moment for moment in room.started.get(policy, []) if moment > now - HOUR)
     if len(recent) < limit:
         return None
-    return Held(case, "max_per_hour", f"{policy} started {len(recent)} nodes in the last hour, its limit is {limit}",
+    told = f"{policy} started {counted(len(recent), 'node')} in the last hour, its limit is {limit}"
+    return Held(case, "max_per_hour", told,
                 until=recent[len(recent) - int(limit)] + HOUR)  # fmt: skip
 
 

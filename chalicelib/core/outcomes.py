@@ -9,6 +9,7 @@ from chalicelib.core.facts import PatchState
 from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.plans import snapshot_id
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Cause, Remediation
 
 Verdicts = tuple[tuple[Cause, str], ...]
@@ -52,7 +53,10 @@ def of_scan(scan: PatchState) -> tuple[Cause, str]:
     if scan.noncompliant == 0:
         return Cause.RESOLVED, f"the scan of {at} found every approved patch installed"
     if scan.noncompliant == scan.pending_reboot:
-        return Cause.REBOOT_NEEDED, f"the scan of {at} found {scan.pending_reboot} patches that wait for a reboot"
+        return (
+            Cause.REBOOT_NEEDED,
+            f"the scan of {at} found {counted(scan.pending_reboot, 'patch')} waiting for a reboot",
+        )
     return Cause.FAILED, (
         f"the install reported success, but the scan of {at} still counts {scan.missing} missing, "
         f"{scan.failed} failed, {scan.rejected} rejected{_named(scan)}"

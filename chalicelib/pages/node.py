@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib import lookup, proof
 from chalicelib.core.findings import Control, remediation_id
 from chalicelib.core.moments import format_moment
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Cause, Remediation, Transition
 from chalicelib.pages.look import Look
 from chalicelib.pages.views import Banner, Card, Link, Step, Table, Timeline, View, brief
@@ -99,11 +100,13 @@ def _cards(cases: list[Remediation], intact: bool, lines: int, found: proof.Veri
             else f"{case.attempts} failed attempts",
         )
     if not intact or (found and found.faults):
-        yield Card("trail", "damaged", f"{lines} lines", "bad")
+        yield Card("trail", "damaged", counted(lines, "line"), "bad")
     elif found and found.signed_until:
-        yield Card("trail", "verified", f"{lines} lines, signed up to {brief(found.signed_until)}", "good")
+        yield Card("trail", "verified", f"{counted(lines, 'line')}, signed up to {brief(found.signed_until)}", "good")
     else:
-        yield Card("trail", "unbroken", f"{lines} lines, each bound to the one before; signatures not checked here")
+        yield Card(
+            "trail", "unbroken", f"{counted(lines, 'line')}, each bound to the one before; signatures not checked here"
+        )
 
 
 _KINDS = {

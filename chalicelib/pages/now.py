@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.answers import TooLarge
+from chalicelib.core.printing import counted
 from chalicelib.pages.charts import GROUPS, bars, stacked
 from chalicelib.pages.look import Look
 from chalicelib.pages.views import (
@@ -19,7 +20,6 @@ from chalicelib.pages.views import (
     View,
     brief,
     lasted,
-    many,
     node_link,
     to,
     when,
@@ -112,7 +112,7 @@ def _cards(now: Told) -> Iterator[Card]:
         to("audit/fleet", state="resolved"),
     )
     yield Card(
-        "in work", str(count["in work"]), f"{many(len(now['executions']), 'execution')} in flight", to="executions"
+        "in work", str(count["in work"]), f"{counted(len(now['executions']), 'execution')} in flight", to="executions"
     )
     yield Card("waiting", str(count["waiting"]), "for a window, a limit or a reboot", to="waiting")
     turn, seen = count["a person's turn"], count["only observed"]
@@ -211,7 +211,7 @@ def _budgets(budgets: Sequence[Told]) -> Table:
 
 
 def _allowed(one: Told) -> str:
-    return f"{one['max']} of {many(one['ended'], 'node')}" if one["max"].endswith("%") else one["max"]
+    return f"{one['max']} of {counted(one['ended'], 'node')}" if one["max"].endswith("%") else one["max"]
 
 
 def _spent(one: Told) -> Badge:
@@ -232,7 +232,7 @@ def _counts(found: Told) -> Iterator[Card]:
     nodes, queued = (sum(one[name] for one in found[part]) for name, part in
                      (("nodes", "executions"), ("queued", "places")))  # fmt: skip
     failed = sum(one["remediations"] for one in found["failures"])
-    yield Card("in flight", str(len(found["executions"])), many(nodes, "node"))
+    yield Card("in flight", str(len(found["executions"])), counted(nodes, "node"))
     yield Card("queued", str(queued), "they start with the next rounds", to=to("waiting", state="queued"))
     yield Card("failed attempts", str(failed), "still being worked on", "warn" if failed else "plain")
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from chalicelib import proof
+from chalicelib.core.printing import counted
 from chalicelib.pages.charts import bars, group_of
 from chalicelib.pages.look import Look
 from chalicelib.pages.views import Badge, Banner, Card, Chart, Link, Table, View, brief, case_link, node_link, when
@@ -67,7 +68,7 @@ def verify(look: Look) -> View:
         Card("verdict", verdict, f"trails that got a line since {brief(look.query['since'])}"
              if "T" in str(look.query["since"]) else f"trails that got a line in the last {look.query['since']}",
              "bad" if found.faults else "good" if sure else "plain"),
-        Card("trails", str(found.remediations), f"{found.lines} lines"),
+        Card("trails", str(found.remediations), counted(found.lines, "line")),
         Card("checkpoints", str(found.checkpoints), f"signed up to {brief(found.signed_until)}" if found.signed_until
              else "no signature was checked"),
     )  # fmt: skip

@@ -204,8 +204,3 @@ def when(moment: str | None, otherwise: str = "not known") -> Figure:
 def lasted(seconds: float | None) -> Figure:
     """A span as a cell, in seconds for programs."""
     return Figure(told(seconds), seconds)
-
-
-def many(count: int, word: str) -> str:
-    """`1 node`, `2 nodes`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

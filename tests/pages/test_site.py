@@ -18,10 +18,11 @@ from chalicelib.core.findings import Control
 from chalicelib.core.journal import Kind, entry, subject_of
 from chalicelib.core.nodes import Node
 from chalicelib.core.policies import PolicySet
+from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Cause, Remediation, advance, apply
 from chalicelib.pages import charts
 from chalicelib.pages.site import HEADERS, MENU, PAGES, Answer, Desk, Visitor, act, show
-from chalicelib.pages.views import brief, many, told
+from chalicelib.pages.views import brief, told
 from chalicelib.ports import SWEPT, Change, Ports
 from tests.sets import NODE, NOW, policy, policy_set
 from tests.verbs.conftest import World
@@ -338,7 +339,7 @@ def test_spans_and_moments_are_read_at_a_glance() -> None:
     assert [told(seconds) for seconds in (None, 0, 61, 3_720, 90_000)] == [
         "not known", "0 min 0 s", "1 min 1 s", "1 h 2 min", "1 d 1 h"]  # fmt: skip
     assert brief("2026-11-28T02:00:00.000Z") == "2026-11-28 02:00 UTC" and brief(None) == "not known"
-    assert (many(1, "node"), many(2, "node")) == ("1 node", "2 nodes")
+    assert (counted(1, "node"), counted(2, "node")) == ("1 node", "2 nodes")
 
 
 def test_a_handler_that_draws_no_page_does_not_load_what_draws() -> None:
