@@ -206,7 +206,9 @@ class Simulated:
     def play(self) -> Report:
         """The whole run: the time in which things go wrong, the calm after it, and the judgement."""
         with _uncollected():
-            return self._played()
+            report = self._played()
+            self.scheduler.close()
+            return report
 
     def _played(self) -> Report:
         grace = 3 * SWEEP if self.weather.chosen is None else SWEEP

@@ -21,6 +21,7 @@ class Scheduler:
         self._end = 0.0
         self._hub = getcurrent()
         self._idle: list[greenlet] = []
+        self._hands: list[greenlet] = []
 
     def at(self, moment: float, action: Action) -> None:
         self._given += 1
@@ -28,7 +29,10 @@ class Scheduler:
 
     def spawn(self, work: Action) -> None:
         """Begin the work now; it runs until it pauses."""
-        hand = self._idle.pop() if self._idle else greenlet(self._serve, parent=self._hub)
+        if not self._idle:
+            self._idle.append(greenlet(self._serve, parent=self._hub))
+            self._hands.append(self._idle[-1])
+        hand = self._idle.pop()
         self.at(self.now, partial(hand.switch, work))
 
     def _serve(self, work: Action) -> None:
@@ -62,6 +66,15 @@ class Scheduler:
             self.spawn(partial(ended, work))
         if works:
             self._hub.switch()
+
+    def close(self) -> None:
+        """End what has not ended. A hand that waits for ever is never collected, and keeps its whole world with it."""
+        self._coming.clear()
+        for hand in self._hands:
+            while not hand.dead and hand:
+                hand.throw()
+        self._hands.clear()
+        self._idle.clear()
 
     def run_until(self, end: float) -> None:
         coming, self._end = self._coming, end

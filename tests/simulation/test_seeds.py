@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,16 @@ def test_a_place_that_throttles_every_second_start_gets_them_all_in_the_end() ->
     report = run.play()
     assert report.wrong == ()
     assert report.executions <= tries[0] <= 3 * report.executions
+
+
+def test_a_run_that_is_over_is_given_back() -> None:
+    """A hand that still waited kept its whole world: fifty thousand seeds would not fit."""
+    run = Simulated(3, 20, "mixed")
+    world = weakref.ref(run.world)
+    run.play()
+    del run
+    gc.collect()
+    assert world() is None
 
 
 def test_the_same_seed_gives_the_same_history_in_another_process() -> None:
