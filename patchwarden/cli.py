@@ -17,7 +17,9 @@ from chalicelib.ports import Ports
 from patchwarden import (
     journalling,  # noqa: F401  (it joins a group)
     output,
+    proving,  # noqa: F401  (it joins a group)
     scheduling,  # noqa: F401  (it joins a group)
+    timing,  # noqa: F401  (it joins a group)
     trending,  # noqa: F401  (it joins a group)
 )
 from patchwarden.approving import approvals, approve, hold, reject

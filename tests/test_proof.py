@@ -33,7 +33,7 @@ from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, packed
 from chalicelib.ports import Change, Kept, Ports, Signer, Vault
 from chalicelib.proof import signed as read
 from chalicelib.proof import signed_nodes, verify, verify_export
-from patchwarden import auditing
+from patchwarden import proving
 from tests.aws import client
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
@@ -200,9 +200,9 @@ def test_the_api_and_the_command_line_find_a_signed_trail_that_is_gone(
     del signed.ledger._heads[identity], signed.ledger._trails[identity]
     assert f"{identity}: line 1 is gone" in told(NODE)["faults"][0]
     signed.ledger._whose = {turn: one for turn, one in signed.ledger._whose.items() if one.id != identity}
-    assert auditing._node(signed, NODE.id, vault, signer) == NODE
+    assert proving._node(signed, NODE.id, vault, signer) == NODE
     with pytest.raises(click.ClickException, match="nothing is recorded"):
-        auditing._node(signed, NODE.id, None, None)
+        proving._node(signed, NODE.id, None, None)
 
 
 def test_a_checkpoint_that_was_changed_removed_or_signed_by_another_is_named(
@@ -471,7 +471,7 @@ def test_a_checkpoint_that_is_hidden_or_put_again_still_counts_and_is_named(
     s3.put_object(Bucket="evidence", Key=third.name, Body=b"another")
     found = read(vault, signer)
     assert found.faults[1:] == (f"checkpoint 3: {third.name} was put 2 times",) and {*found.checkpoints} == {1, 2, 3}
-    auditing._copied(vault, FolderVault(tmp_path / "out"))
+    proving._copied(vault, FolderVault(tmp_path / "out"))
     assert read(FolderVault(tmp_path / "out"), signer).faults == ()
     rewrite(world.ledger, 30, world.ledger.trail(f"{NODE.account}.{NODE.region}.{NODE.id}.patch"))
     assert any("was rewritten" in one for one in proved(world.ports, vault, signer))
