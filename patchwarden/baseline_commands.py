@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from patchwarden import output
 from patchwarden.groups import Group
 from patchwarden.policy.commands import DIRECTORY
 from patchwarden.policy.problems import near_or_all
-from patchwarden.scope import FAILURE, FINDINGS, Scope, form_option
+from patchwarden.scope import FAILURE, FINDINGS, Scope, by_option, form_option
 
 if TYPE_CHECKING:
     from patchwarden.baselining import Place, Wanted
@@ -62,7 +61,7 @@ def baseline_plan(scope: Scope, directory: Path, accounts: Sequence[str], region
 @DIRECTORY
 @_places
 @click.option("--yes", is_flag=True, help="Do not ask first.")
-@click.option("--by", default=getpass.getuser, show_default="the user of this machine", help="Who decides this.")
+@by_option("Who decides this.")
 @click.option(
     "--reason", "--because", "reason", default="baseline apply", show_default=True, help="Why; the journal keeps it."
 )

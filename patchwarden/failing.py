@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 
 import click
@@ -12,7 +11,7 @@ from chalicelib import wiring
 from chalicelib.ports import Failures, Functions
 from patchwarden import output
 from patchwarden.groups import Group
-from patchwarden.scope import FAILURE, Scope, form_option
+from patchwarden.scope import FAILURE, Scope, by_option, form_option
 
 _COLUMNS = ("id", "at", "queue", "function", "about", "because")
 
@@ -35,7 +34,7 @@ def list_(scope: Scope, form: str) -> None:
 @click.option("--id", "ids", multiple=True, help="Only this one, as `failures list` names it; may be repeated.")
 @click.option("--all", "every", is_flag=True, help="All of them.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent where, and send nothing.")
-@click.option("--by", default=getpass.getuser, help="Who sends it again.", show_default="the user of this machine")
+@by_option("Who sends it again.")
 @form_option
 @click.pass_obj
 def redrive(scope: Scope, ids: tuple[str, ...], every: bool, dry_run: bool, by: str, form: str) -> None:

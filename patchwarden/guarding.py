@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import click
@@ -14,7 +13,8 @@ from chalicelib.core.waves import Progress
 from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.groups import Group
-from patchwarden.scope import Scope, form_option
+from patchwarden.journalling import entries_of
+from patchwarden.scope import Scope, by_option, form_option
 
 _GUARDS = ("guard", "holds", "since", "ticket", "because")
 _ROLLOUTS = ("rollout", "stands", "wave", "waves", "wave_verified", "wave_failed", "wave_in_work", "ticket", "because")
@@ -22,7 +22,7 @@ _ROLLOUTS = ("rollout", "stands", "wave", "waves", "wave_verified", "wave_failed
 _reason = click.option(
     "--reason", "--because", "reason", required=True, help="Why; it stands in the journal and in the ticket's end."
 )
-_by = click.option("--by", default=getpass.getuser, help="Who decides.", show_default="the user of this machine")
+_by = by_option("Who decides.")
 
 
 @click.group(cls=Group)
@@ -51,9 +51,7 @@ def guard_list(scope: Scope, every: bool, form: str) -> None:
 def guard_show(scope: Scope, name: str, form: str) -> None:
     """Every entry of the guard NAME, first to last: when it tripped, why, who released it."""
     ports = scope.ports()
-    line = guards.find(ports, Kind.GUARD, name)
-    lines = [one.to_json() for one in ports.ledger.entries(line.subject)]
-    output.rows(lines, ("number", "at", "what", "actor", "because"), form=form)
+    entries_of(ports, guards.find(ports, Kind.GUARD, name), form)
 
 
 @guard.command("release")
@@ -109,9 +107,7 @@ def of_the_wave(one: dict[str, Any]) -> dict[str, Any]:
 def rollout_show(scope: Scope, name: str, form: str) -> None:
     """Every entry of the rollout NAME, first to last."""
     ports = scope.ports()
-    line = _named(ports, name)
-    lines = [one.to_json() for one in ports.ledger.entries(line.subject)]
-    output.rows(lines, ("number", "at", "what", "actor", "because"), form=form)
+    entries_of(ports, _named(ports, name), form)
 
 
 @rollout.command("resume")

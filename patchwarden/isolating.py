@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import click
@@ -16,12 +15,13 @@ from chalicelib.intake import in_force
 from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.groups import Group
-from patchwarden.scope import Scope, form_option
+from patchwarden.journalling import entries_of
+from patchwarden.scope import Scope, by_option, form_option
 
 _ACCOUNTS = ("account", "since", "tries", "probe", "holds", "ticket", "because")
 
 _reason = click.option("--reason", "--because", "reason", required=True, help="Why; it stands in the journal.")
-_by = click.option("--by", default=getpass.getuser, help="Who decides.", show_default="the user of this machine")
+_by = by_option("Who decides.")
 
 
 @click.group(cls=Group)
@@ -49,8 +49,7 @@ def accounts_list(scope: Scope, form: str) -> None:
 def accounts_show(scope: Scope, account: str, form: str) -> None:
     """Every entry of the ACCOUNT, first to last: each refusal, its ticket, and who cleared it."""
     ports = scope.ports()
-    lines = [one.to_json() for one in ports.ledger.entries(_known(ports, account).subject)]
-    output.rows(lines, ("number", "at", "what", "actor", "because"), form=form)
+    entries_of(ports, _known(ports, account), form)
 
 
 @accounts.command("retry")

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from chalicelib import lookup
-from chalicelib.core.journal import Kind
+from chalicelib.core.journal import Entry, Kind
+from chalicelib.ports import Ports
 from patchwarden import output
 from patchwarden.auditing import audit
 from patchwarden.scope import Scope, form_option
@@ -38,6 +39,12 @@ def journal(
         _nothing(lookup.journal(ports.ledger, kind=kind))
         return
     output.rows(lines, _LISTED, form=form)
+
+
+def entries_of(ports: Ports, line: Entry, form: str) -> None:
+    """Print every entry of the subject of this one, first to last."""
+    lines = [one.to_json() for one in ports.ledger.entries(line.subject)]
+    output.rows(lines, ("number", "at", "what", "actor", "because"), form=form)
 
 
 def _nothing(known: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -15,7 +14,7 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.pauses import ALL, Pause
 from chalicelib.ports import Ports
 from patchwarden import output
-from patchwarden.scope import FAILURE, Scope
+from patchwarden.scope import FAILURE, Scope, by_option
 from patchwarden.when import WHEN, When
 
 _KINDS = ("account", "region", "policy")
@@ -29,7 +28,7 @@ def _scopes(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_by = click.option("--by", default=getpass.getuser, help="Who does it.", show_default="the user of this machine")
+_by = by_option("Who does it.")
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,7 +24,7 @@ from patchwarden import output
 from patchwarden.membership import members
 from patchwarden.policy.problems import near_or_all
 from patchwarden.policy.schedule_commands import schedule
-from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, form_option
+from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, by_option, form_option
 
 
 @schedule.command("run")
@@ -37,8 +36,7 @@ from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, form_option
 @click.option("--policies", "directory", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="With --only-account: read the schedule from these policy files.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Start without asking.")
-@click.option("--by", default=getpass.getuser, help="Who asks; it stands in the journal.",
-              show_default="the user of this machine")  # fmt: skip
+@by_option("Who asks; it stands in the journal.")
 @form_option
 @click.pass_obj
 def schedule_run(

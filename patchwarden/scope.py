@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -72,6 +73,11 @@ def form_option(command: Callable[..., Any]) -> Callable[..., Any]:
     choice = click.Choice(output.FORMATS)
     return click.option("-o", "--output", "form", type=choice, default="table", show_default=True,
                         help="How to print the data.")(command)  # fmt: skip
+
+
+def by_option(says: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--by NAME`, as the argument `by`: the user of this machine unless another is named."""
+    return click.option("--by", default=getpass.getuser, help=says, show_default="the user of this machine")
 
 
 def now_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from chalicelib.core.overrides import text_of
 from chalicelib.ports import Ports, Shelf
 from patchwarden import output
 from patchwarden.groups import Group
-from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, form_option
+from patchwarden.scope import FAILURE, FINDINGS, REFUSED, Scope, by_option, form_option
 from patchwarden.when import WHEN, When
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = click.option("--policies", "directory", default=Path("policies"), show_default=True,
                           type=click.Path(path_type=Path, file_okay=False), help="The policy files.")  # fmt: skip
-_BY = click.option("--by", default=getpass.getuser, show_default="the user of this machine", help="Who decides this.")
+_BY = by_option("Who decides this.")
 
 
 @click.group(cls=Group)

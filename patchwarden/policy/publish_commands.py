@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from chalicelib.core.publications import Publication
 from chalicelib.ports import Shelf
 from patchwarden import output
 from patchwarden.policy.commands import DIRECTORY, policy
-from patchwarden.scope import FINDINGS, Scope, form_option
+from patchwarden.scope import FINDINGS, Scope, by_option, form_option
 from patchwarden.when import When, since_option
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from patchwarden.policy.sets import Named
 
 _YES = click.option("--yes", is_flag=True, help="Do not ask before it is put in force.")
-_BY = click.option("--by", default=getpass.getuser, show_default="the user of this machine", help="Who decides this.")
+_BY = by_option("Who decides this.")
 _REASON = click.option(
     "--reason", "--because", "reason", required=True, help="Why; everybody who reads the history reads it."
 )
