@@ -165,9 +165,7 @@ class Hub:
 
     def _queue(self, name: str, address: str) -> Check:
         def check(patient: Patient) -> Iterator[Remark]:
-            kinds = ["ApproximateNumberOfMessages"]
-            asked = patient.ask("sqs", "get_queue_attributes", QueueUrl=address, AttributeNames=kinds)
-            depth = int(asked["Attributes"]["ApproximateNumberOfMessages"])
+            depth = patient.lying(address)
             if depth:
                 yield patient.says(
                     "queues", WRONG, f"{name} holds {depth} that were given up",

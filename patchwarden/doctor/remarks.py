@@ -95,6 +95,12 @@ class Patient:
     def pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         return self.reach.pages(self.location, service, operation, **parameters)
 
+    def lying(self, address: str) -> int:
+        """About how many messages lie in a queue."""
+        kinds = ["ApproximateNumberOfMessages"]
+        answer = self.ask("sqs", "get_queue_attributes", QueueUrl=address, AttributeNames=kinds)
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
     def says(self, check: str, level: str, what: str, remedy: str = "", command: str = "") -> Remark:
         return Remark(check, str(self.location), level, what, remedy, command)
 
