@@ -73,8 +73,13 @@ def _imports(function: ast.FunctionDef) -> Iterator[str]:
 def architecture() -> str:
     """The page, as Markdown."""
     ways = ways_in()
-    rows = [f"| `{way.name}` | {way.woken_by} | `chalicelib/{way.verb}.py` | {way.does} |" for way in ways]
+    rows = [f"| `{way.name}` | {way.woken_by} | `chalicelib/{_place(way.verb)}` | {way.does} |" for way in ways]
     return "\n".join([_HEAD, *_drawn(ways), "```", "", *_TABLE, *rows, _TAIL])
+
+
+def _place(verb: str) -> str:
+    """A verb is a file, or a folder where it takes several."""
+    return f"{verb}/" if (ROOT / "chalicelib" / verb).is_dir() else f"{verb}.py"
 
 
 def _drawn(ways: list[WayIn]) -> Iterator[str]:

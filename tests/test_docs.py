@@ -20,4 +20,5 @@ def test_the_architecture_is_drawn_from_the_handlers() -> None:
     names = [way.name for way in ways_in()]
     assert {"on_config_rule", "on_dispatch", "on_sweep", "remediate"} <= set(names)
     assert all(f"| `{name}` |" in page and f'{name}["{name}"]' in page for name in names)
-    assert all((DOCS.parent / "chalicelib" / f"{way.verb}.py").exists() for way in ways_in())
+    places = [line.split("`chalicelib/")[1].split("`")[0] for line in page.splitlines() if line.startswith("| `")]
+    assert len(places) == len(names) and all((DOCS.parent / "chalicelib" / place).exists() for place in places)
