@@ -130,7 +130,7 @@ flowchart LR"""
 _TABLE = ("| way in | woken by | verb | what it does |", "|---|---|---|---|")
 _TAIL = """
 - **Every way in is a Lambda function**, with a role of its own, from one zip ([permissions](permissions.md)).
-- **The verbs know no AWS.** They ask ports (`chalicelib/ports.py`); `chalicelib/wiring.py` says which adapter serves
+- **The verbs know no AWS.** They ask ports (`chalicelib/ports/`); `chalicelib/wiring.py` says which adapter serves
   which port. The same verbs run over memory in tests and over a file on a laptop.
 - **The ledger is the only memory.** A line is written before the act it tells of, and again with the answer
   ([states](states.md)).
