@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from chalicelib import budget, emergency, guard, isolate, pause, surge, ticket, wave
-from chalicelib.core.decisions import closed
+from chalicelib.core.decided import closed
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.findings import Control
 from chalicelib.core.guards import HOUR, Admitted, Held, Room, admit, groups_of

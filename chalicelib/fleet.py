@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib import guard, isolate, surge
-from chalicelib.core.decisions import unruled
+from chalicelib.core.decided import unruled
 from chalicelib.core.errors import Barred, Denied, Stale, Temporary
 from chalicelib.core.findings import Control, Finding
 from chalicelib.core.journal import Entry

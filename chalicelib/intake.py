@@ -9,7 +9,8 @@ from typing import Any
 
 from chalicelib import emergency
 from chalicelib.core.approvals import asks
-from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.decided import Decision
+from chalicelib.core.decisions import decide
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import Denied, PolicyError, Stale, Temporary
 from chalicelib.core.events import Ignored, NodeUpdate, parse

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from chalicelib import emergency, isolate
 from chalicelib.core.baselines import Verdict
-from chalicelib.core.decisions import closed, overdue
+from chalicelib.core.decided import closed, overdue
 from chalicelib.core.emergencies import HALTED
 from chalicelib.core.errors import Barred, Denied, PolicyError, Stale, Temporary
 from chalicelib.core.facts import NodeState, PatchState

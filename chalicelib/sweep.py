@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from chalicelib import budget, emergency, guard, isolate, pause, seek, surge, ticket, wave
-from chalicelib.core.decisions import lateness, overdue
+from chalicelib.core.decided import lateness, overdue
 from chalicelib.core.errors import PolicyError, Stale, Temporary
 from chalicelib.core.exemptions import reminders
 from chalicelib.core.findings import Control

@@ -9,7 +9,8 @@ from typing import Any
 
 from chalicelib import lookup, wiring
 from chalicelib.core.conditions import Truth
-from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.decided import Decision
+from chalicelib.core.decisions import decide
 from chalicelib.core.evaluation import Evaluation, Standing, Verdict, evaluate, judge
 from chalicelib.core.events import ExecutionUpdate, Ignored, NodeUpdate, parse
 from chalicelib.core.findings import Control, Finding, Source, remediation_id

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.approvals import Approval, asks, standing
+from chalicelib.core.chances import closes, deadline_of, next_chance
+from chalicelib.core.decided import UNRULED, Decision, noted, resolved, ticketed, unruled
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.evaluation import Verdict, judge
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.overrides import list_for, system_of
-from chalicelib.core.plans import Plan, snapshot_id
+from chalicelib.core.plans import Plan
 from chalicelib.core.policies import Policy, PolicySet
-from chalicelib.core.printing import counted
+from chalicelib.core.proofs import clean, compliant, gone, nothing_newer, only_reboot, scan_of, scanned_by
 from chalicelib.core.remediations import TRANSITIONS, Cause, Remediation, State
-from chalicelib.core.settings import Freeze
 from chalicelib.core.surges import missing_set
 from chalicelib.core.waves import wave_of
-from chalicelib.core.windows import Opening, opening
 
 _FRESH = (Source.AGAIN, Source.REQUEST)
 """Our own questions: they carry no news of their own and are never too old."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What follows from a finding: the cause of the next line, its sentence, and the fields it changes."""
-
-    cause: Cause
-    because: str
-    sets: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def decide(
@@ -55,24 +45,24 @@ _CLOSED = (State.RESOLVED, State.GONE)
 def _answer(
     finding: Finding, case: Remediation, facts: Mapping[str, Any], policies: PolicySet | PolicyError, now: datetime
 ) -> Decision:
-    if case.state is State.VERIFYING and finding.compliant and _scanned_by(case, facts):
-        return _resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
+    if case.state is State.VERIFYING and finding.compliant and scanned_by(case, facts):
+        return resolved(f"the scan of {facts['patch']['operation_end']} found every approved patch installed", facts)
     if case.observed_at and finding.observed_at < case.observed_at and not _counts_now(finding, case, now):
         known = format_moment(case.observed_at)
-        return _note(f"older than what is known: observed {format_moment(finding.observed_at)}, known up to {known}")
+        return noted(f"older than what is known: observed {format_moment(finding.observed_at)}, known up to {known}")
     if case.active:
-        return _note(f"{_claim(finding)} while its execution is {case.state}: the outcome of that decides")
+        return noted(f"{_claim(finding)} while its execution is {case.state}: the outcome of that decides")
     if finding.compliant:
-        return _compliant(finding, case, facts)
-    if _gone(facts):
+        return compliant(finding, case, facts)
+    if gone(facts):
         return Decision(Cause.GONE, f"the node is {facts['node']['state']}", {"due": None})
-    if finding.control is Control.PATCH and _clean(facts) and _newest(case, facts):
-        return _resolved(f"the {_scan(facts)} is newer than the finding and counts nothing missing", facts)
-    if case.state is State.REBOOT_PENDING and _only_reboot(facts):
-        return _note("still waits for its reboot: every approved patch is installed")
+    if finding.control is Control.PATCH and clean(facts) and nothing_newer(case, facts):
+        return resolved(f"the {scan_of(facts)} is newer than the finding and counts nothing missing", facts)
+    if case.state is State.REBOOT_PENDING and only_reboot(facts):
+        return noted("still waits for its reboot: every approved patch is installed")
     if isinstance(policies, PolicyError):
         owned = case.state is State.TICKETED and finding.source is not Source.REQUEST
-        return _owned(case) if owned else _ticket(f"no policy set loads: {policies}", _UNRULED)
+        return _owned(case) if owned else ticketed(f"no policy set loads: {policies}", UNRULED)
     return _by_policy(finding, case, facts, policies, now)
 
 
@@ -87,20 +77,6 @@ def _counts_now(finding: Finding, case: Remediation, now: datetime) -> bool:
         return True
     settled = case.observed_at is None or case.observed_at < now - LAG
     return finding.source is Source.SWEEP and finding.compliant and settled
-
-
-def closed(case: Remediation, now: datetime) -> bool:
-    """Whether the window that a queued case was let into has closed, or a freeze has begun."""
-    closes = case.decision.get("closes")
-    return bool(closes) and parse_moment(str(closes)) <= now
-
-
-_UNRULED: Mapping[str, Any] = {"policy": None, "set_digest": None, "shadows": [], "unknown": []}
-
-
-def unruled(case: Remediation) -> bool:
-    """Whether its ticket only says that no policy set loaded: then it is decided anew once there is one."""
-    return case.state is State.TICKETED and case.decision.get("set_digest", "") is None
 
 
 def _by_policy(
@@ -118,15 +94,15 @@ def _by_policy(
         return _owned(case)
     if verdict.unknown:
         doubt = verdict.unknown[0]
-        return _ticket(f"policy {doubt.policy} could not be evaluated: {doubt.why} at {doubt.path}",
+        return ticketed(f"policy {doubt.policy} could not be evaluated: {doubt.why} at {doubt.path}",
                        {**made, "policy": doubt.policy})  # fmt: skip
     if winner and exposed:
         urgent, exemption = (exposed, winner) if winner.then.action == "exempt" else (winner, exposed)
-        return _ticket(_exposed(urgent, exemption), _made(urgent, verdict, policies, facts))
+        return ticketed(_exposed(urgent, exemption), _made(urgent, verdict, policies, facts))
     if winner is None:
         return Decision(Cause.OBSERVED, "no policy speaks for it: only observed", {"decision": made, "due": None})
     if case.attempts >= winner.then.attempts and case.state not in _CLOSED and not asked:
-        return _ticket(
+        return ticketed(
             f"{winner.id}: {case.attempts} of {winner.then.attempts} attempts failed: {case.last_outcome}", made
         )
     return _by_action(winner, finding, case, facts, policies, made, now)
@@ -145,25 +121,25 @@ def _by_action(
     if winner.then.action == "observe":
         return Decision(Cause.OBSERVED, f"{winner.id}: {winner.title}: only observed", {"decision": made, "due": None})
     if winner.then.action == "ticket":
-        return _ticket(f"{winner.id}: {winner.title}", made)
+        return ticketed(f"{winner.id}: {winner.title}", made)
     if finding.control is Control.REPORTING:
-        return _ticket(f"{winner.id}: no runbook reaches a node that does not report", made)
+        return ticketed(f"{winner.id}: no runbook reaches a node that does not report", made)
     image = _image(winner, policies, facts)
     if image:
-        return _ticket(image.because, {**made, **image.sets})
+        return ticketed(image.because, {**made, **image.sets})
     if winner.then.approval:
         given = [] if case.state in _CLOSED else standing(case.decision, winner.digest)
         if len(given) < winner.then.approval.minimum:
             return _asking(winner, winner.then.approval, case, given, made, now)
         made = {**made, "approvals": given}
     if finding.control is Control.ASSOCIATION and winner.then.document is None:
-        return _ticket(f"{winner.id}: names no document that repairs an association", made)
+        return ticketed(f"{winner.id}: names no document that repairs an association", made)
     wrong = _unserved(winner, finding, facts)
     if wrong:
-        return _ticket(f"{winner.id}: {wrong}", made)
+        return ticketed(f"{winner.id}: {wrong}", made)
     limits = winner.then.limits.per_group
     if limits and facts.get("node", {}).get("tags") is None:
-        return _ticket(
+        return ticketed(
             f"{winner.id}: at most {limits[0].max} of a {limits[0].called} at once, but the node's tags are unknown",
             made,
         )
@@ -189,14 +165,14 @@ def _asking(
     until = str(case.decision["ask_until"]) if asked else format_moment(now + approval.within)
     if parse_moment(until) > now:
         counted = f", has {len(given)} of {approval.minimum}" if given or approval.minimum > 1 else ""
-        asking = _ticket(f"{policy.id}: {policy.title}: waits for an approval until {until}{counted}",
+        asking = ticketed(f"{policy.id}: {policy.title}: waits for an approval until {until}{counted}",
                          {**made, "ask_until": until, "approvals": given}, action="approve")  # fmt: skip
         return Decision(asking.cause, asking.because, {**asking.sets, "due": until})
     late = f"{policy.id}: {len(given)} of {approval.minimum} approvals came until {until}"
     if approval.on_timeout == "observe":
         return Decision(Cause.OBSERVED, f"{late}: only observed",
                         {"decision": {**made, "action": "observe"}, "due": None})  # fmt: skip
-    return _ticket(late, made)
+    return ticketed(late, made)
 
 
 def _image(policy: Policy, policies: PolicySet, facts: Mapping[str, Any]) -> Decision | None:
@@ -240,24 +216,24 @@ def _when(
     now: datetime,
 ) -> Decision:
     earliest = max(now, case.cools_until) if case.cools_until and case.state not in _CLOSED else now
-    span, waits = _next_chance(policy, policies, earliest)
+    span, waits = next_chance(policy, policies, earliest)
     plan = _plan(policy, policies, facts).to_json()
     if span is None:
-        return _ticket(f"{policy.id}: {waits}", made)
-    deadline = _deadline(policy, facts)
+        return ticketed(f"{policy.id}: {waits}", made)
+    deadline = deadline_of(policy, facts)
     if deadline and span.start > now and span.start > deadline:
         chance = format_moment(span.start)
         late = f"{policy.id}: its deadline {format_moment(deadline)} comes before the next chance {chance}"
         if policy.then.on_deadline == "ticket":
-            return _ticket(late, made)
-        span, _ = _next_chance(policy, policies, earliest, in_window=False)
+            return ticketed(late, made)
+        span, _ = next_chance(policy, policies, earliest, in_window=False)
         if span is None:
-            return _ticket(late, made)
+            return ticketed(late, made)
         waits = f"{late}, so it does not wait" if span.start <= now else f"{late}, but a freeze or a cool-down holds it"
         made = {**made, "window": None, "urgent": True}
     made = {
         **made,
-        "closes": _closes(span, policy, policies),
+        "closes": closes(span, policy, policies),
         "deadline": format_moment(deadline) if deadline else None,
     }
     sets = {"decision": made, "plan": plan, "due": format_moment(span.start), "held": None}
@@ -265,61 +241,6 @@ def _when(
         return Decision(Cause.DEFERRED, f"{policy.id}: {waits or 'the cool-down after the failed attempt'}, "
                         f"next chance {format_moment(span.start)}", sets)  # fmt: skip
     return Decision(Cause.QUEUED, f"{policy.id}: {policy.title}: remediate {waits or 'now'}", sets)
-
-
-def _deadline(policy: Policy, facts: Mapping[str, Any]) -> datetime | None:
-    if policy.then.deadline is None:
-        return None
-    return parse_moment(facts["history"]["first_seen"]) + policy.then.deadline
-
-
-def overdue(case: Remediation, now: datetime) -> str | None:
-    """That the deadline of the policy that won has passed, as a sentence; None while there is time, or no deadline."""
-    deadline = case.decision.get("deadline")
-    if not deadline or parse_moment(str(deadline)) > now:
-        return None
-    return f"{case.decision.get('policy')}: its deadline {deadline} has passed"
-
-
-def lateness(case: Remediation, now: datetime) -> timedelta:
-    """How long the deadline of the policy that won has passed; nothing while there is time, or no deadline."""
-    deadline = case.decision.get("deadline")
-    return max(now - parse_moment(str(deadline)), timedelta(0)) if deadline else timedelta(0)
-
-
-def _freezes(policy: Policy, policies: PolicySet) -> list[Freeze]:
-    """Those that hold the policy: all but the ones that it names."""
-    return [freeze for freeze in policies.settings.freezes if freeze.name not in policy.then.through]
-
-
-def _closes(span: Opening, policy: Policy, policies: PolicySet) -> str | None:
-    """Until when what is queued now may start: the window's end or the next freeze, whichever comes first."""
-    ends = [freeze.since for freeze in _freezes(policy, policies) if freeze.since > span.start]
-    ends += [span.end] if span.end > span.start else []
-    return format_moment(min(ends)) if ends else None
-
-
-def _next_chance(
-    policy: Policy, policies: PolicySet, earliest: datetime, *, in_window: bool = True
-) -> tuple[Opening | None, str]:
-    """The first span from `earliest` on in which window and freezes allow it, and what it waits for or runs in."""
-    moment, waits = earliest, ""
-    window = policies.settings.windows[policy.then.window] if policy.then.window and in_window else None
-    for _ in range(100):
-        span = Opening(moment, moment)
-        if window:
-            found = opening(window, moment)
-            if found is None:
-                return None, f"window {window.name} does not open within 400 days"
-            span = Opening(max(found.start, moment), found.end)
-            waits = waits or (
-                f"in window {window.name}" if span.start <= earliest else f"waits for window {window.name}"
-            )
-        freeze = next((item for item in _freezes(policy, policies) if item.since <= span.start < item.until), None)
-        if freeze is None:
-            return span, waits
-        moment, waits = freeze.until, f"freeze {freeze.name} ({freeze.reason})"
-    return None, "windows and freezes leave no moment"
 
 
 def _unserved(policy: Policy, finding: Finding, facts: Mapping[str, Any]) -> str | None:
@@ -399,49 +320,6 @@ def _guarded(policy: Policy, facts: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _compliant(finding: Finding, case: Remediation, facts: Mapping[str, Any]) -> Decision:
-    if case.state is State.RESOLVED:
-        return _note("compliant, as it already was")
-    if finding.control is Control.ASSOCIATION:
-        return _repaired(finding, facts)
-    if finding.control is Control.REPORTING:
-        return _resolved("it reports again", facts)
-    if finding.control is Control.EMERGENCY:
-        return _proved(finding, case)
-    if "patch" not in facts:
-        return _note(f"{finding.source} says compliant, but no scan on record proves it")
-    if _counted(facts) == 0 and not _clean(facts):
-        return _note(f"{finding.source} says compliant, but no scan after the {_scan(facts)} proves it")
-    if not _clean(facts):
-        return _note(
-            f"{finding.source} says compliant, but the {_scan(facts)} counts {counted(_counted(facts), 'patch')} "
-            "against it"
-        )
-    if not _since_the_attempt(case, facts):
-        return _note(f"{finding.source} says compliant, but the {_scan(facts)} is older than the last execution")
-    return _resolved(f"the {_scan(facts)} counts nothing missing", facts)
-
-
-def _repaired(finding: Finding, facts: Mapping[str, Any]) -> Decision:
-    """Nobody's word counts for the associations but what Systems Manager answered when it was asked."""
-    told = facts.get("associations")
-    if told is None:
-        return _note(f"{finding.source} says compliant, but Systems Manager does not say so of its associations")
-    if told["noncompliant"]:
-        return _note(f"{finding.source} says compliant, but {told['noncompliant']} of its associations are not")
-    return _resolved(f"its associations are compliant again, the last one ran at {told['ran_at']}", facts)
-
-
-def _proved(finding: Finding, case: Remediation) -> Decision:
-    """Named patches were looked for on the node itself: what its baseline counts plays no part in it."""
-    scanned = str(finding.detail.get("scan", ""))
-    if case.attempted_at and scanned < format_moment(case.attempted_at):
-        return _note(f"the scan of {scanned} is older than the last execution")
-    at = format_moment(finding.observed_at)
-    sets = {"observed_at": at, "due": None, "cools_until": None, "held": None}
-    return Decision(Cause.RESOLVED, str(finding.detail["because"]), sets)
-
-
 def _news(finding: Finding, case: Remediation) -> dict[str, Any]:
     """A compliant finding that proves nothing hides nothing: a Config rule dates old news with its own time."""
     first: dict[str, Any] = _first_seen(finding, case)
@@ -487,59 +365,8 @@ def _settled(decision: Decision, case: Remediation) -> Decision:
 
 
 def _owned(case: Remediation) -> Decision:
-    return _note(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
-
-
-def _note(because: str) -> Decision:
-    return Decision(Cause.NOTED, because)
-
-
-def _resolved(because: str, facts: Mapping[str, Any]) -> Decision:
-    """What is known now reaches up to the scan: a finding that is older than it opens nothing again."""
-    known = facts["patch"]["operation_end"] if "patch" in facts else facts["time"]
-    return Decision(Cause.RESOLVED, because, {"observed_at": known, "due": None, "cools_until": None, "held": None})
-
-
-def _ticket(because: str, made: Mapping[str, Any], action: str = "ticket") -> Decision:
-    return Decision(Cause.TICKETED, because, {"decision": {**made, "action": action}, "due": None, "held": None})
+    return noted(f"a person owns it{f' ({case.ticket})' if case.ticket else ''}: {case.because}")
 
 
 def _claim(finding: Finding) -> str:
     return f"{finding.source} says {'compliant' if finding.compliant else 'non-compliant'}"
-
-
-def _gone(facts: Mapping[str, Any]) -> bool:
-    return facts.get("node", {}).get("state") in ("terminated", "shutting-down")
-
-
-def _scan(facts: Mapping[str, Any]) -> str:
-    return f"{facts['patch']['operation'].lower()} of {facts['patch']['operation_end']}"
-
-
-def _counted(facts: Mapping[str, Any]) -> int:
-    counts = facts["patch"]["counts"]
-    return sum(int(counts[name]) for name in ("missing", "failed", "rejected", "pending_reboot"))
-
-
-def _clean(facts: Mapping[str, Any]) -> bool:
-    return "patch" in facts and facts["patch"]["operation"] == "Scan" and _counted(facts) == 0
-
-
-def _newest(case: Remediation, facts: Mapping[str, Any]) -> bool:
-    """Whether nothing is newer than the scan: no finding, and no execution."""
-    return facts["patch"]["operation_end"] >= facts["time"] and _since_the_attempt(case, facts)
-
-
-def _since_the_attempt(case: Remediation, facts: Mapping[str, Any]) -> bool:
-    ended = case.attempted_at
-    return ended is None or facts["patch"]["operation_end"] >= format_moment(ended) or _scanned_by(case, facts)
-
-
-def _only_reboot(facts: Mapping[str, Any]) -> bool:
-    counts = facts.get("patch", {}).get("counts")
-    return bool(counts) and counts["pending_reboot"] > 0 and counts["pending_reboot"] == _counted(facts)
-
-
-def _scanned_by(case: Remediation, facts: Mapping[str, Any]) -> bool:
-    """Whether the scan in the facts is the one of the case's own execution, and found nothing."""
-    return bool(case.batch) and _clean(facts) and facts["patch"]["snapshot"] == snapshot_id(str(case.batch))

@@ -9,7 +9,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.decided import Decision
+from chalicelib.core.decisions import decide
 from chalicelib.core.emergencies import Emergency
 from chalicelib.core.evaluation import judge
 from chalicelib.core.facts import PatchState, gather

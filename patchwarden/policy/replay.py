@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.core.chain import canonical
-from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.decided import Decision
+from chalicelib.core.decisions import decide
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.guards import HOUR
 from chalicelib.core.moments import format_moment, parse_moment

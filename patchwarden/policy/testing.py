@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.core.conditions import Truth
-from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.decided import Decision
+from chalicelib.core.decisions import decide
 from chalicelib.core.evaluation import Standing, evaluate
 from chalicelib.core.moments import format_moment
 from chalicelib.core.policies import PolicySet

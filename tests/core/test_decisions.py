@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.decisions import Decision, closed, decide
+from chalicelib.core.decided import Decision, closed
+from chalicelib.core.decisions import decide
 from chalicelib.core.facts import NodeState, PatchState, gather
 from chalicelib.core.findings import Control, Finding, Source
 from chalicelib.core.moments import format_moment

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.core.chain import canonical
-from chalicelib.core.decisions import Decision, decide
+from chalicelib.core.decided import Decision
+from chalicelib.core.decisions import decide
 from chalicelib.core.evaluation import judge
 from chalicelib.core.facts import gather
 from chalicelib.core.moments import format_moment
