@@ -29,9 +29,11 @@ from chalicelib.core.remediations import ACTIVE, Remediation, State
 from chalicelib.core.turns import in_turn
 from chalicelib.crew import MOST, Group, all_of, by_place, each, left_alone
 from chalicelib.glance import glance
+from chalicelib.hold import hold, untold
 from chalicelib.intake import TRIES, again, in_force
-from chalicelib.launch import hold, prepare, start, untold
+from chalicelib.launch import start
 from chalicelib.ports import Ports
+from chalicelib.prepare import prepare
 
 PACE = timedelta(seconds=1.2)
 """StartAutomationExecution is 1 per second for an account and Region; a little more, since a call may be late."""
