@@ -18,9 +18,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from chalicelib import lookup, wiring
+from chalicelib import wiring
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.remediations import Cause
+from chalicelib.lookup import present
 from chalicelib.record import record
 from patchwarden import cli as command_line
 from patchwarden import leaving
@@ -315,7 +316,7 @@ def test_a_list_of_the_status_that_is_only_a_beginning_says_so(ledger: Path, mon
     now = json.loads(call("--ledger", ledger, "status", "-o", "json").stdout)
     states = {name: now["states"].get(name, 0) for name in ("queued", "ticketed", "waiting")}
     assert now["totals"] == states and max(states.values()) > 1
-    monkeypatch.setattr(lookup, "LISTED", 1)
+    monkeypatch.setattr(present, "LISTED", 1)
     state = max(states, key=lambda name: states[name])
     table = call("--ledger", ledger, "status").stdout
     assert f"(1 of {states[state]}; `audit whynot --state {state}` lists all)" in " ".join(table.split())

@@ -14,6 +14,7 @@ from chalicelib import lookup
 from chalicelib.core.findings import Control
 from chalicelib.core.points import Where
 from chalicelib.core.remediations import Cause
+from chalicelib.lookup import cases, present
 from chalicelib.past import FromLedger
 from patchwarden.simulate.alarms import BEGAN, SILENT
 from patchwarden.simulate.faults import PROFILES
@@ -88,8 +89,8 @@ def _the_past_is_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
 
 
 def _rows_lack_their_reason(patch: pytest.MonkeyPatch) -> None:
-    whole = lookup.waits
-    patch.setattr(lookup, "waits", lambda case: {**whole(case), "reason": ""})
+    whole = cases.waits
+    patch.setattr(cases, "waits", lambda case: {**whole(case), "reason": ""})
 
 
 def _counts_forget_the_ended(patch: pytest.MonkeyPatch) -> None:
@@ -115,8 +116,8 @@ def test_a_report_that_shows_what_is_not_so_is_found(breaks: Break, seen: str, m
 
 
 def test_an_old_picture_that_is_called_fresh_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = lookup._fresh
-    monkeypatch.setattr(lookup, "_fresh", lambda *given: {**whole(*given), "stale": False})
+    whole = present._fresh
+    monkeypatch.setattr(present, "_fresh", lambda *given: {**whole(*given), "stale": False})
     seen: list[str] = []
     for seed in range(SEEDS):
         run = Simulated(seed, 50, "readings")
