@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.core.chain import digest
 from chalicelib.core.errors import PolicyError
+from chalicelib.core.moments import parse_moment
 
 VERSION = 1
 """The format of the document; one of another version is refused, not guessed at."""
@@ -70,3 +71,8 @@ def seconds(value: int | None) -> timedelta | None:
     if value is not None and value < 0:
         raise PolicyError(f"the policy set is malformed: {value} is no duration")
     return None if value is None else timedelta(seconds=value)
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """A stored moment, or None; ValueError if it is none."""
+    return None if text is None else parse_moment(text)

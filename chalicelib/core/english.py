@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.core.policies import Action, Policy
+from chalicelib.core.policies import Policy
 from chalicelib.core.readings import Clause
+from chalicelib.core.then import Action
 
 
 def in_words(policy: Policy) -> str:

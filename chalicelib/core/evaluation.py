@@ -12,9 +12,10 @@ from chalicelib.core.chain import canonical
 from chalicelib.core.conditions import Condition, Truth, every
 from chalicelib.core.moments import format_moment
 from chalicelib.core.paths import MISSING, Unreadable
-from chalicelib.core.policies import Action, Band, Mode, Policy, PolicySet
+from chalicelib.core.policies import Band, Mode, Policy, PolicySet
 from chalicelib.core.readings import Clause, Readings
 from chalicelib.core.rollouts import NODE, Reach
+from chalicelib.core.then import Action
 
 
 @dataclass(frozen=True, slots=True)

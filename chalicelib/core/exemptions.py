@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.core.moments import format_moment
-from chalicelib.core.policies import Action, Mode, Policy, PolicySet
+from chalicelib.core.policies import Mode, Policy, PolicySet
+from chalicelib.core.then import Action
 
 AHEAD = (7, 30)
 """How many days before its end an exemption is spoken of, the last time first."""

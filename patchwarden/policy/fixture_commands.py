@@ -139,7 +139,7 @@ def _tell_test(name: str, directory: Path, past: PastDecision, policies: PolicyS
     """The test that a policy may take, with what is decided from the fixture as it was written."""
     from chalicelib.core.decisions import decide
     from chalicelib.core.moments import format_moment
-    from chalicelib.core.policies import Action
+    from chalicelib.core.then import Action
     from patchwarden.policy.fields import NOBODY
     from patchwarden.policy.fixtures import read_fixtures, situation
     from patchwarden.policy.recording import to_yaml

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from chalicelib.core.conditions import Condition, Truth
 from chalicelib.core.moments import format_moment
-from chalicelib.core.policies import Action, Mode, Policy, PolicySet, Then
+from chalicelib.core.policies import Mode, Policy, PolicySet
 from chalicelib.core.readings import Clause, Readings
+from chalicelib.core.then import Action, Then
 from patchwarden.policy.check import GROUPS
 from patchwarden.policy.compile import Directory, compiled, read_directory
 from patchwarden.policy.fixtures import situation

@@ -19,7 +19,8 @@ from chalicelib.core.chain import canonical
 from chalicelib.core.compiled import digest_of, digest_of_policy
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.nodes import Location
-from chalicelib.core.policies import Action, Band, Mode, PolicySet
+from chalicelib.core.policies import Band, Mode, PolicySet
+from chalicelib.core.then import Action
 from patchwarden.policy.compile import compiled_text, load_directory
 from tests.sets import policy, policy_set, tag
 

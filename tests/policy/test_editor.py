@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.core.conditions import OPERATORS
-from chalicelib.core.policies import Action
+from chalicelib.core.then import Action
 from chalicelib.core.vocabulary import ANY_TAG, FIELDS
 from tests.policy.editor import Editor
 from tests.setup_ssm_schema import Unavailable, npm
