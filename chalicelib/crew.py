@@ -122,8 +122,8 @@ def all_of(ports: Ports, items: Sequence[Item], one: Callable[[Item], Result]) -
 
     An account that refuses us altogether is raised before what is only busy.
     """
-    if len(items) == 1:
-        return [one(items[0])]
+    if len(items) < 2:
+        return [one(item) for item in items]
     made: list[Result] = []
     failed: list[Temporary | Denied] = []
     for found in ports.crew.together([partial(one, item) for item in items]):

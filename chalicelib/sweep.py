@@ -235,8 +235,9 @@ def _say_lag(ports: Ports) -> None:
     that it lasts.
     """
     now, brake = ports.clock.now(), pause.read(ports)
-    verifying = (now - (case.since or now) for case in ports.ledger.work([State.VERIFYING]))
-    late = (lateness(case, now) for case in ports.ledger.work(_UNOWNED))
+    cases = list(ports.ledger.work([State.VERIFYING, *_UNOWNED]))
+    verifying = (now - (case.since or now) for case in cases if case.state is State.VERIFYING)
+    late = (lateness(case, now) for case in cases if case.state is not State.VERIFYING)
     ports.notices.say("lag", verifying=max(verifying, default=timedelta(0)).total_seconds(),
                       past_deadline=max(late, default=timedelta(0)).total_seconds(),
                       paused=len(brake.pauses) + bool(brake.unreadable),

@@ -24,5 +24,6 @@ def digest(value: Any) -> str:
 
 def link(previous: str, line: Mapping[str, Any]) -> str:
     """The hash of a line: sha256(previous hash + canonical JSON of the line without its own hash)."""
-    body = {key: value for key, value in line.items() if key != "hash"}
+    body = dict(line)
+    body.pop("hash", None)
     return hashlib.sha256((previous + canonical(body)).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def parse_moment(text: str) -> datetime:
@@ -18,6 +19,7 @@ def stored(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+@lru_cache(maxsize=4096)  # a round writes the same few moments thousands of times
 def format_moment(moment: datetime) -> str:
     """ISO 8601 in UTC, such as 2026-11-28T02:00:00.000Z: sorts as text."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

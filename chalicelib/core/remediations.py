@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from chalicelib.core.chain import GENESIS, link
@@ -208,7 +209,7 @@ class Remediation:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types only; `from_json` gives the equal value back."""
-        value: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
+        value = _fields(self)
         for name in _MOMENTS:
             value[name] = format_moment(value[name]) if value[name] else None
         return {**value, "node": str(self.node), "control": self.control.value, "state": self.state.value,
@@ -223,6 +224,7 @@ class Remediation:
 
 
 _STORED = tuple(name for name in Remediation.__slots__ if name != "id")
+_stored = attrgetter(*_STORED)
 _READ = frozenset(_STORED) - {"node", "control", "state"}
 
 
@@ -273,26 +275,35 @@ def sentence(text: str, most: int) -> str:
 
 def apply(case: Remediation, line: Transition) -> Remediation:
     """The case after the line; IllegalTransition if the line does not follow from it."""
-    if line.number != case.number + 1 or line.previous != case.hash or line.before is not case.state:
-        raise IllegalTransition(f"line {line.number} does not follow line {case.number} of {case.id}")
-    if TRANSITIONS[line.before].get(line.cause) is not line.after:
-        raise IllegalTransition(
-            f"line {line.number} of {case.id}: {line.before} cannot be {line.cause} into {line.after}"
-        )
-    changed: dict[str, Any] = {name: _typed(name, value) for name, value in line.sets.items()}
-    if line.after is not case.state or case.since is None:
-        changed["since"] = line.at
+    fields = _fields(case)
+    _follow(fields, line, case.id)
+    return Remediation(**fields)
+
+
+def _fields(case: Remediation) -> dict[str, Any]:
+    return dict(zip(_STORED, _stored(case), strict=True))
+
+
+def _follow(fields: dict[str, Any], line: Transition, identity: str) -> None:
+    """Write the line into the fields of the case before it."""
+    before: State = fields["state"]
+    if line.number != fields["number"] + 1 or line.previous != fields["hash"] or line.before is not before:
+        raise IllegalTransition(f"line {line.number} does not follow line {fields['number']} of {identity}")
+    if TRANSITIONS[before].get(line.cause) is not line.after:
+        raise IllegalTransition(f"line {line.number} of {identity}: {before} cannot be {line.cause} into {line.after}")
+    for name, value in line.sets.items():
+        fields[name] = _typed(name, value)
+    if line.after is not before or fields["since"] is None:
+        fields["since"] = line.at
     if line.cause is not Cause.NOTED:
-        changed["because"] = line.because
-    known = {name: getattr(case, name) for name in _STORED}
-    return Remediation(
-        **{**known, **changed, "state": line.after, "number": line.number, "hash": line.hash, "at": line.at}
-    )
+        fields["because"] = line.because
+    fields["state"], fields["number"], fields["hash"], fields["at"] = line.after, line.number, line.hash, line.at
 
 
 def replay(node: Node, control: Control, lines: Iterable[Transition]) -> Remediation:
     """The remediation that these lines, in order, add up to."""
     case = Remediation(node, control)
+    fields = _fields(case)
     for line in lines:
-        case = apply(case, line)
-    return case
+        _follow(fields, line, case.id)
+    return Remediation(**fields)

@@ -41,7 +41,7 @@ _PATCH = Patch("KB5035849", "2026-11 Cumulative Update", "SecurityUpdates", "Cri
 
 def moment(seconds: float) -> datetime:
     """The UTC moment so many seconds after the start."""
-    return START + timedelta(seconds=round(seconds, 3))
+    return START + timedelta(0, 0, 0, round(seconds * 1000))  # by position: it is made at every outside call
 
 
 @dataclass(slots=True)
