@@ -70,7 +70,8 @@ class Profile:
     `upgrades`: the share of the other seeds in whose middle this release takes over what an older one left. `alarms`,
     `silences`: the shares of the rest in which an emergency begins, and in which silent agents are ticketed.
     `readings`: the share of all seeds in which people read the reports in the middle of it all; `hands`: in which
-    others patch some of the nodes; `claims`: in which events call associations compliant that stay broken.
+    others patch some of the nodes; `claims`: in which events call associations compliant that stay broken. `chaos`: how
+    long things go wrong; with `eases` it is drawn between the two, so that calm comes at any moment of the work.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict, hash=False)
@@ -97,6 +98,7 @@ class Profile:
     hands: float = 0.0
     claims: float = 0.0
     chaos: float = 1.5 * HOUR
+    eases: float | None = None
 
 
 _RATES = {
@@ -111,7 +113,7 @@ _MIXED = Profile(
     rates=_RATES, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.1, late=0.1, skew=600.0,
     tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0), scan_lags=(0.0, 2.0, 60.0), overlapping=0.3,
     stalls=0.01, outages=(0.0,) * 14 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2, guarded=0.25, upgrades=0.2,
-    alarms=0.2, silences=0.2, readings=0.3, hands=0.2, claims=0.2,
+    alarms=0.2, silences=0.2, readings=0.3, hands=0.2, claims=0.2, eases=0.75 * HOUR,
 )  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = {
@@ -144,7 +146,10 @@ PROFILES: Mapping[str, Profile] = {
 
 @dataclass(slots=True)
 class Weather:
-    """One seed's draw from a profile; `chosen` are faults at calls of a given number instead of by chance."""
+    """One seed's draw from a profile; `chosen` are faults at calls of a given number instead of by chance.
+
+    `chaos`: how long things go wrong; afterwards everything works but a ticket system that is down for longer.
+    """
 
     profile: Profile
     random: Random
@@ -157,6 +162,7 @@ class Weather:
     scan_lag: float = 0.0
     skewed: bool = False
     outage: float = 0.0
+    chaos: float = 0.0
     calm: bool = False
     _tables: dict[str, list[tuple[float, Fault]]] = field(default_factory=dict)
 
@@ -169,11 +175,7 @@ class Weather:
         self.tag_lag, self.scan_lag = pick(profile.tag_lags), pick(profile.scan_lags)
         self.skewed = bool(profile.skew) and pick((False, True))
         self.outage = pick(profile.outages)
-
-    @property
-    def chaos(self) -> float:
-        """How long things go wrong; afterwards everything works but a ticket system that is down for longer."""
-        return self.profile.chaos
+        self.chaos = profile.chaos if profile.eases is None else self.random.uniform(profile.eases, profile.chaos)
 
     def fault(self, number: int, call: str) -> Fault | None:
         """What goes wrong at this call."""

@@ -180,10 +180,10 @@ class Simulated:
         self.guarded = guards is not None
         apart = Random(f"{seed}/upgrade")
         self.upgraded = not self.guarded and apart.random() < chosen.upgrades
-        self._upgrade_at = apart.uniform(300, chosen.chaos)
+        self._upgrade_at = apart.uniform(300, self.weather.chaos)
         plain = not self.guarded and not self.upgraded
         self.alarmed, self.silent = (plain and apart.random() < share for share in (chosen.alarms, chosen.silences))
-        self._alarm_at = apart.uniform(300, chosen.chaos)
+        self._alarm_at = apart.uniform(300, self.weather.chaos)
         self._alarm = False
         self.policies: PolicySet = guards or self._of_then(first(silent=self.silent))
         self._bundle = bundle
@@ -227,10 +227,10 @@ class Simulated:
         apart = Random(f"{self.seed}/readings")
         if apart.random() < self.weather.profile.readings:
             for _ in range(READINGS):
-                self.scheduler.at(apart.uniform(60, self.weather.profile.chaos), self._read)
+                self.scheduler.at(apart.uniform(60, self.weather.chaos), self._read)
         self._meddle()
         if self.random.random() < self.weather.profile.switches:
-            self.scheduler.at(self.random.uniform(600, self.weather.profile.chaos), self._switch)
+            self.scheduler.at(self.random.uniform(600, self.weather.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
         self.weather.calm, self.weather.scan_lag = True, 0.0
         # what a guard holds is let go by a person, half an hour later, and again where it fails again

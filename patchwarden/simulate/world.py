@@ -151,7 +151,7 @@ class World:
                 self.scheduler.at(near, lambda each=machine: self.breaks(each))  # type: ignore[misc]
             if self.random.random() < self.weather.profile.troubles:
                 trouble = self.random.choice(_TROUBLES)
-                later = self.random.uniform(60, self.weather.profile.chaos)
+                later = self.random.uniform(60, self.weather.chaos)
                 self.scheduler.at(later, lambda each=machine, what=trouble: what(self, each))  # type: ignore[misc]
 
     def look(self, machine: Machine, snapshot: str | None = None) -> None:
