@@ -1,13 +1,18 @@
-"""The pages that are written from tables say what the tables say."""
+"""The pages that are written from tables say what the tables say, and every link leads somewhere."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from patchwarden.architecture import architecture, ways_in
 from patchwarden.diagrams import states
 
 DOCS = Path(__file__).parent.parent / "docs"
+PAGES = [DOCS.parent / "README.md", DOCS.parent / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+_LINK = re.compile(r"\]\(([^)#\s]*)#?([^)\s]*)\)")
 
 
 def test_the_state_diagram_is_drawn_from_the_table() -> None:
@@ -22,3 +27,22 @@ def test_the_architecture_is_drawn_from_the_handlers() -> None:
     assert all(f"| `{name}` |" in page and f'{name}["{name}"]' in page for name in names)
     places = [line.split("`chalicelib/")[1].split("`")[0] for line in page.splitlines() if line.startswith("| `")]
     assert len(places) == len(names) and all((DOCS.parent / "chalicelib" / place).exists() for place in places)
+
+
+def _anchors(page: str) -> set[str]:
+    """What a heading is called in an address: small letters, no marks, hyphens for blanks."""
+    prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for place, anchor in _LINK.findall(text):
+        if "://" in place:
+            continue
+        there = (page.parent / place).resolve() if place else page
+        assert there.exists(), f"{page.name}: there is no {place}"
+        if anchor:
+            assert anchor in _anchors(there.read_text(encoding="utf-8")), f"{page.name}: {place} has no #{anchor}"
