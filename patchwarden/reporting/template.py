@@ -128,7 +128,8 @@ def _sync_statements() -> list[dict[str, Any]]:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
     """
     service = {"Service": {"Ref": "SyncPrincipals"}}
-    own = f"{_ARN}/AWS:*/accountid=${{!aws:SourceAccount}}/region=*/{FOLDER}/*"
+    # All below its account: Systems Manager puts accountid=…/test.json there, without a Region, before it makes a sync.
+    own = f"{_ARN}/AWS:*/accountid=${{!aws:SourceAccount}}/*"
     source = "arn:${AWS::Partition}:ssm:*:${!aws:SourceAccount}:resource-data-sync/*"
     asked = {"StringEquals": {"aws:SourceOrgID": {"Ref": "OrganizationId"}},
              "ArnLike": {"aws:SourceArn": {"Fn::Sub": source}}}  # fmt: skip

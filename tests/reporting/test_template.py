@@ -114,6 +114,9 @@ def key_of(account: str, kind: str = "AWS:ComplianceItem") -> str:
     [
         (key_of("111122223333"), {"account": "111122223333"}, True),
         (key_of("111122223333", "AWS:Tag"), {"account": "111122223333"}, True),
+        # Systems Manager tries the bucket with a file of its own before it makes a sync
+        ("AWS:InstanceInformation/accountid=111122223333/test.json", {"account": "111122223333"}, True),
+        ("AWS:InstanceInformation/accountid=444455556666/test.json", {"account": "111122223333"}, False),
         (key_of("444455556666"), {"account": "111122223333"}, False),
         (key_of("111122223333"), {"account": "111122223333", "organisation": "o-other12345"}, False),
         (key_of("111122223333"), {"account": "111122223333", "organisation": None}, False),
