@@ -1,13 +1,11 @@
 """Write what deploy/member.yaml takes from elsewhere: the event patterns of core/events.py, and the runbooks.
 
-The end of the template, after the line that names this file, is written anew; all above it is by hand. Each runbook
-is a document of its own whose VersionName is the digest of its content, so that anybody can see which one is there.
+The end of the template, after the line that names this file, is written anew; all above it is by hand. The documents
+have no VersionName: a name is used once in a document for ever, and a stack that goes back to it would be refused.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,8 +102,8 @@ def runbooks() -> dict[str, Any]:
                 "Name": path.stem,
                 "DocumentType": "Automation",
                 "DocumentFormat": "JSON",
+                "TargetType": "/",  # any: Patchwarden-PatchFleet finds EC2 instances and hybrid nodes by its targets
                 "UpdateMethod": "NewVersion",
-                "VersionName": version_name(content),
                 "Content": content,
             },
         }
@@ -117,12 +115,6 @@ def sources() -> list[tuple[Path, dict[str, Any]]]:
     """Each runbook's file and what it holds."""
     files = sorted((ROOT / "runbooks").glob("Patchwarden-*.yaml"))
     return [(path, yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files]
-
-
-def version_name(content: Mapping[str, Any]) -> str:
-    """The digest of a runbook's content, whatever its spelling."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256-" + hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import yaml
 from botocore import xform_name
 
 from chalicelib.core.events import EVENT_PATTERNS
+from chalicelib.core.occurrences import PATCH_FLEET
 from deploy import member
 from patchwarden.simulator.protocols import service_model
 from tests.conditions import Made
@@ -131,10 +132,25 @@ def test_every_runbook_is_there_to_the_letter() -> None:
     assert {name: one["Content"] for name, one in there.items()} == files
     for name, one in there.items():
         assert len(json.dumps(one["Content"]).encode()) <= 64 * 1024, name
-        assert re.fullmatch(r"[a-zA-Z0-9_\-.]{3,128}", one["VersionName"])
         assert one["UpdateMethod"] == "NewVersion"
-    assert len({one["VersionName"] for one in there.values()}) == len(there)
     assert len(member.TEMPLATE.read_bytes()) < 1_000_000
+
+
+def test_a_release_can_be_taken_back() -> None:
+    """A name of a version is used once in a document for ever: a stack that goes back to it would be refused.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_UpdateDocument.html
+    """
+    assert [name for name, one in of_type("AWS::SSM::Document").items() if "VersionName" in one] == []
+
+
+def test_a_document_that_finds_its_nodes_by_targets_may_run_on_them() -> None:
+    """Without a TargetType a document runs on no resources; hybrid nodes are not EC2 instances, so it names all types.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CreateDocument.html
+    """
+    fleet = next(one for one in of_type("AWS::SSM::Document").values() if one["Name"] == PATCH_FLEET)
+    assert fleet["TargetType"] == "/"
 
 
 def test_what_the_hub_listens_for_is_what_is_forwarded() -> None:
