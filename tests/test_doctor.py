@@ -124,6 +124,13 @@ def test_of_a_healthy_member_there_is_nothing_to_say(clinic: Clinic) -> None:
                        "config-rule", "nodes", "baselines", "concurrency", "quotas"}  # fmt: skip
 
 
+def _newer_is_not_the_default(clinic: Clinic) -> None:
+    """https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/2539"""
+    one = (clinic.place, "Patchwarden-PatchNodes")
+    clinic.sim.aws.setup.newest[one] = clinic.sim.aws.automations.text("Patchwarden-PatchNodes") or ""
+    clinic.sim.aws.setup.documents[one] = '{"schemaVersion": "0.3", "mainSteps": []}'
+
+
 def _agent(clinic: Clinic) -> None:
     machine = next(one for one in clinic.sim.fleet.at(clinic.place) if one.state == "running")
     clinic.sim.aws.setup.agents[machine.node.id] = "2.3.1550.0"
@@ -276,6 +283,10 @@ FAULTS: dict[str, tuple[Break, str, str, str, str]] = {
              "deploy the member role"),
     "runbook gone": (lambda it: it.sim.aws.setup.documents.update({(it.place, "Patchwarden-PatchNodes"): None}),
                      "runbooks", "wrong", "Patchwarden-PatchNodes is not there", "Runbooks=yes"),
+    "runbook not the default": (
+        _newer_is_not_the_default,
+        "runbooks", "wrong", "ours is version 2 of Patchwarden-PatchNodes, but version 1 is the default",
+        "make it the default"),
     "runbook swapped": (
         lambda it: it.sim.aws.setup.documents.update({(it.place, "Patchwarden-PatchNodes"): '{"mainSteps": []}'}),
         "runbooks", "wrong", "Patchwarden-PatchNodes version 1 is not what this release holds", "of this release"),

@@ -107,10 +107,21 @@ def runbooks(patient: Patient) -> Iterator[Remark]:
         if _content(theirs["Content"]) == _content(path.read_text(encoding="utf-8")):
             yield patient.says("runbooks", OK, f"{path.stem} version {theirs['DocumentVersion']} is ours")
         else:
-            yield patient.says(
-                "runbooks", WRONG, f"{path.stem} version {theirs['DocumentVersion']} is not what this release holds",
-                _AGAIN, UPDATE,
-            )  # fmt: skip
+            yield _other_runbook(patient, path, theirs["DocumentVersion"])
+
+
+def _other_runbook(patient: Patient, path: Path, default: str) -> Remark:
+    """CloudFormation says that a stack is updated also where it left the default version as it was."""
+    newest = patient.ask("ssm", "get_document", Name=path.stem, DocumentVersion="$LATEST")
+    version = newest["DocumentVersion"]
+    if version == default or _content(newest["Content"]) != _content(path.read_text(encoding="utf-8")):
+        what = f"{path.stem} version {default} is not what this release holds"
+        return patient.says("runbooks", WRONG, what, _AGAIN, UPDATE)
+    return patient.says(
+        "runbooks", WRONG, f"ours is version {version} of {path.stem}, but version {default} is the default, which is "
+        "what starts", "make it the default",
+        f"aws ssm update-document-default-version --name {path.stem} --document-version {version}",
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)

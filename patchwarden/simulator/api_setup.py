@@ -16,9 +16,12 @@ def get_document(aws: Aws, caller: Caller, request: Request) -> Reply:
     name = request["Name"]
     key = (caller.location, name)
     text = aws.setup.documents[key] if key in aws.setup.documents else aws.automations.text(name)
+    version = "1"
+    if request.get("DocumentVersion") == "$LATEST" and key in aws.setup.newest:
+        version, text = "2", aws.setup.newest[key]
     if text is None:
         raise Refusal("InvalidDocument", f"Document with name {name} does not exist.")
-    return {"Name": name, "DocumentVersion": "1", "Status": "Active", "Content": text, "DocumentType": "Automation",
+    return {"Name": name, "DocumentVersion": version, "Status": "Active", "Content": text, "DocumentType": "Automation",
             "DocumentFormat": "YAML"}  # fmt: skip
 
 

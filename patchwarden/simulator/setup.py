@@ -40,7 +40,8 @@ class Setup:
     `children` are the units that lie directly in a unit; `suspended` are accounts. `refused` may also name a role in
     place of an account.
     `external_id` is what the member roles ask for (None: they ask for nothing); `refused` are pairs of account and
-    action, such as ("111122223333", "ssm:GetDocument"); `skew` is how far AWS's clock is ahead of the machine's.
+    action, such as ("111122223333", "ssm:GetDocument"); `newest` are documents whose newest version, the second, is not
+    the default; `skew` is how far AWS's clock is ahead of the machine's.
     """
 
     external_id: str | None = None
@@ -50,6 +51,7 @@ class Setup:
     without_rule: set[Location] = field(default_factory=set)
     settings: dict[tuple[Location, str], str] = field(default_factory=dict)
     documents: dict[tuple[Location, str], str | None] = field(default_factory=dict)
+    newest: dict[tuple[Location, str], str] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
     baselines: dict[tuple[Location, str], str] = field(default_factory=dict)
     roles: dict[tuple[str, str], Mapping[str, Any] | None] = field(default_factory=dict)
