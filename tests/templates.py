@@ -26,8 +26,14 @@ _ARNS = {
 }
 
 
+CHINA = {"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1", "AWS::URLSuffix": "amazonaws.com.cn"}
+
+
 def resolved(template: Mapping[str, Any], **given: str) -> dict[str, Any]:
-    """The template with every Ref, Fn::Sub and Fn::GetAtt in its resources filled in; KeyError for a name not there."""
+    """The template with every Ref, Fn::Sub and Fn::GetAtt in its resources filled in; KeyError for a name not there.
+
+    `given` are parameters, and pseudo parameters that are other than usual.
+    """
     return {name: _filled(template, found, {**GIVEN, **given}) for name, found in template["Resources"].items()}
 
 
@@ -63,7 +69,7 @@ def _named(template: Mapping[str, Any], name: str, given: Mapping[str, str]) -> 
 
 def _ref(template: Mapping[str, Any], name: str, given: Mapping[str, str]) -> Any:
     if name in PSEUDO:
-        return PSEUDO[name]
+        return given.get(name, PSEUDO[name])
     if name in template["Parameters"]:
         return given[name] if name in given else template["Parameters"][name]["Default"]
     found = template["Resources"][name]

@@ -20,7 +20,7 @@ from chalicelib.core.events import EVENT_PATTERNS
 from deploy.dashboard import GRAPHS
 from deploy.template import CLOCKWORK, load, logical, merging
 from tests.iam_linter import findings
-from tests.templates import resolved
+from tests.templates import ACCOUNT, CHINA, resolved
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("dev", "prod")
@@ -235,7 +235,8 @@ def test_a_bucket_is_private_versioned_and_for_the_organisation(resources: Templ
     assert {one["Effect"] for one in denied.values()} == {"Deny"}
     assert denied["EncryptedLinesOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     outside = denied["TheOrganisationOnly"]["Condition"]["StringNotEquals"]
-    assert outside == {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}
+    # both must differ: with a wrong organisation the account itself, and the stack that mends it, are not locked out
+    assert outside == {"aws:PrincipalOrgID": "o-a1b2c3d4e5", "aws:PrincipalAccount": ACCOUNT}
     assert all(len(one["Resource"]) == 2 for one in denied.values())
 
 
@@ -251,9 +252,50 @@ def test_a_node_reads_an_override_list_and_nobody_writes_over_one(resources: Tem
     assert all(str(one["Resource"]).endswith("/policies/lists/*") for one in lists.values())
     (opens,) = (one for one in keys if one["Sid"] == "NodesReadOverrideLists")
     assert opens["Action"] == "kms:Decrypt", "the lists are encrypted, and a node may not use the key for anything else"
-    assert opens["Condition"]["StringEquals"].keys() == {
-        "aws:PrincipalOrgID", "kms:ViaService", "kms:EncryptionContext:aws:s3:arn"
-    }  # fmt: skip
+    asked = {key for one in opens["Condition"].values() for key in one}
+    assert asked == {"aws:PrincipalOrgID", "kms:ViaService", "kms:EncryptionContext:aws:s3:arn"}
+
+
+def test_who_reads_policies_is_told_that_one_is_missing(resources: Template) -> None:
+    """Without s3:ListBucket S3 says AccessDenied of a key that is not there: a list that is gone would look like an
+    account that refuses us, and its emergency would never be halted.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    bucket = resources["PolicyBucket"]["Properties"]["BucketName"]
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        granted = role["Policies"][0]["PolicyDocument"]["Statement"]
+        reads = any(arn.endswith(f":{bucket}/policies/*") for one in granted for arn in one["Resource"])
+        lists = [one for one in granted if f"arn:aws:s3:::{bucket}" in one["Resource"]]
+        assert [one["Action"] for one in lists] == ([["s3:ListBucket"]] if reads else []), name
+        assert not any("Condition" in one for one in lists), (
+            "S3 asks without a prefix whether to say that a key is not there"
+        )
+
+
+def test_the_key_opens_for_services_that_do_not_say_for_whom_they_ask(resources: Template) -> None:
+    """EventBridge's documentation has no condition here, and without the key a dead letter or an alarm is lost.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-targets.html
+    """
+    (one,) = (one for one in resources["DataKey"]["Properties"]["KeyPolicy"]["Statement"]
+              if one["Sid"] == "DeadLettersAndAlarmsAreSent")  # fmt: skip
+    assert one["Condition"] == {"StringEqualsIfExists": {"aws:SourceAccount": ACCOUNT}}
+
+
+def test_other_partitions_have_other_names_for_services(template: Template) -> None:
+    """https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/region-info/lib/default.ts"""
+    china = resolved(template, **CHINA)
+    statements = {one["Sid"]: one for one in china["DataKey"]["Properties"]["KeyPolicy"]["Statement"]}
+    assert statements["LogsAreWritten"]["Principal"] == {"Service": "logs.cn-north-1.amazonaws.com.cn"}
+    asked = [statements["NodesReadOverrideLists"]["Condition"]]
+    asked += [one["Condition"] for role in of_type(china, "AWS::IAM::Role").values()
+              for one in role["Policies"][0]["PolicyDocument"]["Statement"] if "ViaService" in str(one)]  # fmt: skip
+    assert len(asked) == len(handlers()) + 1
+    for one in asked:
+        through = one["StringLike"]["kms:ViaService"]
+        for name in [through] if isinstance(through, str) else through:
+            assert re.fullmatch(r"(s3|sqs|dynamodb)\.cn-north-1\.amazonaws\.\*", name)
 
 
 def test_evidence_cannot_be_deleted_before_its_time(resources: Template) -> None:
