@@ -70,7 +70,7 @@ _PATH = {
     "identity": Parameter("identity", {"type": "string", "pattern": r"^\d{12}\.[a-z0-9-]+\.m?i-\w+\.[a-z]+$"},
                           "A remediation, such as 111122223333.eu-west-1.i-0123456789abcdef0.patch.", True),
     "account": Parameter("account", {"type": "string", "pattern": r"^\d{12}$"}, "12 digits.", True),
-    "region": Parameter("region", {"type": "string", "pattern": r"^[a-z]{2}(-[a-z]+)+-\d$"}, "A Region.", True),
+    "region": Parameter("region", {"type": "string", "pattern": r"^[a-z]{2,4}(-[a-z]+)+-\d$"}, "A Region.", True),
     "node": Parameter("node", {"type": "string", "pattern": r"^(i-(\w{8}|\w{17})|mi-\w{17})$"}, "A node id.", True),
     "digest": Parameter("digest", {"type": "string", "pattern": r"^[0-9a-f]{8,64}$"},
                         "The start of a policy's or of a set's digest, 8 digits at least.", True),

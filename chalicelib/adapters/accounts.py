@@ -46,7 +46,10 @@ _STALE_CREDENTIALS = frozenset(
     {"ExpiredToken", "RequestExpired", "InvalidClientTokenId", "UnrecognizedClient", "AuthFailure"}
 )
 _EARLY = timedelta(minutes=5)
-_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+_PARTITIONS = {
+    "cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f", "eu-isoe-": "aws-iso-e",
+}  # fmt: skip
 
 
 class Refusal(Denied):

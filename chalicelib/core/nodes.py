@@ -9,7 +9,7 @@ from functools import cache
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_InstanceInformation.html
 NODE_ID = re.compile(r"(i-(\w{8}|\w{17})|mi-\w{17})\Z", re.ASCII)
 ACCOUNT = re.compile(r"\d{12}\Z", re.ASCII)
-REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d\Z", re.ASCII)
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)

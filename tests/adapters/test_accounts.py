@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import (
     BotoCoreError,
@@ -22,7 +23,7 @@ from botocore.parsers import ResponseParserError
 from chalicelib.adapters import dynamodb
 from chalicelib.adapters.accounts import Accounts, Refusal, botocore_session, partition, translating
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.nodes import Location
+from chalicelib.core.nodes import Location, valid_place
 from patchwarden.simulator.limits import Limits
 from tests.adapters.simulated import World
 
@@ -109,11 +110,16 @@ class TestWhoAsks:
             }
         ]
 
-    @pytest.mark.parametrize(
-        ("region", "expected"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
-    )
-    def test_a_region_knows_its_partition(self, region: str, expected: str) -> None:
-        assert partition(region) == expected
+    def test_a_region_of_any_partition_is_a_place_and_knows_its_partition(self) -> None:
+        known = botocore.session.get_session()
+        found = {
+            (region, name)
+            for name in known.get_available_partitions()
+            for region in known.get_available_regions("ssm", name)
+        }
+        assert {"aws", "aws-cn", "aws-us-gov", "aws-eusc"} <= {name for _, name in found}
+        assert {(region, partition(region)) for region, _ in found} == found
+        assert [region for region, _ in found if not valid_place("111122223333", region)] == []
 
 
 class TestCredentials:
