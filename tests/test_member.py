@@ -306,7 +306,24 @@ def test_the_runbooks_role_may_do_what_the_runbooks_call_and_no_more() -> None:
     for path in (ROOT / "runbooks").glob("*.yaml"):
         for step in yaml.safe_load(path.read_text())["mainSteps"]:
             needed |= set(_calls(step))
-    assert actions("PatchPolicy", "AskTheHub") == needed | {"ec2:CreateTags"}
+    alongside = {"ec2:CreateTags", "kms:CreateGrant"}  # what CreateSnapshot with tags, and StartInstances, ask for too
+    assert actions("PatchPolicy", "AskTheHub") == needed | alongside
+
+
+def test_an_instance_with_an_encrypted_volume_can_be_started_and_the_grant_is_ec2s_alone() -> None:
+    """Without the grant EC2 takes the start and stops the instance again at once.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+    """
+    for switch, count in (("yes", 1), ("no", 0)):
+        policy = made(MemberRoles="yes", EncryptedVolumes=switch).resources()["PatchPolicy"]["Properties"]
+        found = [one for one in policy["PolicyDocument"]["Statement"] if one and one["Action"] == "kms:CreateGrant"]
+        assert len(found) == count
+        for one in found:
+            assert one["Condition"] == {
+                "Bool": {"kms:GrantIsForAWSResource": "true"},
+                "StringLike": {"kms:ViaService": "ec2.*.amazonaws.*"},
+            }
 
 
 def _calls(step: dict[str, Any]) -> Iterator[str]:
