@@ -301,6 +301,23 @@ def test_the_member_role_may_do_what_the_adapters_call_and_no_more() -> None:
     assert actions("MemberRole", "BaselinePolicy") == needed | tags
 
 
+def test_the_doctor_may_do_what_it_and_schedule_members_ask_and_no_more() -> None:
+    sources = [path.read_text() for path in (ROOT / "patchwarden" / "doctor").glob("*.py") if path.stem != "hub"]
+    pairs = {pair for text in sources for pair in re.findall(r'"([a-z-]+)",\s+"([a-z_]+)"', text)}
+    asked = {"servicequotas:ListServiceQuotas", "servicequotas:ListAWSDefaultServiceQuotas"}  # asked for in a loop
+    for service in ("ssm", "ec2", "config", "iam", "events", "sqs"):
+        names = {xform_name(name): name for name in service_model(service).operation_names}
+        asked |= {f"{service}:{names[word]}" for of, word in pairs if of == service and word in names}
+    baselines = {
+        "ssm:DescribePatchBaselines",
+        "ssm:DescribePatchGroups",
+        "ssm:GetPatchBaseline",
+    }  # adapters/baselines.py
+    groups = {"resource-groups:ListGroupResources", "tag:GetResources"}  # adapters/fleets.py
+    tags = {"ssm:ListTagsForResource"}  # of baselines here, of hybrid nodes in the member role
+    assert actions("DoctorPolicy") == (asked | baselines | groups) - actions("MemberRole") | tags
+
+
 def test_the_runbooks_role_may_do_what_the_runbooks_call_and_no_more() -> None:
     needed = set()
     for path in (ROOT / "runbooks").glob("*.yaml"):
