@@ -102,7 +102,7 @@ def runbooks() -> dict[str, Any]:
                 "Name": path.stem,
                 "DocumentType": "Automation",
                 "DocumentFormat": "JSON",
-                "TargetType": "/",  # any: Patchwarden-PatchFleet finds EC2 instances and hybrid nodes by its targets
+                "TargetType": "/AWS::EC2::Instance",  # else a tag names the volumes that carry it too
                 "UpdateMethod": "NewVersion",
                 "Content": content,
             },

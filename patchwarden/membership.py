@@ -102,7 +102,8 @@ def _joins(one: Schedule, look: _Look, place: Location, node: NodeState, tags: M
         return None
     if one.platform != "all" and (node.platform or "").lower() != one.platform:
         return None
-    if target.kind == "tag" and tags.get(str(target.name)) not in target.values:
+    # https://docs.aws.amazon.com/systems-manager/latest/userguide/running-automations-map-targets.html
+    if target.kind == "tag" and (tags.get(str(target.name)) not in target.values or node.kind == "hybrid"):
         return None
     there = _is_there(one.where, look, place.account)
     if there == "no" or target.kind != "resource_group":

@@ -145,12 +145,12 @@ def test_a_release_can_be_taken_back() -> None:
 
 
 def test_a_document_that_finds_its_nodes_by_targets_may_run_on_them() -> None:
-    """Without a TargetType a document runs on no resources; hybrid nodes are not EC2 instances, so it names all types.
+    """Another type, or none, and its volumes with the same tag are targets too, each of them a failure.
 
-    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CreateDocument.html
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/running-automations-map-targets.html
     """
     fleet = next(one for one in of_type("AWS::SSM::Document").values() if one["Name"] == PATCH_FLEET)
-    assert fleet["TargetType"] == "/"
+    assert fleet["TargetType"] == "/AWS::EC2::Instance"
 
 
 def test_what_the_hub_listens_for_is_what_is_forwarded() -> None:

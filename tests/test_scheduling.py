@@ -143,6 +143,15 @@ def test_members_are_in_one_in_none_in_several_or_name_a_schedule_that_is_not_th
     assert any(one["state"] == "none" for one in told.values())
 
 
+def test_a_hybrid_node_joins_no_schedule_by_a_tag(world: World) -> None:
+    """A tag finds EC2 instances: https://docs.aws.amazon.com/systems-manager/latest/userguide/running-automations-map-targets.html"""
+    tagged = next(one for one in world.sim.fleet.machines.values() if one.hybrid and one.online)
+    tagged.tags.update(PatchSchedule="weekly", Environment="prod")
+    answer = run("members", "--all", "-o", "json")
+    (told,) = (one for one in json.loads(answer.stdout) if one["node"] == str(tagged.node))
+    assert (told["tag"], told["state"], told["installs"]) == ("weekly", "none", "")
+
+
 UNITS: dict[str, Any] = {**INSTALL, "id": "by-unit", "target": {"kind": "all", "name": None, "values": []},
                          "where": {"accounts": [], "units": ["ou-ab12-prod00001"], "exclude": [],
                                    "regions": ["eu-west-1", "us-east-1"]}}  # fmt: skip

@@ -244,7 +244,9 @@ class Automations:
             key, values = f"tag:{self.groups[values[0]][0]}", self.groups[values[0]][1]
         if not key.startswith("tag:"):
             raise NotServed(f"StartAutomationExecution with the target {key}")
-        return [machine.node.id for machine in there if machine.tags.get(key.removeprefix("tag:")) in values]
+        tagged = [machine for machine in there if machine.tags.get(key.removeprefix("tag:")) in values]
+        # our runbooks' target type is the EC2 instance, so a tag names no hybrid node; a group names what is in it
+        return [machine.node.id for machine in tagged if target["Key"] == "ResourceGroup" or not machine.hybrid]
 
     def stop(self, location: Location, execution: str, kind: str) -> None:
         """StopAutomationExecution. `Complete` lets the current step end, which the simulator does not do."""

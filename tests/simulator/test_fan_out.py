@@ -144,6 +144,19 @@ def test_a_tag_and_a_resource_group_find_their_nodes(world: World) -> None:
         assert found == wanted != set()
 
 
+def test_a_tag_finds_no_hybrid_nodes(world: World) -> None:
+    hybrid = next(one for one in world.sim.fleet.machines.values() if one.hybrid)
+    at_home = world.sim.session(hybrid.node.account, hybrid.node.region).client("ssm")
+    for one in world.sim.fleet.at(hybrid.node.location):
+        one.tags["Ring"] = "first"
+    given = {"DocumentName": "Sleeper", **NODES, "Targets": [{"Key": "tag:Ring", "Values": ["first"]}],
+             "MaxConcurrency": "1", "MaxErrors": "0"}  # fmt: skip
+    execution = at_home.start_automation_execution(**given)["AutomationExecutionId"]
+    answer = at_home.get_automation_execution(AutomationExecutionId=execution)["AutomationExecution"]
+    found = answer["ResolvedTargets"]["ParameterValues"]
+    assert found and hybrid.node.id not in found
+
+
 @pytest.mark.parametrize("wrong", [
     {"MaxConcurrency": "1"},
     {"Targets": NODES["Targets"]},
