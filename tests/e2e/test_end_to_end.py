@@ -266,6 +266,9 @@ def test_a_function_is_denied_what_its_role_lacks(org: Organisation, function: s
             "RoleArn": f"arn:aws:iam::{ACCOUNTS[1]}:role/patchwarden-member", "RoleSessionName": "a-test"}),
         "give itself rights": ("iam", "create_role", {"RoleName": "x", "AssumeRolePolicyDocument": "{}"}),
     }  # fmt: skip
+    if function != "OnCheckpoint":  # which reads no policies; whoever does is to be told that one is missing
+        del forbidden["list policies"]
+        assert code_of(org, "s3", "get_object", keys, Bucket=policies, Key="policies/lists/none.yaml") == "NoSuchKey"
     if function == "OnCheckpoint":
         assert code_of(org, "kms", "sign", keys, **forbidden.pop("sign")[2]) == "ok"
     allowed = {what: code for what, (service, operation, given) in forbidden.items()
