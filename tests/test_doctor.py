@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from moto import mock_aws
 
@@ -129,6 +130,25 @@ def _newer_is_not_the_default(clinic: Clinic) -> None:
     one = (clinic.place, "Patchwarden-PatchNodes")
     clinic.sim.aws.setup.newest[one] = clinic.sim.aws.automations.text("Patchwarden-PatchNodes") or ""
     clinic.sim.aws.setup.documents[one] = '{"schemaVersion": "0.3", "mainSteps": []}'
+
+
+def _as_texts(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _as_texts(each) for name, each in value.items()}
+        case list():
+            return [_as_texts(each) for each in value]
+        case bool():
+            return str(value).lower()
+    return str(value)
+
+
+def test_a_runbook_whose_numbers_became_texts_on_the_way_is_ours(clinic: Clinic) -> None:
+    """CloudFormation may hand on the numbers and booleans of an object as texts, and Systems Manager takes both."""
+    one = (clinic.place, "Patchwarden-PatchNodes")
+    text = clinic.sim.aws.automations.text(one[1]) or ""
+    clinic.sim.aws.setup.documents[one] = json.dumps(_as_texts(yaml.safe_load(text)))
+    assert [each.what for each in clinic.faults() if each.check == "runbooks"] == []
 
 
 def _agent(clinic: Clinic) -> None:

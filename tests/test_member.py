@@ -426,6 +426,10 @@ def test_config_calls_our_runbook_with_what_it_takes_and_tries_once() -> None:
     assert set(one["Parameters"]) == required
     assert one["Parameters"]["ResourceId"] == {"ResourceValue": {"Value": "RESOURCE_ID"}}
     assert one["MaximumAutomaticAttempts"] == 1
+    # A failure is how Config is told to leave a node alone, so none of them may end the others. Each execution that
+    # waits holds one of the account's hundred, which those that it waits for need too.
+    controls = resolved(one["ExecutionControls"]["SsmControls"])
+    assert controls == {"ConcurrentExecutionRatePercentage": 10, "ErrorPercentage": 100}
     values = {name: resolved(given)["StaticValue"]["Values"] for name, given in one["Parameters"].items()
               if "StaticValue" in given}  # fmt: skip
     for name, (value,) in values.items():

@@ -126,11 +126,22 @@ def _other_runbook(patient: Patient, path: Path, default: str) -> Remark:
 
 @lru_cache(maxsize=32)
 def _content(text: str) -> Any:
-    """Every place holds the same few texts."""
+    """Every place holds the same few texts. CloudFormation may have made texts of numbers and booleans on the way."""
     try:
-        return json.loads(text)
+        return _texts(json.loads(text))
     except json.JSONDecodeError:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return _texts(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+
+
+def _texts(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _texts(each) for name, each in value.items()}
+        case list():
+            return [_texts(each) for each in value]
+        case bool():
+            return str(value).lower()
+    return str(value)
 
 
 def rules(patient: Patient) -> Iterator[Remark]:
