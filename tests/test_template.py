@@ -221,7 +221,10 @@ def test_the_ledger_is_the_table_that_the_adapter_knows(resources: Template, sta
 
 def test_what_is_evidence_outlives_the_stack(template: Template) -> None:
     kept = {name for name, found in template["Resources"].items() if found.get("DeletionPolicy") == "Retain"}
-    assert kept == {"Ledger", "PolicyBucket", "EvidenceBucket", "DataKey", "SigningKey"}
+    buckets = {"PolicyBucket", "PolicyBucketRules", "EvidenceBucket", "EvidenceBucketRules"}
+    assert kept == {"Ledger", "DataKey", "SigningKey"} | buckets, (
+        "without its rules evidence can be hidden, and read in the clear"
+    )
     assert all(template["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
 
 
