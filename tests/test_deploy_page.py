@@ -88,3 +88,13 @@ def test_every_check_of_the_doctor_is_told() -> None:
     named = {name for text in sources for name in re.findall(r'says\(\s*"([\w-]+)"', text)}
     assert len(named) > 14
     assert [name for name in sorted(named) if f"`{name}`" not in PAGE] == []
+
+
+def test_who_follows_the_page_has_a_region_and_a_role_before_a_command_needs_them() -> None:
+    """`make deploy` takes AWS_REGION, and the doctor takes on the member role as the OperatorRole of the StackSet."""
+    assert 0 < PAGE.index("export AWS_REGION=") < PAGE.index("make deploy")
+    made = next(words for words in FOUND if words[2:3] == ["create-stack-set"])
+    assert "ParameterKey=OperatorRole,ParameterValue=$OPERATOR_ROLE" in made
+    updated = [words for words in FOUND if words[2:3] == ["update-stack-set"]]
+    given = {word.partition(",")[0] for word in made if word.startswith("ParameterKey=")}
+    assert updated and all(given <= {word.partition(",")[0] for word in words} for words in updated)
