@@ -137,6 +137,8 @@ def prepare(
         raise click.ClickException(f"{folder} holds stage {packaged}, not {stage}: run make package STAGE={stage}")
     before = standing(place, stage)
     parameters = _parameters(template, before, given)
+    if before is None:
+        _clear_of(place, stage, template)
     store = bucket or artifacts(place)
     code = {"Bucket": store, "Key": upload(place, store, folder / "deployment.zip")}
     for resource in template["Resources"].values():
@@ -166,6 +168,35 @@ def prepare(
     return Changes(made["Id"], before is None, tuple(_changes(cloudformation, made["Id"])))
 
 
+def _clear_of(place: Place, stage: str, template: dict[str, Any]) -> None:
+    """Ends with a sentence if a first deployment would fail half way: on a ledger that is there, or for want of room.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    """
+    table = name(stage)  # the stack and its table have one name
+    try:
+        place.client("dynamodb").describe_table(TableName=table)
+        raise click.ClickException(
+            f"the table {table} is there already, of a stack that was removed or never made whole: "
+            "docs/hub.md, Remove, says how to let it go, or import it"
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+    made = [resource.get("Properties", {}) for resource in template["Resources"].values()]
+    wanted = sum(int(one.get("ReservedConcurrentExecutions", 0)) for one in made)
+    left = int(place.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"])
+    if left - wanted < _OF_ALL:
+        raise click.ClickException(
+            f"the functions reserve {wanted} concurrent executions, and of the {left} that are left here AWS keeps "
+            f"{_OF_ALL}: ask for more under Service Quotas, Lambda, Concurrent executions"
+        )
+
+
+_OF_ALL = 100
+"""What Lambda never lets an account reserve."""
+
+
 def _changes(cloudformation: Any, change_set: str) -> Iterator[tuple[str, str, str, str]]:
     token: dict[str, str] = {}
     while True:
@@ -186,9 +217,9 @@ def listed(changes: Changes) -> Iterator[str]:
 
 
 def execute(place: Place, stage: str, changes: Changes) -> None:
-    """Do it and wait; ends with the first reason of a failure."""
+    """Do it and wait; ends with the first reason of a failure. What a failure made goes again, evidence stores too."""
     cloudformation = place.client("cloudformation")
-    cloudformation.execute_change_set(ChangeSetName=changes.id)
+    cloudformation.execute_change_set(ChangeSetName=changes.id, RetainExceptOnCreate=True)
     waiter = "stack_create_complete" if changes.creates else "stack_update_complete"
     try:
         cloudformation.get_waiter(waiter).wait(StackName=name(stage), **place.waiting)
@@ -273,7 +304,7 @@ def standing(place: Place, stage: str) -> dict[str, Any] | None:
         place.client("cloudformation").delete_stack(StackName=name(stage))
         place.client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=name(stage), **place.waiting)
         return None
-    if status == "ROLLBACK_COMPLETE":
+    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED"):
         raise click.ClickException(
             f"patchwarden-{stage} was never made whole: run make remove STAGE={stage}, then again"
         )

@@ -49,6 +49,9 @@ class Cloud:
     reason: str = ""
     pages: list[list[dict[str, str]]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    tables: tuple[str, ...] = ()
+    unreserved: int = 1000
+    executed: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Cloud:
         return self
@@ -70,6 +73,17 @@ class Cloud:
 
     def create_change_set(self, **given: Any) -> dict[str, str]:
         return {"Id": "the-change-set"}
+
+    def describe_table(self, TableName: str) -> dict[str, Any]:
+        if TableName not in self.tables:
+            raise refusal("ResourceNotFoundException", f"Table: {TableName} not found")
+        return {"Table": {}}
+
+    def get_account_settings(self) -> dict[str, Any]:
+        return {"AccountLimit": {"UnreservedConcurrentExecutions": self.unreserved}}
+
+    def execute_change_set(self, **given: Any) -> None:
+        self.executed = given
 
     def get_waiter(self, name: str) -> Cloud:
         return self
@@ -115,11 +129,45 @@ def test_a_change_set_without_changes_is_no_error(packaged: Path) -> None:
 
 @pytest.mark.parametrize(("status", "sentence"), [
     ("ROLLBACK_COMPLETE", "was never made whole: run make remove STAGE=dev"),
+    ("ROLLBACK_FAILED", "was never made whole: run make remove STAGE=dev"),
     ("UPDATE_IN_PROGRESS", "is being changed already: UPDATE_IN_PROGRESS"),
 ])  # fmt: skip
 def test_a_stack_that_cannot_be_changed_says_what_to_do(packaged: Path, status: str, sentence: str) -> None:
     with pytest.raises(click.ClickException, match=sentence):
         deploy.prepare(place(Cloud(status=status)), "dev", packaged, {})
+
+
+def test_what_is_in_the_way_of_a_first_deployment_is_told_before_it_begins(packaged: Path) -> None:
+    reserving = {"Type": "AWS::Serverless::Function", "Properties": {"ReservedConcurrentExecutions": 85}}
+    template = {"Parameters": {"Stage": {"Default": "dev"}}, "Resources": {"All": reserving}}
+    (packaged / "sam.json").write_text(json.dumps(template))
+    for cloud, sentence in (
+        (Cloud(tables=("patchwarden-dev",)), "the table patchwarden-dev is there already"),
+        (
+            Cloud(unreserved=184),
+            "reserve 85 concurrent executions, and of the 184 that are left here AWS keeps 100: ask",
+        ),
+    ):
+        with pytest.raises(click.ClickException, match=sentence):
+            deploy.prepare(place(cloud), "dev", packaged, {})
+        assert cloud.deleted == []
+    with pytest.raises(click.ClickException, match="refuses the change set"):
+        deploy.prepare(place(Cloud(unreserved=185, reason="no")), "dev", packaged, {})
+    again = Cloud(
+        status="UPDATE_COMPLETE", tables=("patchwarden-dev",), unreserved=100, reason="didn't contain changes"
+    )
+    assert deploy.prepare(place(again), "dev", packaged, {}) is None
+
+
+def test_what_a_failed_deployment_made_does_not_stand_in_the_way_of_the_next(packaged: Path) -> None:
+    """Also what is retained otherwise, such as the buckets, whose names the next attempt needs.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html
+    """
+    cloud = Cloud(pages=[[event(STACK, "CREATE_IN_PROGRESS")]])
+    with pytest.raises(click.ClickException):
+        deploy.execute(place(cloud), "dev", deploy.Changes("the-change-set", creates=True, listed=()))
+    assert cloud.executed == {"ChangeSetName": "the-change-set", "RetainExceptOnCreate": True}
 
 
 def test_another_stage_and_no_package_are_named(packaged: Path, tmp_path: Path) -> None:
