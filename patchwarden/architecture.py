@@ -49,19 +49,15 @@ def _woken_by(decorator: ast.expr) -> str:
         rate = decorator.args[0]
         assert isinstance(rate, ast.Call), "a Rate or a Cron"
         said = ast.unparse(rate).removeprefix("Rate(").rstrip(")").replace(", unit=Rate.", " ").lower()
-        return f"the clock, every {said}"
+        return f"the clock, every {said.removeprefix('1 ').rstrip('s') if said.startswith('1 ') else said}"
     return {"on_cw_event": "an event", "lambda_function": "a call", "on_sqs_message": "a queue"}.get(kind, kind)
 
 
 def _verbs() -> dict[str, str]:
-    """Which verb each function of wiring imports when it is called."""
+    """Which verb each function of wiring imports, and imports first, when it is called."""
     tree = ast.parse((ROOT / "chalicelib" / "wiring.py").read_text(encoding="utf-8"))
-    return {
-        function.name: imported
-        for function in tree.body
-        if isinstance(function, ast.FunctionDef)
-        for imported in _imports(function)
-    }
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {function.name: verb for function in functions if (verb := next(_imports(function), None))}
 
 
 def _imports(function: ast.FunctionDef) -> Iterator[str]:
@@ -96,7 +92,8 @@ def _drawn(ways: list[WayIn]) -> Iterator[str]:
     yield from (f"    action -->|asks and waits| {way.name}" for way in ways if way.woken_by == "a call")
     yield "    rules -->|forward| bus"
     yield "    dispatch_ -->|starts as patchwarden-member| runbooks"
-    yield from (f"    {verb}_ -.->|reads as patchwarden-member| nodes" for verb in ("intake", "follow", "sweep"))
+    yield "    schedules_ -->|starts over accounts, units and Regions| runbooks"
+    yield from (f"    {verb}_ -.->|reads as patchwarden-member| nodes" for verb in ("intake", "schedules", "sweep"))
 
 
 _MEMBER = (
@@ -116,6 +113,8 @@ _HUB = (
     'policies[("policy sets: S3")]',
     'api["APIHandler: REST and pages"] -->|reads| ledger',
     "policies --> intake_",
+    'kept[("evidence: S3 under Object Lock")]',
+    "evidence_ -->|exports and signs| kept",
 )
 _HEAD = """# Architecture
 

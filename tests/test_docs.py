@@ -46,3 +46,15 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert there.exists(), f"{page.name}: there is no {place}"
         if anchor:
             assert anchor in _anchors(there.read_text(encoding="utf-8")), f"{page.name}: {place} has no #{anchor}"
+
+
+def test_the_picture_draws_no_line_to_what_is_not_in_it() -> None:
+    """Mermaid makes a box of any name, so a verb that moved would stand beside the hub, under its bare name."""
+    drawing = architecture().partition("```mermaid")[2].partition("```")[0]
+    declared = set(re.findall(r"(?:^|\s)(\w+)[\[(]", drawing, re.MULTILINE))
+    lines = [line for line in drawing.splitlines() if "->" in line]
+    begins = {found[1] for line in lines if (found := re.match(r"\s*(\w+)", line))}
+    ends = {found[1] for line in lines if (found := re.search(r">(?:\|[^|]*\|)? (\w+)", line))}
+    assert len(ends) > 5
+    assert (begins | ends) - declared == set()
+    assert not re.search(r"every 1 \w+s\b", architecture())
