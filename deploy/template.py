@@ -21,7 +21,7 @@ Template = dict[str, Any]
 
 CLOCKWORK = {
     "on_dispatch": (0, 300),
-    "on_schedules": (0, 240),
+    "on_schedules": (0, 600),
     "on_sweep": (0, 840),
     "on_checkpoint": (2, 3600),
     "on_export": (2, 21600),

@@ -372,6 +372,16 @@ def test_what_is_forgotten_by_the_next_round_is_short_and_dispatch_has_a_process
     assert dispatch["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 300
 
 
+def test_a_tick_outlives_the_round_that_is_still_running_when_it_comes(resources: Template) -> None:
+    """One round at a time: Lambda holds the next tick back, and leaves it among the dead letters once it is too old."""
+    for handler in CLOCKWORK:
+        found = functions(resources)[logical(handler)]
+        (event,) = found["Events"].values()
+        number, unit = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", event["Properties"]["Schedule"]).groups()  # type: ignore[union-attr]
+        period = int(number) * {"minute": 60, "hour": 3600, "day": 86400}[unit]
+        assert found["EventInvokeConfig"]["MaximumEventAgeInSeconds"] >= found["Timeout"] - period, handler
+
+
 def test_what_lambda_gives_up_goes_to_the_failure_queue(resources: Template, stage: str) -> None:
     queue = f"arn:aws:sqs:eu-west-1:111122223333:patchwarden-{stage}-failures"
     for name, found in functions(resources).items():
