@@ -31,8 +31,9 @@ from chalicelib.ports import Ports
 from patchwarden import doctor
 from patchwarden.cli import cli
 from patchwarden.doctor import roles
+from patchwarden.doctor.config_rules import config_rule
 from patchwarden.doctor.hub import Hub
-from patchwarden.doctor.members import CHECKS, RECORDED, UNDELIVERED, config_rule, examine
+from patchwarden.doctor.members import CHECKS, RECORDED, UNDELIVERED, examine
 from patchwarden.doctor.quotas import ADAPTIVE
 from patchwarden.doctor.remarks import Asks, Patient, Reach, Remark
 from patchwarden.simulator.fleet import ACCOUNTS
@@ -149,6 +150,24 @@ def test_a_runbook_whose_numbers_became_texts_on_the_way_is_ours(clinic: Clinic)
     text = clinic.sim.aws.automations.text(one[1]) or ""
     clinic.sim.aws.setup.documents[one] = json.dumps(_as_texts(yaml.safe_load(text)))
     assert [each.what for each in clinic.faults() if each.check == "runbooks"] == []
+
+
+def _remediated(**given: Any) -> Break:
+    """The rule has a remediation action, with Config's own defaults for what is not given."""
+
+    def put(clinic: Clinic) -> None:
+        rules = [one for one in clinic.sim.aws.compliance.rules(clinic.place) if "patch-compliance" in one.name]
+        rule = next(one.name for one in rules if "/aws-service-rule/" not in one.arn)
+        action = {"ConfigRuleName": rule, "TargetType": "SSM_DOCUMENT", "TargetId": "Patchwarden-RemediateFromConfig",
+                  "Parameters": {"AutomationAssumeRole": {"StaticValue": {"Values": ["arn"]}}}, **given}  # fmt: skip
+        clinic.sim.aws.remediations.configurations[clinic.place][rule] = action
+
+    return put
+
+
+def test_our_action_that_config_starts_once_is_well(clinic: Clinic) -> None:
+    _remediated(Automatic=True, MaximumAutomaticAttempts=1)(clinic)
+    assert clinic.faults() == []
 
 
 def _agent(clinic: Clinic) -> None:
@@ -330,6 +349,10 @@ FAULTS: dict[str, tuple[Break, str, str, str, str]] = {
               "AWS::SSM::PatchCompliance: recorded once a day, so events come up to 24 h late", "CONTINUOUS"),
     "no config rule": (lambda it: it.sim.aws.setup.without_rule.add(it.place), "config-rule", "wrong",
                        "no rule EC2_MANAGEDINSTANCE_PATCH_COMPLIANCE_STATUS_CHECK", "ConfigRule=yes"),
+    "another action": (_remediated(TargetId="Example-PatchAtOnce"), "config-rule", "wrong",
+                       "is remediated by Example-PatchAtOnce, which no policy, window or pause holds", "take it away"),
+    "an action without end": (_remediated(Automatic=True), "config-rule", "wrong",
+                              "starts our runbook up to 5 times within 60 seconds", "ConfigRemediation=yes"),
     "agent": (_agent, "agents", "warning", "agent older than 3.0.502", "update the agent"),
     "silent": (_silent, "nodes", "warning", "not checking in", "start the node"),
     "baseline": (_measured_by_another, "baselines", "warning",

@@ -15,6 +15,7 @@ import yaml
 from chalicelib.core.errors import Denied
 from chalicelib.core.events import EVENT_PATTERNS
 from patchwarden.doctor.baselines import baselines
+from patchwarden.doctor.config_rules import config_rule
 from patchwarden.doctor.nodes import nodes
 from patchwarden.doctor.permissions import permissions
 from patchwarden.doctor.quotas import quotas
@@ -23,15 +24,6 @@ from patchwarden.doctor.roles import acting
 
 RUNBOOKS = Path(__file__).parents[2] / "runbooks"
 RECORDED = ("AWS::SSM::ManagedInstanceInventory", "AWS::SSM::PatchCompliance", "AWS::SSM::AssociationCompliance")
-RULE = "EC2_MANAGEDINSTANCE_PATCH_COMPLIANCE_STATUS_CHECK"
-WITHOUT_RULE = frozenset({
-    "me-south-1", "ap-southeast-3", "af-south-1", "me-central-1", "ap-south-2", "ap-northeast-3", "ap-southeast-4",
-    "eu-south-1", "eu-south-2", "eu-central-2",
-})  # fmt: skip
-"""Regions that did not have the rule when AWS last listed them.
-
-https://docs.aws.amazon.com/config/latest/developerguide/ec2-managedinstance-patch-compliance-status-check.html
-"""
 _AGAIN = "deploy deploy/member.yaml of this release"
 MOST_SKEW = timedelta(minutes=5)
 """AWS refuses signatures that are further off. https://docs.aws.amazon.com/general/latest/gr/signing.html"""
@@ -225,25 +217,6 @@ def _daily(mode: Mapping[str, Any]) -> list[str]:
     }
     usual = mode.get("recordingFrequency", "CONTINUOUS")
     return [kind for kind in RECORDED if overrides.get(kind, usual) == "DAILY"]
-
-
-def config_rule(patient: Patient) -> Iterator[Remark]:
-    """The managed rule on patch compliance, under whatever name."""
-    found = [
-        rule["ConfigRuleName"]
-        for page in patient.pages("config", "describe_config_rules")
-        for rule in page["ConfigRules"]
-        if rule["Source"].get("SourceIdentifier") == RULE
-    ]
-    if found:
-        yield patient.says("config-rule", OK, f"{', '.join(found)}")
-    elif patient.location.region in WITHOUT_RULE:
-        yield patient.says(
-            "config-rule", WARNING, f"{patient.location.region} may not have the rule {RULE}",
-            "nothing: events of Systems Manager and the sweep do without it", "",
-        )  # fmt: skip
-    else:
-        yield patient.says("config-rule", WRONG, f"no rule {RULE}", "deploy it with ConfigRule=yes", UPDATE)
 
 
 UNDELIVERED = "patchwarden-undelivered"
