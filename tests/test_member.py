@@ -19,6 +19,7 @@ from botocore import xform_name
 from chalicelib.core.events import EVENT_PATTERNS
 from chalicelib.core.occurrences import PATCH_FLEET
 from deploy import member
+from patchwarden.doctor.permissions import PROBES, exceptions
 from patchwarden.simulator.protocols import service_model
 from tests.conditions import Made
 from tests.iam_linter import findings
@@ -299,6 +300,12 @@ def test_the_member_role_may_do_what_the_adapters_call_and_no_more() -> None:
     assert len(needed) > 14
     tags = {"ssm:AddTagsToResource", "iam:PassRole"}  # what StartAutomationExecution needs with Tags and a role
     assert actions("MemberRole", "BaselinePolicy") == needed | tags
+
+
+def test_the_doctor_tries_every_action_of_the_member_role() -> None:
+    """All but the two that only a start would ask for: those it asks of IAM's simulator."""
+    tried = {probe.action.partition(" ")[0] for probe in (*PROBES, *exceptions("any"))}
+    assert tried == actions("MemberRole") - {"iam:PassRole", "ssm:AddTagsToResource"}
 
 
 def test_the_doctor_may_do_what_it_and_schedule_members_ask_and_no_more() -> None:

@@ -41,6 +41,7 @@ PROBES = (
     Probe("ssm:ListTagsForResource", "ssm", "list_tags_for_resource",
           {"ResourceType": "ManagedInstance", "ResourceId": NO_HYBRID}),
     Probe("ssm:ListCommandInvocations", "ssm", "list_command_invocations", {"CommandId": NO_ID}),
+    Probe("ssm:CancelCommand", "ssm", "cancel_command", {"CommandId": NO_ID}),
     Probe("ssm:DescribeAutomationExecutions", "ssm", "describe_automation_executions", {"MaxResults": 1}),
     Probe("ssm:GetAutomationExecution", "ssm", "get_automation_execution", {"AutomationExecutionId": NO_ID}),
     Probe("ssm:DescribeAutomationStepExecutions", "ssm", "describe_automation_step_executions",
@@ -65,7 +66,7 @@ def permissions(patient: Patient) -> Iterator[Remark]:
 
     In the hub's own account the caller is a person, and what its functions may do is looked at there (`hub`).
     """
-    probes = [*PROBES, *(_exceptions(rule) for rule in patient.rules)]
+    probes = [*PROBES, *(probe for rule in patient.rules for probe in exceptions(rule))]
     refused = [probe.action for probe in probes if not _allowed(patient, probe)]
     wishes = [] if patient.hub else starting(patient)
     refused += [f"{wish.action} on {wish.resource}" for wish in denied(patient, patient.role, wishes)]
@@ -78,9 +79,17 @@ def permissions(patient: Patient) -> Iterator[Remark]:
         yield patient.says("permissions", OK, f"{len(probes) + len(wishes)} actions are allowed")
 
 
-def _exceptions(rule: str) -> Probe:
-    return Probe("config:DescribeRemediationExceptions", "config", "describe_remediation_exceptions",
-                 {"ConfigRuleName": rule})  # fmt: skip
+def exceptions(rule: str) -> tuple[Probe, Probe]:
+    """What is asked where a rule's remediation action asks us: a node that there is not has no exception to lose."""
+    nobody = [
+        {"ResourceType": "AWS::SSM::PatchCompliance", "ResourceId": f"AWS::SSM::ManagedInstanceInventory/{NO_NODE}"}
+    ]
+    named = {"ConfigRuleName": rule}
+    return (
+        Probe("config:DescribeRemediationExceptions", "config", "describe_remediation_exceptions", named),
+        Probe("config:DeleteRemediationExceptions", "config", "delete_remediation_exceptions",
+              {**named, "ResourceKeys": nobody}),
+    )  # fmt: skip
 
 
 def _allowed(patient: Patient, probe: Probe) -> bool:
