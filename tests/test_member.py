@@ -190,12 +190,13 @@ def test_roles_are_made_in_one_region_only() -> None:
 
 BARE = {"AWS::AccountId": HERE, "AWS::Region": REGION, "HubAccount": HUB, "HomeRegion": REGION,
         "ExternalId": "ours-and-secret", "MemberRoles": "no", "DoctorPermissions": "no", "ForwardEvents": "no",
-        "Runbooks": "no"}  # fmt: skip
+        "Runbooks": "no", "EncryptedVolumes": "no"}  # fmt: skip
 """A home Region with everything off."""
 
 PARTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "MemberRoles": ({"MemberRoles": "yes"}, {"MemberRole", "AutomationRole", "PatchPolicy"}),
     "DoctorPermissions": ({"MemberRoles": "yes", "DoctorPermissions": "yes"}, {"DoctorPolicy"}),
+    "EncryptedVolumes": ({"MemberRoles": "yes", "EncryptedVolumes": "yes"}, {"StartTheEncrypted"}),
     "BaselinePermissions": ({"MemberRoles": "yes", "BaselinePermissions": "yes"}, {"BaselinePolicy"}),
     "ForwardEvents": ({"ForwardEvents": "yes", "HubBusArn": GIVEN["HubBusArn"]},
                       {"ForwarderRole", "Undelivered", "UndeliveredPolicy", "ForwardConfigRule", "ForwardSsmCompliance",
@@ -331,7 +332,7 @@ def test_the_runbooks_role_may_do_what_the_runbooks_call_and_no_more() -> None:
         for step in yaml.safe_load(path.read_text())["mainSteps"]:
             needed |= set(_calls(step))
     alongside = {"ec2:CreateTags", "kms:CreateGrant"}  # what CreateSnapshot with tags, and StartInstances, ask for too
-    assert actions("PatchPolicy", "AskTheHub") == needed | alongside
+    assert actions("PatchPolicy", "AskTheHub", "StartTheEncrypted") == needed | alongside
 
 
 def test_an_instance_with_an_encrypted_volume_can_be_started_and_the_grant_is_ec2s_alone() -> None:
@@ -339,15 +340,12 @@ def test_an_instance_with_an_encrypted_volume_can_be_started_and_the_grant_is_ec
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
     """
-    for switch, count in (("yes", 1), ("no", 0)):
-        policy = made(MemberRoles="yes", EncryptedVolumes=switch).resources()["PatchPolicy"]["Properties"]
-        found = [one for one in policy["PolicyDocument"]["Statement"] if one and one["Action"] == "kms:CreateGrant"]
-        assert len(found) == count
-        for one in found:
-            assert one["Condition"] == {
-                "Bool": {"kms:GrantIsForAWSResource": "true"},
-                "StringLike": {"kms:ViaService": "ec2.*.amazonaws.*"},
-            }
+    (one,) = statements("StartTheEncrypted")
+    assert RESOURCES["StartTheEncrypted"]["Properties"]["RoleName"] == {"Ref": "AutomationRole"}
+    assert one["Condition"] == {
+        "Bool": {"kms:GrantIsForAWSResource": "true"},
+        "StringLike": {"kms:ViaService": "ec2.*.amazonaws.*"},
+    }
 
 
 def _calls(step: dict[str, Any]) -> Iterator[str]:
