@@ -349,7 +349,7 @@ def put(place: Place, bucket: str, content: bytes, suffix: str) -> str:
 def url(place: Place, bucket: str, key: str) -> str:
     """Where CloudFormation reads an object."""
     endpoint = str(place.client("s3").meta.endpoint_url)
-    if "amazonaws.com" in endpoint:  # https://s3.eu-west-1.amazonaws.com, and .cn in China
+    if ".amazonaws." in endpoint:  # .com, .com.cn in China, .eu
         return f"https://{bucket}.{endpoint.removeprefix('https://')}/{key}"
     return f"{endpoint}/{bucket}/{key}"
 

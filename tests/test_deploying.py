@@ -52,13 +52,14 @@ class Cloud:
     tables: tuple[str, ...] = ()
     unreserved: int = 1000
     executed: dict[str, Any] = field(default_factory=dict)
+    endpoint: str = "https://s3.eu-west-1.amazonaws.com"
 
     def client(self, service: str) -> Cloud:
         return self
 
     @property
     def meta(self) -> Any:
-        return type("Meta", (), {"endpoint_url": "https://s3.eu-west-1.amazonaws.com"})
+        return type("Meta", (), {"endpoint_url": self.endpoint})
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:
         if not self.status:
@@ -168,6 +169,16 @@ def test_what_a_failed_deployment_made_does_not_stand_in_the_way_of_the_next(pac
     with pytest.raises(click.ClickException):
         deploy.execute(place(cloud), "dev", deploy.Changes("the-change-set", creates=True, listed=()))
     assert cloud.executed == {"ChangeSetName": "the-change-set", "RetainExceptOnCreate": True}
+
+
+@pytest.mark.parametrize(("endpoint", "address"), [
+    ("https://s3.eu-west-1.amazonaws.com", "https://b.s3.eu-west-1.amazonaws.com/k"),
+    ("https://s3.cn-north-1.amazonaws.com.cn", "https://b.s3.cn-north-1.amazonaws.com.cn/k"),
+    ("https://s3.eusc-de-east-1.amazonaws.eu", "https://b.s3.eusc-de-east-1.amazonaws.eu/k"),
+    ("http://127.0.0.1:4566", "http://127.0.0.1:4566/b/k"),
+])  # fmt: skip
+def test_cloudformation_is_told_where_the_template_lies_in_any_partition(endpoint: str, address: str) -> None:
+    assert deploy.url(place(Cloud(endpoint=endpoint)), "b", "k") == address
 
 
 def test_another_stage_and_no_package_are_named(packaged: Path, tmp_path: Path) -> None:
