@@ -276,6 +276,13 @@ def test_who_reads_policies_is_told_that_one_is_missing(resources: Template) -> 
         )
 
 
+def test_rules_of_ours_leave_their_dead_letters_under_the_condition_that_is_documented(resources: Template) -> None:
+    """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-event-delivery.html"""
+    (allowed,) = (one for one in resources["RuleFailuresRules"]["Properties"]["PolicyDocument"]["Statement"]
+                  if one["Effect"] == "Allow")  # fmt: skip
+    assert allowed["Condition"] == {"ArnLike": {"aws:SourceArn": f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/*"}}
+
+
 def test_the_key_opens_for_services_that_do_not_say_for_whom_they_ask(resources: Template) -> None:
     """EventBridge's documentation has no condition here, and without the key a dead letter or an alarm is lost.
 
