@@ -222,13 +222,14 @@ def _schedules(values: list[object]) -> tuple[Schedule, ...]:
 
 def _blocks(policies: list[Policy], settings: Settings) -> frozenset[str]:
     """What must be fetched: the single patches only with their state, and the node where its tags limit, forbid
-    or name a wave."""
+    or name a wave. An error budget stops a patch that fails, so it asks which patches there are."""
     touched = (clause.condition.path.base.block for policy in policies for clause in policy.when.clauses())
     found = {block for block in touched if block is not None}
     grouped = settings.immutable is not None or any(
         policy.then.limits.per_group or policy.then.patches or any(wave.tag for wave in policy.then.waves)
         for policy in policies
     )
-    if settings.surge and settings.surge.same:
+    budgets = any(policy.then.limits.error_budget for policy in policies)
+    if budgets or (settings.surge and settings.surge.same):
         found.add("patch.missing")
     return frozenset(found | ({"patch"} if "patch.missing" in found else set()) | ({"node"} if grouped else set()))

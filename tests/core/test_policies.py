@@ -93,6 +93,8 @@ def test_only_blocks_that_some_judged_policy_touches_are_asked_for() -> None:
     assert policy_set(policy("a", counts)).blocks == {"patch"}
     assert policy_set(policy("a", single, mode="shadow")).blocks == {"patch", "patch.missing"}
     assert policy_set(policy("a", single, mode="off")).blocks == set()
+    budget = {"max_failures": "5", "within": 86400}
+    assert policy_set(policy("a", error_budget=budget)).blocks == {"patch", "patch.missing"}
 
 
 def test_policies_stand_in_rank_order_whatever_the_order_of_the_document() -> None:
