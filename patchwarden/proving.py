@@ -11,11 +11,12 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from chalicelib import evidence, lookup, proof, wiring
+from chalicelib import evidence, lookup, proof, recheck, wiring
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.points import Where
 from chalicelib.ports import Ports, Signer, Vault
+from chalicelib.signed import signed, signed_nodes
 from patchwarden import output
 from patchwarden.auditing import asked, at_option, audit, export_option, kept, where_options
 from patchwarden.scope import FINDINGS, Scope, form_option, known_nodes, one_node
@@ -85,7 +86,7 @@ def _verified(
                 f"{folder} holds no export: make one with `patchwarden audit export --out {folder}`"
             )
         ledger = scope.ports().ledger if against_ledger else None
-        return proof.verify_export(wiring.folder(folder), signer, ledger=ledger)
+        return recheck.verify_export(wiring.folder(folder), signer, ledger=ledger)
     ports = scope.ports()
     now = ports.clock.now()
     return proof.verify(
@@ -98,7 +99,7 @@ def _node(ports: Ports, text: str, vault: Vault | None, signer: Signer | None) -
     """The node that is meant; one whose trails are gone from the ledger too, if a checkpoint names it."""
     lost = list[Node]()
     if vault and signer and not lookup.nodes(ports.ledger, text):
-        lost = proof.signed_nodes(proof.signed(vault, signer), text)
+        lost = signed_nodes(signed(vault, signer), text)
     return lost[0] if len(lost) == 1 else one_node(ports, text)
 
 

@@ -16,8 +16,10 @@ import pytest
 from moto import mock_aws
 
 from chalicelib import wiring
+from chalicelib.adapters.dynamodb import TABLE, DynamoLedger
 from chalicelib.adapters.memory import MemoryClock, MemoryLedger
 from chalicelib.adapters.signing import FileSigner, KmsSigner
+from chalicelib.adapters.sqlite import SqliteLedger
 from chalicelib.adapters.vault import BucketVault, FolderVault
 from chalicelib.answers import READS, Asked
 from chalicelib.core.audit import fault
@@ -31,8 +33,10 @@ from chalicelib.core.nodes import Node
 from chalicelib.core.remediations import Cause, Remediation, Transition, advance, apply
 from chalicelib.evidence import LATEST, LONGEST, checkpoint, export, packed
 from chalicelib.ports import Change, Kept, Ports, Signer, Vault
-from chalicelib.proof import signed as read
-from chalicelib.proof import signed_nodes, verify, verify_export
+from chalicelib.proof import verify
+from chalicelib.recheck import verify_export
+from chalicelib.signed import signed as read
+from chalicelib.signed import signed_nodes
 from patchwarden import proving
 from tests.aws import client
 from tests.sets import NODE, NOW
@@ -119,8 +123,17 @@ def rewrite(ledger: MemoryLedger, first: int, lines: list[Transition]) -> None:
 
 def put(ledger: MemoryLedger, case: Remediation, lines: list[Transition]) -> None:
     ledger._trails[case.id] = lines
-    ledger._heads[case.id] = case
-    ledger._whose = {turn: case if one.id == case.id else one for turn, one in ledger._whose.items()}
+    ledger._replace_head(case)
+
+
+def drop(ledger: MemoryLedger, identity: str, *, lines: bool = True) -> Remediation:
+    """Take a head away with its place in every list, and the lines too."""
+    case, turn = ledger._heads.pop(identity), ledger._turn.pop(identity)
+    ledger._turns[case.state].remove(turn)
+    del ledger._whose[turn]
+    if lines:
+        del ledger._trails[identity]
+    return case
 
 
 def proved(ports: Ports, vault: Vault, signer: Signer) -> tuple[str, ...]:
@@ -159,7 +172,7 @@ def test_a_tail_that_was_cut_with_its_head_is_found(signed: Ports, vault: Vault,
         case = apply(case, line)
     put(ledger, case, lines)
     if not left:
-        del ledger._heads[identity], ledger._trails[identity]
+        drop(ledger, identity)
     assert verify(ledger, signed.clock.now()).faults == (), "the chain alone cannot tell"
     (found,) = proved(signed, vault, signer)
     assert f"{identity}: line {left + 1} is gone: checkpoint" in found
@@ -169,7 +182,7 @@ def test_a_signed_trail_that_is_gone_is_found_by_its_node_too(signed: Ports, vau
     ledger = signed.ledger
     assert isinstance(ledger, MemoryLedger)
     identity = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
-    head = ledger._heads.pop(identity)
+    head = drop(ledger, identity, lines=False)
     of: Any = {"node": NODE, "vault": vault, "signer": signer}
     assert verify(ledger, signed.clock.now(), **of).faults == (
         f"{identity}: its lines are there, but its head is gone",
@@ -196,10 +209,8 @@ def test_the_api_and_the_command_line_find_a_signed_trail_that_is_gone(
     assert told(NODE)["faults"] == () and told(replace(NODE, id="i-0aaaaaaaaaaaaaaaa")) is None
     assert isinstance(signed.ledger, MemoryLedger)
     identity = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
-    put(signed.ledger, Remediation(NODE, Control.PATCH), [])
-    del signed.ledger._heads[identity], signed.ledger._trails[identity]
+    drop(signed.ledger, identity)
     assert f"{identity}: line 1 is gone" in told(NODE)["faults"][0]
-    signed.ledger._whose = {turn: one for turn, one in signed.ledger._whose.items() if one.id != identity}
     assert proving._node(signed, NODE.id, vault, signer) == NODE
     with pytest.raises(click.ClickException, match="nothing is recorded"):
         proving._node(signed, NODE.id, None, None)
@@ -310,6 +321,95 @@ def test_after_a_long_pause_each_checkpoint_reads_one_step_and_the_next_goes_on(
     with pytest.raises(Stale):
         checkpoint(signed, vault, signer)
     assert proved(signed, vault, signer) == ()
+
+
+# --- what was added later, and what the indexes hide -----------------------------------------------------------------
+
+
+def test_a_line_that_was_added_with_an_old_date_is_found(signed: Ports, vault: Vault, signer: Signer) -> None:
+    """Whole in chain and head, and held by no signature: the answer about that moment would be another one."""
+    assert isinstance(signed.ledger, MemoryLedger)
+    case = next(one for one in signed.ledger.all_heads() if one.node == OTHER)
+    line = advance(case, Cause.RESOLVED, because="never happened", now=NOW + timedelta(minutes=9))
+    put(signed.ledger, apply(case, line), [*signed.ledger.trail(case.id), line])
+    assert proved(signed, vault, signer) == (
+        f"{case.id}: line 3 was added later: no checkpoint up to 2026-11-23T12:58:00.000Z signed it",
+    )
+    found = verify(signed.ledger, signed.clock.now(), node=OTHER, vault=vault, signer=signer)
+    assert found.faults == proved(signed, vault, signer)
+
+
+@pytest.mark.parametrize(("minutes", "found"), [(0, True), (43, True), (44, False), (59, False)])
+def test_a_whole_trail_that_was_added_with_an_old_date_is_found(
+    signed: Ports, vault: Vault, signer: Signer, minutes: int, found: bool
+) -> None:
+    """The last quarter of an hour is not held against it: a clock may have been behind."""
+    case = Remediation(Node(NODE.account, NODE.region, "i-0bad0bad0bad0bad0"), Control.PATCH)
+    line = advance(case, Cause.EXEMPTED, because="never happened", now=NOW + timedelta(minutes=minutes))
+    signed.ledger.append(Change(line, apply(case, line)))
+    assert [one.startswith(f"{case.id}: line 1 was added later") for one in proved(signed, vault, signer)] == \
+        [True] * found  # fmt: skip
+
+
+def test_an_entry_of_the_journal_that_was_added_with_an_old_date_is_found(
+    signed: Ports, vault: Vault, signer: Signer
+) -> None:
+    late = entry(None, subject_of(Kind.PAUSE, "all"), "paused", because="x", actor="op", now=NOW)
+    signed.ledger.enter(late)
+    (found,) = proved(signed, vault, signer)
+    assert found.startswith("journal pause/all: line 1 was added later")
+
+
+IDENTITY = f"{NODE.account}.{NODE.region}.{NODE.id}.patch"
+HIDES = {
+    "another state": ("UPDATE remediations SET state = 'resolved' WHERE id = ?",
+                      "the index of states has it as resolved, but it is ticketed"),
+    "no state": ("UPDATE remediations SET state = 'x' WHERE id = ?",
+                 "its head is there, but the index of states does not name it"),
+    "another day": ("UPDATE transitions SET at = '2026-11-22T12:00:00.000Z' WHERE remediation = ? AND number = 2",
+                    "line 2 is not in the index of days"),
+    "no head": ("DELETE FROM remediations WHERE id = ?", "its lines are there, but its head is gone"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [*HIDES])
+def test_what_an_index_of_a_file_hides_is_found(world: World, tmp_path: Path, how: str) -> None:
+    """Lists, counts, exports and checkpoints read the indexes, so these must say what the lines say."""
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", durable=False)
+    for trail in world.ledger._trails.values():
+        for line in trail:
+            head = ledger.head(line.remediation) or Remediation(_node_of(line), Control.PATCH)
+            ledger.append(Change(line, apply(head, line)))
+    now = NOW + timedelta(days=1)
+    assert verify(ledger, now).faults == ()
+    statement, says = HIDES[how]
+    ledger._connection.execute(statement, (IDENTITY,))
+    assert verify(ledger, now).faults == (f"{IDENTITY}: {says}",)
+    ledger.close()
+
+
+def _node_of(line: Transition) -> Node:
+    return Node(*line.remediation.split(".")[:3])
+
+
+@pytest.mark.parametrize(("index", "of", "says"), [
+    ("work", "HEAD", "its head is there, but the index of states does not name it"),
+    ("day", "T#0000000001", "line 1 is not in the index of days"),
+])  # fmt: skip
+def test_what_an_index_of_the_table_hides_is_found(index: str, of: str, says: str) -> None:
+    with mock_aws():
+        table = client("dynamodb")
+        table.create_table(TableName="ledger", **TABLE)
+        ledger, case = DynamoLedger("ledger", lambda: table), Remediation(NODE, Control.PATCH)
+        for cause in (Cause.TICKETED, Cause.NOTED):
+            line = advance(case, cause, because="x", now=NOW)
+            case = apply(case, line)
+            ledger.append(Change(line, case))
+        now = NOW + timedelta(hours=1)
+        assert verify(ledger, now).faults == ()
+        table.update_item(TableName="ledger", Key={"pk": {"S": f"R#{case.id}"}, "sk": {"S": of}},
+                          UpdateExpression=f"REMOVE {index}_pk, {index}_sk")  # fmt: skip
+        assert verify(ledger, now).faults == (f"{case.id}: {says}",)
 
 
 # --- the export -----------------------------------------------------------------------------------------------------
