@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -474,6 +475,65 @@ def test_a_day_a_file_or_the_journal_that_is_missing_is_named(exported: Vault, s
     (exported._path / "elsewhere").rename(exported._path / FILE)
     (exported._path / "service" / "journal.jsonl.gz").unlink()
     assert "service/journal.jsonl.gz: the file is missing" in verify_export(exported, signer).faults
+
+
+def test_a_line_that_was_added_to_the_export_with_an_old_date_is_found(exported: Vault, signer: Signer) -> None:
+    case = Remediation(Node(NODE.account, NODE.region, "i-0bad0bad0bad0bad0"), Control.PATCH)
+    forged = advance(case, Cause.EXEMPTED, because="never happened", now=NOW).to_json()
+    lines = [forged, *(json.loads(line) for line in gzip.decompress(exported.get(FILE) or b"").splitlines())]
+    body = gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode())
+    known = {"lines": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
+    name = f"trail/day={DAY}/manifest.json"
+    manifest = {**json.loads(exported.get(name) or b""), "lines": len(lines), "accounts": {NODE.account: known}}
+    exported.put(FILE, body)
+    exported.put(name, json.dumps(manifest).encode())
+    (found,) = verify_export(exported, signer).faults
+    assert found.startswith(f"{case.id}: line 1 was added later")
+
+
+@pytest.mark.parametrize("name", [
+    f"trail/day={DAY}/account={NODE.account}/more.jsonl.gz", f"trail/day={DAY}/account=444455556666/lines.jsonl.gz",
+    f"trail/day=2026-11-01/account={NODE.account}/lines.jsonl.gz",
+])  # fmt: skip
+def test_a_file_that_no_manifest_names_is_found(exported: Vault, signer: Signer, name: str) -> None:
+    """Look-ups read whatever lies there."""
+    exported.put(name, exported.get(FILE) or b"")
+    assert verify_export(exported, signer).faults == (f"{name}: no manifest names this file",)
+
+
+def test_the_last_days_of_an_export_that_were_left_out_are_found(
+    signed: Ports, vault: Vault, signer: Signer, tmp_path: Path
+) -> None:
+    assert isinstance(signed.clock, MemoryClock) and isinstance(vault, FolderVault)
+    for days in range(1, 5):
+        signed.clock._now = NOW + timedelta(days=days)
+        case = next(one for one in signed.ledger.all_heads() if one.node == OTHER)
+        line = advance(case, Cause.NOTED, because="x", now=signed.clock.now() - timedelta(minutes=10))
+        signed.ledger.append(Change(line, apply(case, line)))
+        for _ in range(5):
+            with contextlib.suppress(Stale):
+                checkpoint(signed, vault, signer)
+    list(export(signed, vault))
+    assert verify_export(vault, signer, ledger=signed.ledger).faults == ()
+    for left_out in (26, 25):
+        (vault._path / f"trail/day=2026-11-{left_out}").rename(tmp_path / str(left_out))
+    says = "trail/day=2026-11-25/manifest.json: the day is missing"
+    (found,) = verify_export(vault, signer).faults
+    assert found.startswith(says) and "checkpoints speak up to 2026-11-27T11:58" in found
+    assert any(one.startswith(says) for one in verify_export(vault, ledger=signed.ledger).faults)
+
+
+@pytest.mark.parametrize(("name", "body"), [
+    (f"trail/day={DAY}/manifest.json", b"{"), (f"trail/day={DAY}/manifest.json", b"[]"),
+    (f"trail/day={DAY}/manifest.json", b'{"accounts": {"111122223333": {}}}'),
+    ("trail/day=tomorrow/manifest.json", b"{}"), ("service/journal.jsonl.gz", gzip.compress(b"{}\n", mtime=0)),
+    ("service/publications.jsonl.gz", gzip.compress(b"[1]\n", mtime=0)), ("service/journal.jsonl.gz", b"x"),
+], ids=["no-json", "no-object", "no-counts", "no-day", "no-entry", "no-publication", "no-gzip"])  # fmt: skip
+def test_a_document_of_the_export_that_cannot_be_read_is_named(
+    exported: Vault, signer: Signer, name: str, body: bytes
+) -> None:
+    exported.put(name, body)
+    assert any(one.startswith(f"{name}: it cannot be read") for one in verify_export(exported, signer).faults)
 
 
 def test_lines_that_the_day_index_has_not_got_yet_are_waited_for(signed: Ports, tmp_path: Path) -> None:

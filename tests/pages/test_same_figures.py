@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -102,6 +103,21 @@ def test_the_fleet_at_a_moment(ways: tuple[Desk, Gateway, Path]) -> None:
                  called("audit", "diff", *at, "--since", SINCE, "--export", str(folder)),
                  page(desk, "audit/diff", at=AT, since=SINCE))  # fmt: skip
     assert moved["changed"] == found["total"]
+
+
+def test_columns_that_somebody_changed_are_made_anew_once_the_export_is_checked(
+    ways: tuple[Desk, Gateway, Path],
+) -> None:
+    _, _, folder = ways
+    asked = ("audit", "fleet", "--at", AT, "--export", str(folder), "--limit", "1")
+    states = called(*asked)["states"]
+    for file in [*(folder / ".columns").glob("*.parquet")]:
+        half = file.with_suffix(".half")
+        duckdb.execute(f"COPY (SELECT * REPLACE ('resolved' AS became) FROM '{file}') TO '{half}' (FORMAT parquet)")
+        half.replace(file)
+    assert {*called(*asked)["states"]} == {"resolved"}
+    assert CliRunner().invoke(cli, ["audit", "verify", "--export", str(folder)]).exit_code == 0
+    assert called(*asked)["states"] == states
 
 
 @pytest.mark.parametrize("query", [{}, {"policy": "dev-now"}, {"account": "111122223333", "severity": "3"}])
