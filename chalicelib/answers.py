@@ -61,6 +61,11 @@ class Asked:
         return Where(**{name: value for name, value in self.query.items() if name in named})
 
     @property
+    def of(self) -> dict[str, Any]:
+        """Whose account and which policy, of what is now."""
+        return {name: self.query.get(name) for name in ("account", "policy")}
+
+    @property
     def page(self) -> dict[str, Any]:
         return {"limit": self.query.get("limit", LIMIT), "after": self.query.get("after")}
 
@@ -110,8 +115,7 @@ def _node(asked: Asked) -> Told | None:
 def _whynot(asked: Asked) -> Told:
     state = asked.query.get("state")
     states = [State(state)] if state else WAITS
-    filters: dict[str, Any] = {name: asked.query.get(name) for name in ("account", "policy")}
-    return lookup.whynot(asked.ports.ledger, asked.now, states=states, **filters, **asked.page)
+    return lookup.whynot(asked.ports.ledger, asked.now, states=states, **asked.of, **asked.page)
 
 
 def _search(asked: Asked) -> Told:
@@ -162,8 +166,8 @@ READS: dict[str, Callable[[Asked], Told | None]] = {
     "remediation": lambda asked: lookup.remediation(asked.ports.ledger, asked.path["identity"]),
     "node": _node,
     "whynot": _whynot,
-    "executions": lambda asked: lookup.executions(asked.ports),
-    "approvals": lambda asked: {"approvals": lookup.approvals(asked.ports)},
+    "executions": lambda asked: lookup.executions(asked.ports, **asked.of),
+    "approvals": lambda asked: lookup.approvals(asked.ports, **asked.of, **asked.page),
     "fleet": lambda asked: history.fleet(asked.past, asked.at, asked.where, **asked.page),
     "diff": lambda asked: history.diff(asked.past, asked.since, asked.at, asked.where, **asked.page),
     "search": _search,

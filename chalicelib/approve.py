@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.core.approvals import asks, person, standing
+from chalicelib.core.approvals import asks, person, proved, standing
 from chalicelib.core.envelopes import cleaned
 from chalicelib.core.errors import PolicyError, Stale, Temporary
-from chalicelib.core.moments import format_moment
+from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.policies import Policy
 from chalicelib.core.remediations import LONGEST_ACTOR, Cause, Remediation, State, Transition, sentence
 from chalicelib.intake import TRIES, Receipt, again, in_force
@@ -59,9 +59,14 @@ def _asking(ports: Ports, case: Remediation | None) -> Policy | str:
     if isinstance(policies, PolicyError):
         return f"no policy set loads, so nobody can say whose yes counts: {policies}"
     policy = policies.policy(str(case.decision.get("policy")))
-    if policy is None or policy.then.approval is None or policy.digest != case.decision.get("policy_digest"):
+    wanted = policy.then.approval if policy else None
+    if policy is None or wanted is None or policy.digest != case.decision.get("policy_digest"):
         again(ports, case)
         return "the policy has changed since it asked: the case was decided anew, look at it again"
+    until = str(case.decision["ask_until"])
+    if parse_moment(until) <= ports.clock.now() and len(standing(case.decision, policy.digest)) < wanted.minimum:
+        again(ports, case)
+        return f"it asked until {until}, and that has passed: request it anew"
     return policy
 
 
@@ -69,7 +74,8 @@ def _wrong(ports: Ports, case: Remediation, policy: Policy, who: str) -> str | N
     """Why this person's word does not count, or None."""
     assert policy.then.approval is not None, "a policy that does not ask was refused before"
     if not policy.then.approval.may(who):
-        return f"{who} is not among the approvers of {policy.id}: {', '.join(policy.then.approval.by)}"
+        chosen = "" if proved(who) == who else "; what a session is called counts for nothing"
+        return f"{who} is not among the approvers of {policy.id}: {', '.join(policy.then.approval.by)}{chosen}"
     if any(_same(who, line) for line in _episode(ports.ledger.trail(case.id))):
         return f"{who} asked for it: somebody else must approve it"
     return None

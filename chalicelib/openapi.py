@@ -73,7 +73,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "whynot": {"at": "string", "remediations": "array:Wait", "next": "string?"},
     "executions": {"at": "string", "executions": "array", "places": "array:Place",
                    "budgets": "array:Budget", "failures": "array:Failure"},
-    "approvals": {"approvals": "array:Summary"},
+    "approvals": {"approvals": "array:Summary", "next": "string?"},
     "fleet": {**_HEAD, "total": "integer", "states": "object", "groups": "array", "remediations": "array:Point",
               "next": "string?"},
     "diff": {**_HEAD, "since": "string", "changed": "integer", "moves": "array:Move", "remediations": "array:Moved",

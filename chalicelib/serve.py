@@ -102,7 +102,10 @@ def caller(context: Mapping[str, Any]) -> str:
         groups = re.split(r"[\s,\[\]]+", str(claims.get("cognito:groups", "")))
         if ACTS not in groups:
             raise Unknown(f"the caller is not in the group {ACTS} of the user pool")
-        return str(claims.get("cognito:username") or claims["sub"])
+        name = str(claims.get("cognito:username") or claims["sub"])
+        if name.startswith("arn:"):
+            raise Unknown("a member of the user pool is called as IAM identities are: nobody could tell them apart")
+        return name
     arn = (context.get("identity") or {}).get("userArn")
     if not arn:
         raise Unknown("the caller has no proved identity: sign the request for execute-api")

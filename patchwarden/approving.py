@@ -12,22 +12,32 @@ from chalicelib.act import hold as take_over
 from chalicelib.approve import approve as say_yes
 from chalicelib.approve import reject as say_no
 from chalicelib.core.findings import Control, remediation_id
+from chalicelib.core.points import Where
 from chalicelib.intake import Receipt
-from patchwarden import output
+from chalicelib.lookup import who_may
+from patchwarden import filtering, output
+from patchwarden.auditing import asked, of_options, page_options
 from patchwarden.scope import FAILURE, REFUSED, Scope, form_option, known_nodes, one_node
 
 _LISTED = ("node", "policy", "title", "until", "has", "by")
 
 
 @click.command()
+@of_options
+@page_options
 @form_option
 @click.pass_obj
-def approvals(scope: Scope, form: str) -> None:
+def approvals(scope: Scope, of: Where, limit: int, after: str | None, form: str) -> None:
     """What waits for somebody's yes, and until when it asks."""
-    found = lookup.approvals(scope.ports())
-    listed = [{**one, "has": f"{len(one['given'])} of {one['minimum'] or '?'}",
-               "by": ", ".join(one["by"]) or "anybody who may approve"} for one in found]  # fmt: skip
+    here = asked(scope, None)
+    filtering.turn(after)
+    of = here.checked(of)
+    found = lookup.approvals(here.ports, account=of.account, policy=of.policy, limit=limit, after=after)
+    listed = [{**one, "has": f"{len(one['given'])} of {one['minimum'] or '?'}", "by": who_may(one)}
+              for one in found["approvals"]]  # fmt: skip
     output.rows(listed, _LISTED, form=form, whole=found, empty="nothing asks for a yes")
+    if found["next"] and form != "json":
+        output.note(f"there is more: go on with --after '{found['next']}'")
 
 
 _control = click.option("--control", type=click.Choice([control.value for control in Control]), show_default=True,

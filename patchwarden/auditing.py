@@ -61,6 +61,19 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return gathered
 
 
+def of_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--account` and `--policy`, of what is now, gathered as the argument `of`."""
+
+    def gathered(*given: Any, of_account: str | None, of_policy: str | None, **named: Any) -> Any:
+        return command(*given, of=Where(account=of_account, policy=of_policy), **named)
+
+    gathered.__name__, gathered.__doc__ = command.__name__, command.__doc__
+    gathered.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for name, says in (("policy", "Only what this policy decides."), ("account", "Only this account.")):
+        gathered = click.option(f"--{name}", f"of_{name}", help=says)(gathered)
+    return gathered
+
+
 _FILTERS: tuple[tuple[str, Any, str], ...] = (
     ("account", str, "12 digits."),
     ("region", str, "A Region."),
@@ -213,15 +226,17 @@ def search(scope: Scope, at: When | None, since: When, actor: str | None, cause:
 
 @audit.command()
 @click.option("--state", type=click.Choice([state.value for state in WAITS]), help="Only this state.")
+@of_options
 @page_options
 @form_option
 @click.pass_obj
-def whynot(scope: Scope, state: str | None, limit: int, after: str | None, form: str) -> None:
+def whynot(scope: Scope, state: str | None, of: Where, limit: int, after: str | None, form: str) -> None:
     """All that is not being remediated now: why, until when, and whose turn it is."""
-    ports = scope.ports()
+    here = asked(scope, None)
     filtering.turn(after)
-    states = [State(state)] if state else WAITS
-    answer = lookup.whynot(ports.ledger, ports.clock.now(), states=states, limit=limit, after=after)
+    of, states = here.checked(of), [State(state)] if state else WAITS
+    answer = lookup.whynot(here.ports.ledger, here.now, states=states, account=of.account, policy=of.policy,
+                           limit=limit, after=after)  # fmt: skip
     show(answer, "remediations", ("id", "state", "who", "next", "reason"), form,
          "nothing waits: all that is known is compliant, or under way")  # fmt: skip
 

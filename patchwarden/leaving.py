@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from chalicelib import lookup, wiring
+from chalicelib.core.approvals import asks
 from chalicelib.core.compiled import digest_of
 from chalicelib.core.remediations import State
 from chalicelib.ports import Ports, Shelf
@@ -91,7 +92,7 @@ def _document(packed: Path) -> dict[str, Any]:
 def left(ports: Ports) -> list[str]:
     """What is there to operate, each in a few words; nothing that is not there is named."""
     states = lookup.status(ports.ledger, ports.clock.now())["states"]
-    asked = len(lookup.approvals(ports))
+    asked = sum(asks(case.decision) for case in ports.ledger.work([State.TICKETED]))
     counts = (
         (asked, "for a yes"),
         (states.get(State.QUEUED, 0), "for a wave of a rollout"),
@@ -104,7 +105,7 @@ def left(ports: Ports) -> list[str]:
 def to_try(ports: Ports, command: str) -> Iterator[tuple[str, str]]:
     """Commands that work when they are copied, each with what it shows."""
     yield f"{command} status", "all of it in one look"
-    asked = lookup.approvals(ports)
+    asked = lookup.approvals(ports)["approvals"]
     if asked:
         node = asked[0]["node"]
         yield f"{command} approvals", "what waits for somebody's yes"

@@ -16,9 +16,9 @@ from chalicelib.core.points import Where
 from chalicelib.core.printing import json_text
 from chalicelib.core.remediations import State, Transition
 from chalicelib.past import FromLedger
-from chalicelib.ports import Clock, Ledger
+from chalicelib.ports import Clock, Ledger, Ports
 from patchwarden import output
-from patchwarden.auditing import kept
+from patchwarden.auditing import asked, kept, of_options
 from patchwarden.filtering import checked
 from patchwarden.scope import Scope, form_option, known_nodes, one_node
 from patchwarden.when import When, since_option
@@ -53,15 +53,17 @@ def again_and_again(show: Callable[[], None], clock: Clock, every: float) -> Non
 @click.command()
 @click.option("--watch", is_flag=True, help="Draw it again and again; same as `top`.")
 @every_option
+@of_options
 @form_option
 @click.pass_obj
-def executions(scope: Scope, watch: bool, every: float, form: str) -> None:
+def executions(scope: Scope, watch: bool, every: float, of: Where, form: str) -> None:
     """What runs now and how far each execution is, how full each place is, and what kinds of failure there are."""
-    ports = scope.ports()
+    here = asked(scope, None)
+    ports, of = here.ports, here.checked(of)
     if watch:
-        again_and_again(lambda: _show(lookup.executions(ports)), ports.clock, every)
+        again_and_again(lambda: _show(_executions(ports, of)), ports.clock, every)
         return
-    now = lookup.executions(ports)
+    now = _executions(ports, of)
     if form == "table":
         _show(now)
     else:
@@ -70,10 +72,15 @@ def executions(scope: Scope, watch: bool, every: float, form: str) -> None:
 
 @click.command()
 @every_option
+@of_options
 @click.pass_context
-def top(context: click.Context, every: float) -> None:
+def top(context: click.Context, every: float, of: Where) -> None:
     """The executions in flight, drawn again and again."""
-    context.invoke(executions, watch=True, every=every)
+    context.invoke(executions, watch=True, every=every, of_account=of.account, of_policy=of.policy)
+
+
+def _executions(ports: Ports, of: Where) -> dict[str, Any]:
+    return lookup.executions(ports, account=of.account, policy=of.policy)
 
 
 _EXECUTIONS = ("execution", "location", "policies", "nodes", "running", "verifying", "proved", "other", "age")

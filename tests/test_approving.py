@@ -72,6 +72,6 @@ def test_a_mistake_is_told(world: World, words: tuple[str, ...]) -> None:
 
 
 def test_what_waits_is_listed(world: World) -> None:
-    assert json.loads(call("approvals", "-o", "json").stdout)[0]["node"] == NODE.id
+    assert json.loads(call("approvals", "-o", "json").stdout)["approvals"][0]["node"] == NODE.id
     assert "0 of 1" in call("approvals").stdout
     assert call("approvals", "-o", "csv").stdout.splitlines()[0] == "node,policy,title,until,has,by"

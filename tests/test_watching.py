@@ -104,6 +104,13 @@ class TestExecutions:
         written(ports.ledger, fresh(9), Cause.QUEUED, sets=due(NOW))
         place = executions(ports)["places"][0]
         assert (place["location"], place["executions"], place["queued"]) == ("111122223333/eu-west-1", 1, 1)
+        assert executions(ports, account="111122223333")["places"] == [place]
+        other = executions(ports, account="444455556666")
+        assert other["executions"] == other["places"] == []
+        of_policy = executions(ports, policy="prod")
+        assert [one["policies"] for one in of_policy["executions"]] == [["prod"]]
+        assert [(one["executions"], one["queued"]) for one in of_policy["places"]] == [(1, 0)]
+        assert executions(ports, policy="dev")["places"] == []
         assert place["limit"] == _limit(ports)
 
     def test_failures_are_counted_by_kind(self, ports: Ports) -> None:

@@ -17,7 +17,13 @@ SSO = "AWSReservedSSO_"
 https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
 """
 
+CENTER = "user of IAM Identity Center "
+"""How it is said whom such a session counts as."""
+
 _ASSUMED = re.compile(r"arn:[\w-]+:sts::\d{12}:assumed-role\Z")
+_OPEN = "\0"
+"""A name that nobody has."""
+
 _FEDERATED = re.compile(r"arn:[\w-]+:sts::\d{12}:federated-user\Z")
 
 ON_TIMEOUT = frozenset({"ticket", "observe"})
@@ -41,23 +47,30 @@ class Approval:
         return cls(tuple(known["by"]), known["minimum"], seconds(known["within"]) or timedelta(), known["on_timeout"])
 
     def may(self, who: str) -> bool:
-        """Whether this person's yes counts."""
-        return not self.by or any(fnmatchcase(who, glob) for glob in self.by)
+        """Whether this person's yes counts. A name that its bearer chose fits no glob but one that fits any name."""
+        return not self.by or any(fnmatchcase(proved(who), glob) for glob in self.by)
 
 
 def person(who: str) -> str:
     """Whom an identity counts as, so that one person is not two.
 
     Whoever assumes a role names the session as they like, so all sessions of a role are one person. In a role of
-    IAM Identity Center the session is the user's name there, and IAM Identity Center writes it. What a federated user
-    is called, too, is for the caller to say: all of an account are one.
+    IAM Identity Center the session is the user's name there, and IAM Identity Center writes it: that is one person
+    under each permission set and in each account. What a federated user is called, too, is for the caller to say: all
+    of an account are one.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#ck_rolesessionname
     """
     kind, _, name = who.partition("/")
     if _ASSUMED.match(kind):
-        role = name.partition("/")[0]
-        return who if role.startswith(SSO) else f"{kind}/{role}"
+        role, _, session = name.partition("/")
+        return f"{CENTER}{session}" if role.startswith(SSO) else f"{kind}/{role}"
     return kind if _FEDERATED.match(kind) else who
+
+
+def proved(who: str) -> str:
+    """The identity with what its bearer chose left open."""
+    whole = person(who)
+    return who if whole == who or whole.startswith(CENTER) else f"{whole}/{_OPEN}"
 
 
 def standing(decision: Mapping[str, Any], policy_digest: str) -> list[dict[str, str]]:

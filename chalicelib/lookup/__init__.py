@@ -16,7 +16,7 @@ from chalicelib.lookup.cases import (
     waits,
     whynot,
 )
-from chalicelib.lookup.deciding import approvals, policies
+from chalicelib.lookup.deciding import approvals, policies, who_may
 from chalicelib.lookup.present import LISTED, STALE, health, last_sweep, refusing, status
 from chalicelib.lookup.running import executions
 from chalicelib.lookup.service import POLICIES, guards, journal, rollouts
@@ -46,5 +46,6 @@ __all__ = [
     "summary",
     "trail",
     "waits",
+    "who_may",
     "whynot",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -150,16 +150,28 @@ def whynot(
     `{schema_version, at, remediations: [waits()], next}`; `next` is the last turn of the page. A filtered page reads at
     most about `LOOKED_AT`, so one with few rows may have a `next`.
     """
+    found, turn = fitting(ledger, states, limit, after, lambda case: fits(case, account, policy))
+    return {"schema_version": 1, "at": format_moment(now), "remediations": [waits(case) for case in found],
+            "next": turn}  # fmt: skip
+
+
+def fits(case: Remediation, account: str | None, policy: str | None) -> bool:
+    """Whether it is of that account, and decided by that policy; None: whatever it is."""
+    return account in (None, case.node.account) and policy in (None, case.decision.get("policy"))
+
+
+def fitting(
+    ledger: Ledger, states: Sequence[State], limit: int, after: str | None, fits: Callable[[Remediation], bool]
+) -> tuple[list[Remediation], str | None]:
+    """One page of those that fit, and the turn to go on from; None: these were the last."""
     found, turn, looked = list[Remediation](), after, 0
     while len(found) <= limit and looked < LOOKED_AT:
         page = ledger.page(states, after=turn, limit=limit + 1)
-        found += [case for case in page if account in (None, case.node.account)
-                  and policy in (None, case.decision.get("policy"))]  # fmt: skip
+        found += [case for case in page if fits(case)]
         turn, looked = page[-1].turn if len(page) > limit else None, looked + len(page)
         if turn is None:
             break
-    return {"schema_version": 1, "at": format_moment(now), "remediations": [waits(case) for case in found[:limit]],
-            "next": found[limit - 1].turn if len(found) > limit else turn}  # fmt: skip
+    return found[:limit], found[limit - 1].turn if len(found) > limit else turn
 
 
 def intact(lines: list[Transition]) -> bool:

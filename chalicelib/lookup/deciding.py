@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.core.approvals import asks, standing
@@ -10,7 +11,7 @@ from chalicelib.core.english import in_words
 from chalicelib.core.errors import PolicyError
 from chalicelib.core.policies import Policy
 from chalicelib.core.remediations import Remediation, State
-from chalicelib.lookup.cases import DONE, summary
+from chalicelib.lookup.cases import DONE, fits, fitting, summary
 from chalicelib.ports import Ports
 
 
@@ -45,28 +46,39 @@ def policies(ports: Ports) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def approvals(ports: Ports) -> list[dict[str, Any]]:
-    """What waits for somebody's yes, the one that ends first at the head.
+def approvals(
+    ports: Ports, *, account: str | None = None, policy: str | None = None, limit: int = 50, after: str | None = None
+) -> dict[str, Any]:
+    """What waits for somebody's yes, the one that ends first at the head, a page at a time.
 
-    A summary of each, with `until`, `title`, `minimum`, `by` (globs of who may; [] is anybody) and `given`
-    (`{"by", "at", "because"}`).
+    `{schema_version, approvals, next}`: a summary of each, with `until`, `title`, `minimum`, `by` (globs of who may; []
+    is anybody) and `given` (`{"by", "at", "because"}`). Title and minimum are None where the policy is gone, or no
+    policy set loads: then nobody can say whose yes counts. A page reads at most about `LOOKED_AT`.
     """
-    cases = [case for case in ports.ledger.work([State.TICKETED]) if asks(case.decision)]
+    found, turn = fitting(ports.ledger, [State.TICKETED], limit, after,
+                          lambda case: asks(case.decision) and fits(case, account, policy))  # fmt: skip
     try:
         policies = ports.policies.active()
     except PolicyError:
-        return []
-    return [_approval(case, policies.policy(str(case.decision["policy"]))) for case in cases]
+        listed = [_approval(case, None, str(case.decision.get("policy_digest"))) for case in found]
+    else:
+        known = [policies.policy(str(case.decision["policy"])) for case in found]
+        listed = [_approval(case, one, one.digest if one else "") for case, one in zip(found, known, strict=True)]
+    return {"schema_version": 1, "approvals": listed, "next": turn}
 
 
-def _approval(case: Remediation, policy: Policy | None) -> dict[str, Any]:
+def _approval(case: Remediation, policy: Policy | None, digest: str) -> dict[str, Any]:
     wanted = policy.then.approval if policy else None
-    given = standing(case.decision, policy.digest if policy else "")
     return {
         **summary(case),
         "title": policy.title if policy else None,
         "until": case.decision["ask_until"],
         "minimum": wanted.minimum if wanted else None,
         "by": list(wanted.by) if wanted else [],
-        "given": [{name: one[name] for name in ("by", "at", "because")} for one in given],
+        "given": [{name: one[name] for name in ("by", "at", "because")} for one in standing(case.decision, digest)],
     }
+
+
+def who_may(one: Mapping[str, Any]) -> str:
+    """Whose yes counts, in words."""
+    return ", ".join(one["by"]) or ("anybody who may approve" if one["minimum"] else "not known")

@@ -15,14 +15,17 @@ from chalicelib.core.journal import Kind, subject_of
 from chalicelib.core.moments import format_moment
 from chalicelib.core.plans import Batch
 from chalicelib.core.remediations import State
-from chalicelib.lookup.cases import DONE
+from chalicelib.lookup.cases import DONE, fits
 from chalicelib.ports import Ledger, Ports
 
 _TRIED = (State.QUEUED, State.WAITING, State.TICKETED)
 
 
-def executions(ports: Ports) -> dict[str, Any]:
+def executions(ports: Ports, *, account: str | None = None, policy: str | None = None) -> dict[str, Any]:
     """What runs now, how full each place is, and of what kind the failures are that are still being worked on.
+
+    With `account` or `policy` only what is of that account, or serves that policy; an execution may serve others too,
+    and the budget of a policy is one for all accounts.
 
     `{"at", "executions": [{"execution", "location", "document", "policies", "nodes", "proved", "verifying", "running",
     "other", "since", "seconds"}], "places": [{"location", "executions", "limit", "queued"}], "budgets": [{"policy",
@@ -30,14 +33,16 @@ def executions(ports: Ports) -> dict[str, Any]:
     first `limit` is None while no policy set loads; `within` is seconds.
     """
     now, ledger = ports.clock.now(), ports.ledger
-    batches = ledger.open_batches()
-    queued = Counter(str(case.location) for case in ledger.work([State.QUEUED]))
+    batches = [batch for batch in ledger.open_batches() if account in (None, batch.location.account)
+               and (policy is None or any(member.policy == policy for member in batch.members))]  # fmt: skip
+    queued = Counter(str(case.location) for case in ledger.work([State.QUEUED]) if fits(case, account, policy))
     running = Counter(str(batch.location) for batch in batches)
     try:
         limit: int | None = ports.policies.active().settings.executions_per_location
     except PolicyError:
         limit = None
-    failed = [case for case in ledger.work(_TRIED) if case.attempts and case.last_outcome]
+    failed = [case for case in ledger.work(_TRIED)
+              if case.attempts and case.last_outcome and fits(case, account, policy)]  # fmt: skip
     kinds = Counter(kind_of_failure(str(case.last_outcome)) for case in failed)
     examples = {kind_of_failure(str(case.last_outcome)): case for case in reversed(failed)}
     return {
@@ -47,7 +52,7 @@ def executions(ports: Ports) -> dict[str, Any]:
             {"location": place, "executions": running[place], "limit": limit, "queued": queued[place]}
             for place in sorted(running.keys() | queued.keys(), key=lambda name: (-running[name], -queued[name], name))
         ],
-        "budgets": list(_budgets(ports, now)),
+        "budgets": [one for one in _budgets(ports, now) if policy in (None, one["policy"])],
         "failures": [
             {"kind": kind, "remediations": count, "example": examples[kind].node.id,
              "because": examples[kind].last_outcome}

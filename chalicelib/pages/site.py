@@ -40,7 +40,7 @@ PAGES = (
                                                                 "policy": "Policy"}),
     Page("policies", "Policies", rules.policies, (_NAME,), {"policy": "Policy"}),
     Page("speed", "Speed", flow.speed, takes("durations", "sla"), {**_SPAN, **_PLACES, "severity": "Severity"}),
-    Page("executions", "Executions", now.executions),
+    Page("executions", "Executions", now.executions, takes("executions"), {"account": "Account", "policy": "Policy"}),
     Page("exemptions", "Exemptions", rules.exemptions, takes("exemptions"), {"at": "At"}),
     Page("audit", "Audit", trail.search, takes("search"),
          {**_SPAN, "node": "Node", "account": "Account", "ou": "OU", "state": "State", "cause": "What",

@@ -7,8 +7,10 @@ from typing import Any
 
 from chalicelib.core.approvals import asks
 from chalicelib.core.remediations import Remediation, State
+from chalicelib.lookup import who_may
 from chalicelib.pages.look import Look
 from chalicelib.pages.views import Ask, Badge, Figure, Table, View, node_link, when
+from chalicelib.routes import MOST
 
 HELD_FROM = (State.WAITING.value, State.QUEUED.value, State.OPEN.value, State.REBOOT_PENDING.value)
 YES = (("approve", "Approve"), ("reject", "Reject"))
@@ -16,8 +18,9 @@ YES = (("approve", "Approve"), ("reject", "Reject"))
 
 def waiting(look: Look) -> View:
     """Why each waits, until when, and whose turn it is."""
-    found, asked = look.say("whynot"), look.say("approvals")["approvals"]
-    rows, open_asks = found["remediations"], {one["id"] for one in asked}
+    found, asking = look.say("whynot"), look.say("approvals", limit=MOST, after=None)
+    rows, asked = found["remediations"], asking["approvals"]
+    open_asks = {one["id"] for one in asked}
     main = Table("", ("node", "account", "state", "next moment", "whose turn", "policy", "ticket", "reason"),
                  [(one["node"], one["account"], one["state"], _next(one), one["who"], one["policy"], one["ticket"],
                    one["reason"]) for one in rows], next=found["next"])  # fmt: skip
@@ -29,18 +32,19 @@ def waiting(look: Look) -> View:
         "Nothing waits that fits.",
         asks=[None if one["id"] in open_asks else hold(one["id"], one["state"]) for one in rows], next=found["next"],
     )  # fmt: skip
-    listed = () if look.query.get("after") else (_asked(asked),)
+    cut = (f"approvals holds the first {len(asked)}: `patchwarden approvals` has all",) if asking["next"] else ()
+    listed = () if look.query.get("after") else (_asked(asked, *cut),)
     return View("Waiting", "What waits, why, and until when?", {**found, "approvals": asked}, main, (),
-                (*listed, table))  # fmt: skip
+                (*listed, table), cut=cut)  # fmt: skip
 
 
-def _asked(asked: list[dict[str, Any]]) -> Table:
+def _asked(asked: list[dict[str, Any]], note: str = "") -> Table:
     return Table(
         "Waits for somebody's yes", ("node", "policy", "what it would do", "until", "has", "who may"),
-        [(node_link(one), one["policy"], one["title"] or "its policy is gone", when(one["until"]),
-          f"{len(one['given'])} of {one['minimum'] or '?'}", ", ".join(one["by"]) or "anybody who may approve")
+        [(node_link(one), one["policy"], one["title"] or "its policy is gone, or does not load", when(one["until"]),
+          f"{len(one['given'])} of {one['minimum'] or '?'}", who_may(one))
          for one in asked],
-        "Nothing waits for an approval.", asks=[yes_or_no(one["id"], one["node"]) for one in asked],
+        "Nothing waits for an approval.", note, asks=[yes_or_no(one["id"], one["node"]) for one in asked],
     )  # fmt: skip
 
 

@@ -148,6 +148,8 @@ def test_an_act_needs_a_caller_and_a_key(gateway: Gateway, ports: Ports) -> None
     assert caller({"authorizer": {"claims": {**member, "cognito:username": "op"}}}) == "op"
     (pause,) = in_force(ports.ledger, ports.clock.now())
     assert pause.by == "1", "an address may be changed"
+    forged = {**member, "cognito:username": "arn:aws:iam::111122223333:user/the-boss"}
+    assert post(nobody, "/resume", {"reason": "a look"}, key="k-2", claims=forged)[0] == 403
 
 
 def test_a_pause_is_done_once_for_its_key_and_lifted_by_another(gateway: Gateway, ports: Ports) -> None:

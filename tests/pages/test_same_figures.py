@@ -18,6 +18,7 @@ import app as service
 from chalicelib import history, speed, wiring
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import EVERYTHING
+from chalicelib.core.remediations import State
 from chalicelib.evidence import done, export
 from chalicelib.pages.site import Desk, Visitor, show
 from chalicelib.pages.views import told
@@ -153,10 +154,35 @@ def test_how_it_moved(ways: tuple[Desk, Gateway, Path]) -> None:
 def test_exemptions_approvals_executions_and_policies(ways: tuple[Desk, Gateway, Path]) -> None:
     desk, gateway, _ = ways
     same(called("audit", "exemptions"), gateway.ask("/exemptions?limit=200")[1], page(desk, "exemptions", limit="200"))
-    asked = called("approvals")
-    assert asked == gateway.ask("/approvals")[1]["approvals"] == page(desk, "waiting")["approvals"] and len(asked) > 2
+    asked = same(called("approvals"), gateway.ask("/approvals")[1])["approvals"]
+    assert asked == page(desk, "waiting")["approvals"] and len(asked) > 2
     same(called("executions"), gateway.ask("/executions")[1], page(desk, "executions"), but=("schema_version",))
     same(gateway.ask("/policies")[1], page(desk, "policies"), but=("schema_version", "last"))
+
+
+def test_what_is_now_is_asked_by_account_and_policy(ways: tuple[Desk, Gateway, Path]) -> None:
+    desk, gateway, _ = ways
+    ledger = desk.ports.ledger
+    asked = called("approvals")["approvals"]
+    account, policy = asked[0]["account"], asked[0]["policy"]
+    running = next(case for case in ledger.work([State.QUEUED, State.WAITING]) if case.decision.get("policy"))
+    for given in ({"account": account}, {"policy": policy}, {"account": account, "policy": policy},
+                  {"account": running.node.account, "policy": str(running.decision["policy"])}):  # fmt: skip
+        words, query = [word for name, value in given.items() for word in (f"--{name}", value)], urlencode(given)
+        few = same(called("approvals", *words), gateway.ask(f"/approvals?{query}")[1])["approvals"]
+        assert few == page(desk, "waiting", **given)["approvals"]
+        assert few == [one for one in asked if all(one[name] == value for name, value in given.items())]
+        waits = same(called("audit", "whynot", *words), gateway.ask(f"/whynot?{query}")[1],
+                     page(desk, "waiting", **given), but=("approvals",))["remediations"]  # fmt: skip
+        assert waits and all(one[name] == value for one in waits for name, value in given.items())
+        same(called("executions", *words), gateway.ask(f"/executions?{query}")[1],
+             page(desk, "executions", **given), but=("schema_version",))  # fmt: skip
+    first = called("approvals", "--limit", "1")
+    rest = called("approvals", "--after", first["next"])
+    assert [*first["approvals"], *rest["approvals"]] == asked and rest["next"] is None
+    for command in (("approvals",), ("executions",), ("audit", "whynot")):
+        wrong = CliRunner().invoke(cli, [*command, "--policy", f"{policy}s"])
+        assert wrong.exit_code == 2 and f"did you mean {policy}" in wrong.output
 
 
 def test_the_pages_take_the_past_from_an_export_and_say_how_far_it_goes(

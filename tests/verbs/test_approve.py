@@ -11,8 +11,9 @@ import pytest
 from chalicelib import lookup
 from chalicelib.approve import approve, reject
 from chalicelib.core.approvals import standing
-from chalicelib.core.errors import Temporary
+from chalicelib.core.errors import PolicyError, Temporary
 from chalicelib.core.moments import format_moment
+from chalicelib.core.policies import PolicySet
 from chalicelib.intake import Receipt, request
 from tests.sets import NODE, NOW, policy, policy_set, tag
 from tests.verbs.conftest import Broken, World
@@ -189,6 +190,85 @@ def test_users_of_identity_center_are_people_in_one_role(world: World) -> None:
     assert yes(world, f"{SSO}/{BOB}").status == "decided"
 
 
+OTHER_SSO = "arn:aws:sts::444455556666:assumed-role/AWSReservedSSO_Admins_fedcba9876543210"
+
+
+def test_a_user_of_identity_center_is_one_person_in_all_roles_and_accounts(world: World) -> None:
+    """IAM Identity Center writes the name, and one user may have several permission sets in several accounts."""
+    world.policies = policy_set(asking(by=["*AWSReservedSSO_*"], minimum=2))
+    world.node()
+    world.say()
+    assert yes(world, f"{SSO}/{ANN}").status == "noted"
+    assert yes(world, f"{OTHER_SSO}/{ANN}").status == "duplicate"
+    world.pass_minutes(1)
+    ask(world, f"{OTHER_SSO}/{BOB}")
+    assert yes(world, f"{SSO}/{BOB}").status == "refused", "nor does she approve what she asked for in another role"
+    assert yes(world, f"{SSO}/{EVE}").status == "decided"
+
+
+@pytest.mark.parametrize(("glob", "who", "counts"), [
+    ("*@example.com", f"{ROLE}/{ANN}", False),
+    ("*/ann@example.com", f"{ROLE}/{ANN}", False),
+    (f"{ROLE}/{ANN}", f"{ROLE}/{ANN}", False),
+    ("*@example.com", f"arn:aws:sts::111122223333:federated-user/{ANN}", False),
+    ("*", f"{ROLE}/{ANN}", True),
+    (f"{ROLE}/*", f"{ROLE}/{ANN}", True),
+    ("arn:aws:sts::*:assumed-role/App*", f"{ROLE}/{ANN}", True),
+    ("arn:aws:sts::111122223333:federated-user/*", f"arn:aws:sts::111122223333:federated-user/{ANN}", True),
+    ("*@example.com", f"{SSO}/{ANN}", True),
+    (f"*/{ANN}", f"{SSO}/{ANN}", True),
+    (f"*/{ANN}", f"arn:aws:iam::111122223333:user/{ANN}", True),
+    ("*@example.com", ANN, True),
+])  # fmt: skip
+def test_no_glob_fits_a_name_that_its_bearer_chose(world: World, glob: str, who: str, counts: bool) -> None:
+    """Whoever assumes a role names the session: by that name alone nobody becomes an approver."""
+    world.policies = policy_set(asking(by=[glob]))
+    world.node()
+    world.say()
+    assert yes(world, who).status == ("decided" if counts else "refused")
+
+
+def test_a_yes_or_a_no_after_the_moment_comes_too_late(asked: World) -> None:
+    """No round has come by yet; the time itself has answered."""
+    yes(asked, ANN)
+    asked.pass_minutes(3 * 24 * 60)
+    answer = yes(asked, BOB)
+    assert (answer.status, answer.state) == ("refused", "ticketed")
+    assert answer.because == "it asked until 2026-11-26T12:00:00.000Z, and that has passed: request it anew"
+    assert asked.case().because.startswith("ask: 1 of 2 approvals came until") and not asked.case().execution
+    assert reject(asked.ports, asked.case().id, by=BOB, because="no").status == "refused"
+
+
+def test_a_last_yes_in_time_counts_though_it_was_decided_later(world: World) -> None:
+    world.policies = policy_set(policy("ask", tag("Environment", "dev"), action="approve",
+                                       approval=asking()["then"]["approval"]))  # fmt: skip
+    world.node()
+    world.say()
+    world.pass_minutes(3 * 24 * 60 - 1)
+    busy = replace(world.ports, inventory=Broken(world.inventory, "nodes", Temporary("throttled")))
+    with pytest.raises(Temporary):
+        approve(busy, world.case().id, by=ANN, because="the change board agreed")
+    world.pass_minutes(5)
+    assert yes(world, ANN).status == "decided" and world.case().state == "queued"
+
+
+def test_what_asks_is_listed_where_no_policy_set_loads(asked: World) -> None:
+    broken = replace(asked.ports, policies=Unread())
+    (one,) = lookup.approvals(broken)["approvals"]
+    assert (one["node"], one["title"], one["minimum"]) == (NODE.id, None, None)
+    assert "no policy set loads" in approve(broken, asked.case().id, by=ANN, because="x").because
+
+
+class Unread:
+    """A policy store whose set does not load."""
+
+    def active(self) -> PolicySet:
+        raise PolicyError("its digest is wrong")
+
+    def trouble(self) -> str | None:
+        return "its digest is wrong"
+
+
 def test_two_yes_of_one_role_that_were_recorded_count_once() -> None:
     said = [{"by": f"{ROLE}/{name}", "at": "", "because": "", "policy_digest": "d"} for name in ("ann", "ann2")]
     assert standing({"approvals": said}, "d") == said[:1]
@@ -231,12 +311,12 @@ def test_silence_has_its_outcome(world: World, on_timeout: str, state: str) -> N
     yes(world, ANN)
     world.pass_minutes(3 * 24 * 60 - 2)
     world.round()
-    assert lookup.approvals(world.ports)
+    assert lookup.approvals(world.ports)["approvals"]
     world.pass_minutes(3)
     world.round()
     assert world.case().state == state
     assert world.case().because.startswith("ask: 1 of 2 approvals came until 2026-11-26T12:00:00.000Z")
-    assert lookup.approvals(world.ports) == []
+    assert lookup.approvals(world.ports)["approvals"] == []
     assert yes(world, BOB).status == "refused"
 
 
@@ -298,7 +378,7 @@ def test_a_new_episode_asks_anew(asked: World) -> None:
 
 def test_what_waits_for_a_yes_is_listed_with_what_it_still_needs(asked: World) -> None:
     yes(asked, ANN)
-    (one,) = lookup.approvals(asked.ports)
+    (one,) = lookup.approvals(asked.ports)["approvals"]
     assert (one["node"], one["policy"], one["minimum"], one["by"]) == (NODE.id, "ask", 2, ["*@example.com"])
     assert [(said["by"], said["because"]) for said in one["given"]] == [(ANN, "the change board agreed")]
     assert one["until"] == "2026-11-26T12:00:00.000Z"
