@@ -109,7 +109,7 @@ class TestExecutions:
         assert other["executions"] == other["places"] == []
         of_policy = executions(ports, policy="prod")
         assert [one["policies"] for one in of_policy["executions"]] == [["prod"]]
-        assert [(one["executions"], one["queued"]) for one in of_policy["places"]] == [(1, 0)]
+        assert [(one["executions"], one["queued"]) for one in of_policy["places"]] == [(1, 1)]
         assert executions(ports, policy="dev")["places"] == []
         assert place["limit"] == _limit(ports)
 
