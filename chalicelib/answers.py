@@ -46,7 +46,11 @@ class Asked:
 
     @property
     def at(self) -> datetime:
-        return moment(self.query.get("at"), self.now)
+        """The moment asked about. What is still to come nobody knows; an export may be ahead of this clock."""
+        found = moment(self.query.get("at"), self.now)
+        if found > self.now and not self.source:
+            raise Wrong(f"{self.query['at']} is still to come: leave `at` out to ask about now")
+        return found
 
     @property
     def since(self) -> datetime:

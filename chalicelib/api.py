@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chalice.app import Authorizer, Blueprint, CognitoUserPoolAuthorizer, IAMAuthorizer, Response
+from collections.abc import Callable
+
+from chalice.app import Authorizer, Blueprint, CognitoUserPoolAuthorizer, IAMAuthorizer, Request, Response
 
 from chalicelib import wiring
 from chalicelib.routes import ROUTES, Route
@@ -14,6 +16,20 @@ def authorizer() -> Authorizer:
     """Who says who calls: IAM, or the user pool that the settings name."""
     pool = wiring.Settings.from_environment().cognito
     return CognitoUserPoolAuthorizer("pool", provider_arns=[pool]) if pool else IAMAuthorizer()
+
+
+@routes.middleware("http")
+def whole(request: Request, answer: Callable[[Request], Response]) -> Response:
+    """The answer, or a problem where the framework would say in its own words that something went wrong."""
+    said = answer(request)
+    if not (isinstance(said.body, dict) and {*said.body} == {"Code", "Message"}):
+        return said
+    from chalicelib import serve  # only where something went wrong
+
+    title = "something went wrong here" if said.status_code == 500 else "the request cannot be read"
+    detail = "nobody foresaw it; the log of the function has all of it" if said.status_code == 500 else \
+        str(said.body["Message"])  # fmt: skip
+    return serve.problem(said.status_code, title, detail)
 
 
 def _register(route: Route, who: Authorizer) -> None:

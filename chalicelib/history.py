@@ -147,9 +147,12 @@ def _position(after: str | None) -> tuple[str, str, int] | None:
         return None
     at, _, rest = after.partition("/")
     identity, _, number = rest.rpartition("/")
-    if not number.isascii() or not number.isdigit() or len(number) > 9:
-        raise ValueError(f"{after!r:.60} is no cursor: give the `next` of the page before")
-    return format_moment(parse_moment(at)), identity, int(number)
+    try:
+        if number.isascii() and number.isdigit() and len(number) <= 9:
+            return format_moment(parse_moment(at)), identity, int(number)
+    except (ValueError, OverflowError):
+        pass  # told below like any other
+    raise ValueError(f"{after!r:.60} is no cursor: give the `next` of the page before")
 
 
 def _said(line: Transition, where: Where, filters: Mapping[str, str | None]) -> bool:

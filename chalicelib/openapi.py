@@ -101,6 +101,7 @@ ANSWERS: dict[str, dict[str, str]] = {
 ERRORS = {400: "What was asked cannot be read.", 403: "The caller is not known, or may not do this.",
           404: "It is not there.", 409: "Somebody else was first, or the same request is under way.",
           422: "The key was used for another request, or the fleet is too large for this route.",
+          500: "Something went wrong here that nobody foresaw.",
           502: "AWS refused something this service needs.", 503: "Come again."}  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "application/json": {"schema": _object({"schema_version": "integer", **ANSWERS[route.name]})}}}}  # fmt: skip
     if not route.act:
         answers["304"] = {"description": "The answer is the one whose ETag was given."}
-    for status in (*route.errors, 502, 503):
+    for status in (*route.errors, 500, 502, 503):
         answers[str(status)] = {"description": ERRORS[status], "content": {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}  # fmt: skip
     found: dict[str, Any] = {"operationId": route.name, "summary": route.says, "responses": answers}

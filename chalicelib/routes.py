@@ -64,10 +64,14 @@ _SINCE = Parameter("since", {"type": "string", "pattern": f"{_MOMENT}|{_SPAN}"},
                    "From when on: a moment, or a span before the end such as 24h; 24h if left out.")  # fmt: skip
 _LIMIT_ = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
                     f"Rows of a page, at most {MOST}.")  # fmt: skip
-_AFTER = Parameter("after", _text("")[0], "The `next` of the page before.")
+_ID = r"\d{12}\.[a-z0-9-]+\.m?i-\w+\.[a-z]+"
+_NEXT = "The `next` of the page before."
+_AFTER = Parameter("after", _text("")[0], _NEXT)
+_AFTER_ID = Parameter("after", _text("", pattern=f"^{_ID}$")[0], _NEXT)
+_AFTER_TURN = Parameter("after", _text("", pattern=rf"^[0-9TZ:.~-]+#\d+#{_ID}$")[0], _NEXT)
 
 _PATH = {
-    "identity": Parameter("identity", {"type": "string", "pattern": r"^\d{12}\.[a-z0-9-]+\.m?i-\w+\.[a-z]+$"},
+    "identity": Parameter("identity", {"type": "string", "pattern": f"^{_ID}$"},
                           "A remediation, such as 111122223333.eu-west-1.i-0123456789abcdef0.patch.", True),
     "account": Parameter("account", {"type": "string", "pattern": r"^\d{12}$"}, "12 digits.", True),
     "region": Parameter("region", {"type": "string", "pattern": r"^[a-z]{2,4}(-[a-z]+)+-\d$"}, "A Region.", True),
@@ -100,25 +104,25 @@ ROUTES = (
     Route("GET", "/health", "health", "Whether the ledger answers, whether starts are paused, which policies decide."),
     Route("GET", "/status", "status", "What is happening now."),
     Route("GET", "/remediations", "remediations", "The remediations as they are, the next to move first.",
-          (_STATE, _LIMIT_, _AFTER)),
+          (_STATE, _LIMIT_, _AFTER_TURN)),
     Route("GET", "/remediations/{identity}", "remediation", "One remediation with its trail.", errors=(400, 404)),
     Route("GET", "/nodes/{account}/{region}/{node}", "node", "The trail of one node.", errors=(400, 404)),
     Route("GET", "/whynot", "whynot", "All that is not being remediated, with reason and next moment.",
-          (_WAITS, _ACCOUNT, _POLICY, _LIMIT_, _AFTER)),
+          (_WAITS, _ACCOUNT, _POLICY, _LIMIT_, _AFTER_TURN)),
     Route("GET", "/executions", "executions", "What runs, how full each place is, and of what kind failures are.",
           (_ACCOUNT, _POLICY)),
     Route("GET", "/approvals", "approvals", "What waits for somebody's yes, the one that ends first at the head.",
-          (_ACCOUNT, _POLICY, _LIMIT_, _AFTER)),
-    Route("GET", "/fleet", "fleet", "The fleet as it was at a moment.", (_AT, *_FILTERS, _LIMIT_, _AFTER),
+          (_ACCOUNT, _POLICY, _LIMIT_, _AFTER_TURN)),
+    Route("GET", "/fleet", "fleet", "The fleet as it was at a moment.", (_AT, *_FILTERS, _LIMIT_, _AFTER_ID),
           errors=(400, 422)),
     Route("GET", "/fleet/diff", "diff", "What differs between two moments.",
-          (_AT, _SINCE, *_FILTERS, _LIMIT_, _AFTER), errors=(400, 422)),
+          (_AT, _SINCE, *_FILTERS, _LIMIT_, _AFTER_ID), errors=(400, 422)),
     Route("GET", "/search", "search", "Lines of the trail by what they say.",
           (_AT, _SINCE, *_FILTERS, Parameter("actor", *_text("A part of who did it.")),
            Parameter("cause", *_text("What happened.", enum=[cause.value for cause in Cause])),
            Parameter("text", *_text("A part of the sentence.")), _LIMIT_, _AFTER)),
     Route("GET", "/exemptions", "exemptions", "The exemptions in force at a moment, and what they covered.",
-          (_AT, _LIMIT_, _AFTER), errors=(400, 422)),
+          (_AT, _LIMIT_, _AFTER_ID), errors=(400, 422)),
     Route("GET", "/decisions/{digest}", "decisions", "The decisions under a policy or a set.",
           (_AT, _SINCE, _LIMIT_, _AFTER)),
     Route("GET", "/trend", "trend", "The fleet's states at 15 moments of a span, for a curve.",

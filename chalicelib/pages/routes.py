@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from chalice.app import Blueprint, Response
+from collections.abc import Callable
 
-from chalicelib.api import authorizer
+from chalice.app import Blueprint, Request, Response
+
+from chalicelib.api import authorizer, whole
 
 routes = Blueprint(__name__)
 
@@ -13,6 +15,17 @@ GETS = ("/pages", "/pages/audit", "/pages/audit/{page}", "/pages/node/{account}/
 
 ACT = "/pages/act"
 FORM = "application/x-www-form-urlencoded"
+
+
+@routes.middleware("http")
+def protected(request: Request, answer: Callable[[Request], Response]) -> Response:
+    """A problem where something went wrong, behind the same headers as a page."""
+    said: Response = whole(request, answer)
+    if said.status_code == 500:
+        from chalicelib.pages.site import HEADERS
+
+        said.headers = {**HEADERS, **said.headers}
+    return said
 
 
 def _asked(**path: str) -> Response:

@@ -124,6 +124,16 @@ def test_an_answer_that_did_not_change_is_not_sent_again(gateway: Gateway, ports
         ("/remediations/x", 400, "such as 111122223333.eu-west-1"),
         ("/nodes/1/eu-west-1/i-00000000", 400, "12 digits"),
         ("/decisions/zz", 400, "digest"),
+        ("/fleet?at=9999-12-31", 400, "9999-12-31 is still to come"),
+        ("/decisions/00000000?since=2026-01-01&at=9999-12-31", 400, "still to come"),
+        ("/search?after=zz/aa/9", 400, "is no cursor: give the `next` of the page before"),
+        ("/fleet?after=zzz", 400, "The `next` of the page before"),
+        ("/fleet/diff?after=..%2F..", 400, "after"),
+        ("/exemptions?after=%00", 400, "after"),
+        ("/remediations?after=zzz", 400, "The `next` of the page before"),
+        ("/whynot?after=2026-11-24", 400, "after"),
+        ("/approvals?after=a%23b", 400, "after"),
+        ("/approvals?limit=201", 400, "at most 200"),
     ],
 )
 def test_a_slip_is_one_problem_that_names_it(gateway: Gateway, path: str, status: int, says: str) -> None:
@@ -134,6 +144,20 @@ def test_a_slip_is_one_problem_that_names_it(gateway: Gateway, path: str, status
         said = json.loads(raw)
         assert headers["Content-Type"] == "application/problem+json"
         assert said["status"] == status and says in said["detail"]
+
+
+@pytest.mark.parametrize("path", ["/status", "/pages/overview.json"])
+def test_what_nobody_foresaw_is_a_problem_too_and_tells_nothing(gateway: Gateway, ports: Ports, path: str) -> None:
+    def counts() -> Any:
+        raise ZeroDivisionError("a secret")
+
+    ports.ledger.counts = counts  # type: ignore[method-assign]
+    status, headers, body = gateway.send("GET", path)
+    assert (status, headers["Content-Type"]) == (500, "application/problem+json")
+    said = json.loads(body)
+    assert (said["status"], said["title"]) == (500, "something went wrong here") and b"secret" not in body
+    page = gateway.send("GET", "/pages/overview")
+    assert page[0] == 500 and page[1]["Content-Security-Policy"].startswith("default-src 'none'")
 
 
 def test_an_act_needs_a_caller_and_a_key(gateway: Gateway, ports: Ports) -> None:
