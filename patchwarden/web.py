@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hmac
 import secrets
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -35,6 +36,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 def web(scope: Scope, port: int, read_only: bool, folder: Path | None) -> None:
     """Serve the pages on http://127.0.0.1 until Ctrl-C; nobody else on the network can reach them.
 
+    The address holds a key of this run: others who are logged in to this machine cannot look or act under your name.
     With --export what is asked about the past is answered from that export; what is now comes from the ledger.
     """
     ports = scope.ports()
@@ -42,12 +44,13 @@ def web(scope: Scope, port: int, read_only: bool, folder: Path | None) -> None:
     name = getpass.getuser() if scope.file else wiring.caller()
     visitor = Visitor(name, not read_only, secrets.token_urlsafe(16))
     try:
-        site = Site(Desk(ports, *kept(scope), source, note, patient=scope.file is not None), visitor)
+        key = secrets.token_urlsafe(16)
+        site = Site(Desk(ports, *kept(scope), source, note, patient=scope.file is not None), visitor, key)
         server = make_server("127.0.0.1", port, site, server_class=_Threads, handler_class=_Quiet)
     except OSError as error:
         raise click.ClickException(f"port {port} cannot be used: {error}: give another with --port") from error
     with server:
-        output.note(f"http://127.0.0.1:{server.server_port}/ as {name}; Ctrl-C ends it")
+        output.note(f"http://127.0.0.1:{server.server_port}/{key}/ as {name}; Ctrl-C ends it")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -66,10 +69,11 @@ def from_export(folder: Path | None) -> tuple[Past | None, str]:
 
 
 class Site:
-    """The pages as a WSGI application; only requests that name this machine itself are answered."""
+    """The pages as a WSGI application; only requests that name this machine itself, and the key, are answered."""
 
-    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+    def __init__(self, desk: Desk, visitor: Visitor, key: str = "") -> None:
         self._desk, self._visitor = desk, visitor
+        self._below = f"/{key}/" if key else "/"
 
     def __call__(self, environ: dict[str, object], start: StartResponse) -> Iterable[bytes]:
         try:
@@ -86,13 +90,16 @@ class Site:
         if host not in ("127.0.0.1", "localhost"):
             return Answer(421, "This is a page of another machine.", "text/plain")
         path, method = str(environ.get("PATH_INFO", "/")), environ["REQUEST_METHOD"]
+        if not hmac.compare_digest(path[: len(self._below)].encode(), self._below.encode()):
+            return Answer(403, "Open the whole address that `patchwarden web` printed: it holds a key.", "text/plain")
+        path = path[len(self._below) :]
         if method in ("GET", "HEAD"):
             query = dict(parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=False))
             return show(self._desk, path, query, self._visitor)
         if method != "POST":
             return Answer(405, "GET or POST", "text/plain", {"Allow": "GET, HEAD, POST"})
         size = str(environ.get("CONTENT_LENGTH") or "0")
-        if not size.isdigit() or int(size) > _MOST:
+        if not (size.isascii() and size.isdigit()) or int(size) > _MOST:
             return Answer(413, "The form is too large.", "text/plain")
         read = environ["wsgi.input"].read  # type: ignore[attr-defined]
         return act(self._desk, path, dict(parse_qsl(read(int(size)).decode(errors="replace"))), self._visitor)

@@ -188,8 +188,8 @@ def _find(desk: Desk, query: Query, visitor: Visitor) -> Answer:
 
 def _refused(desk: Desk, visitor: Visitor, path: str, form: str, status: int, text: str, back: str = "") -> Answer:
     if form == "json":
-        return Answer(status, json_text({"status": status, "title": _TITLES[status], "detail": text}),
-                      "application/problem+json")  # fmt: skip
+        problem = {"type": "about:blank", "status": status, "title": _TITLES[status], "detail": text}
+        return Answer(status, json_text(problem), "application/problem+json")
     if form == "csv":
         return Answer(status, plain(text) + "\n", "text/plain; charset=utf-8")
     also = (Link("Back to the node", back),) if back else ()
