@@ -62,6 +62,10 @@ class _Root(Group):
                 raise
             what = f"{error.option_name} stands before the command, as in `patchwarden {error.option_name} ... status`"
             raise click.UsageError(what.replace("--local ...", "--local"), ctx=error.ctx) from error
+        except click.ClickException as error:
+            # a message may name what is there: tags of nodes, and those must not steer the terminal
+            vars(error)["message"] = "\n".join(map(output.plain, error.message.split("\n")))
+            raise
 
 
 @click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})

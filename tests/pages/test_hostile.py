@@ -175,6 +175,15 @@ def test_no_command_lets_data_steer_the_terminal(wired: World, form: str, monkey
     assert spoke > 10_000
 
 
+@pytest.mark.parametrize("wrong", [["--tag", "x"], ["--tag", "Owner=x"], ["--tag", HOSTILE["single attribute"]],
+                                   ["--ou", "x"], ["--policy", "p\x1b[2J"]])  # fmt: skip
+def test_no_error_lets_data_steer_the_terminal(wired: World, wrong: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter that names nothing is told what there is, and that is what nodes say of themselves."""
+    monkeypatch.setattr(wiring, "clock", lambda: wired.clock)
+    done = CliRunner().invoke(cli, ["audit", "fleet", *wrong])
+    assert done.exit_code == 2 and "; " in done.stderr and not steering(done.output, "\n"), steering(done.output, "\n")
+
+
 def test_a_log_line_stays_one_line_that_says_what_was_said() -> None:
     stream = io.StringIO()
     notices = JsonNotices(MemoryClock(NOW), stream)
