@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.core.findings import Control
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.remediations import WAITS, Cause, State
 
@@ -83,7 +84,7 @@ _PATH = {
 _FILTERS = tuple(Parameter(name, schema, says) for name, (schema, says) in {
     "account": _text("12 digits.", pattern=r"^\d{12}$"),
     "region": _text("A Region."),
-    "control": _text("The control.", enum=["patch", "association"]),
+    "control": _text("The control.", enum=[control.value for control in Control]),
     "node": _text("A node id."),
     "ou": _text("An organisational unit, as the line recorded it."),
     "tag": _text("`Key=value`, or `Key` for any value, as the trail recorded it."),
@@ -93,6 +94,7 @@ _FILTERS = tuple(Parameter(name, schema, says) for name, (schema, says) in {
     "action": _text("What the policy wanted.", enum=["exempt", "ticket", "observe", "approve", "remediate"]),
     "ticket": _text("A ticket."),
     "execution": _text("An automation execution."),
+    "held": _text("The guard that holds it."),
     "severity": ({"type": "integer", "minimum": 1, "maximum": 4}, "The deciding policy's severity, 1 is the worst."),
 }.items())  # fmt: skip
 _STATE = Parameter("state", _text("", enum=[state.value for state in State])[0], "Only this state.")

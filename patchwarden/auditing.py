@@ -12,6 +12,7 @@ import click
 
 from chalicelib import history, lookup, wiring
 from chalicelib.answers import set_at
+from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.points import Where
 from chalicelib.core.policies import PolicySet
@@ -77,7 +78,7 @@ def of_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _FILTERS: tuple[tuple[str, Any, str], ...] = (
     ("account", str, "12 digits."),
     ("region", str, "A Region."),
-    ("control", click.Choice(["patch", "association"]), "The control."),
+    ("control", click.Choice([control.value for control in Control]), "The control."),
     ("node", str, "A node: its id, or account/region/id."),
     ("ou", str, "An organisational unit, as the line recorded it."),
     ("tag", str, "Key=value, or Key for any value, as the trail recorded it."),

@@ -179,6 +179,17 @@ def test_the_api_is_traced_too(resources: Template) -> None:
     assert resources["RestAPI"]["Properties"]["TracingEnabled"] is True
 
 
+def test_what_api_gateway_refuses_itself_is_a_problem_too(resources: Template) -> None:
+    body = resources["RestAPI"]["Properties"]["DefinitionBody"]
+    assert "/fleet" in body["paths"], "merged into what Chalice wrote, not put in its place"
+    responses = body["x-amazon-apigateway-gateway-responses"]
+    assert {*responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    for one in responses.values():
+        assert one["responseParameters"] == {"gatewayresponse.header.Content-Type": "'application/problem+json'"}
+        said = json.loads(one["responseTemplates"]["application/json"].replace("$context.error.messageString", '"x"'))
+        assert {*said} == {"type", "title", "detail"}
+
+
 def test_every_function_is_sized_bounded_and_has_a_role_of_its_own(resources: Template) -> None:
     """Traps 9 and 10: what Chalice would choose is 128 MB, 60 s, no bound, and one role that may do everything."""
     found = functions(resources)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 import app as service
 from chalicelib import wiring
 from chalicelib.adapters.memory import MemoryClock
+from chalicelib.core.findings import Control
 from chalicelib.history import fleet
 from chalicelib.openapi import ANSWERS, document
 from chalicelib.pages.routes import ACT, GETS
@@ -30,6 +32,7 @@ from chalicelib.pause import in_force
 from chalicelib.ports import Ports
 from chalicelib.routes import ROUTES, Route
 from chalicelib.serve import caller
+from patchwarden import auditing
 from tests.api.gateway import CALLER, Gateway
 from tests.once import copied
 
@@ -66,6 +69,15 @@ def test_the_document_in_the_docs_is_the_one_that_is_served(gateway: Gateway) ->
     assert kept == document(), "make docs draws it anew"
     status, said = gateway.ask("/openapi.json")
     assert status == 200 and {**said, "schema_version": None} == {**kept, "schema_version": None}
+
+
+def test_the_filters_are_those_of_the_command_line() -> None:
+    fleet_route = next(route for route in ROUTES if route.name == "fleet")
+    taken = {one.name: one.schema.get("enum") for one in fleet_route.parameters}
+    for name, kind, _ in auditing._FILTERS:
+        assert taken.pop(name) == (list(kind.choices) if isinstance(kind, click.Choice) else None), name
+    assert {*taken} == {"at", "limit", "after"}
+    assert {*Control} == {*next(one for one in fleet_route.parameters if one.name == "control").schema["enum"]}
 
 
 def test_every_route_of_the_app_is_in_the_table_and_asks_who_calls(gateway: Gateway) -> None:
