@@ -110,7 +110,11 @@ class TestExecutions:
         of_policy = executions(ports, policy="prod")
         assert [one["policies"] for one in of_policy["executions"]] == [["prod"]]
         assert [(one["executions"], one["queued"]) for one in of_policy["places"]] == [(1, 1)]
-        assert executions(ports, policy="dev")["places"] == []
+        written(ports.ledger, fresh(8), Cause.QUEUED, sets={**due(NOW), "decision": {"priority": 0, "policy": "dev"}})
+        of_other = executions(ports, policy="dev")
+        assert of_other["executions"] == [] and [(one["executions"], one["queued"]) for one in of_other["places"]] == \
+            [(1, 1)], "as full as it is, whoever filled it"  # fmt: skip
+        assert executions(ports, policy="x")["places"] == []
         assert place["limit"] == _limit(ports)
 
     def test_failures_are_counted_by_kind(self, ports: Ports) -> None:

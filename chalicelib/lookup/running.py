@@ -24,8 +24,8 @@ _TRIED = (State.QUEUED, State.WAITING, State.TICKETED)
 def executions(ports: Ports, *, account: str | None = None, policy: str | None = None) -> dict[str, Any]:
     """What runs now, how full each place is, and of what kind the failures are that are still being worked on.
 
-    With `account` or `policy` only what is of that account, or serves that policy; an execution may serve others too,
-    and the budget of a policy is one for all accounts.
+    With `account` or `policy` only what is of that account, or serves that policy. An execution may serve others too, a
+    place is as full as all its executions make it, and the budget of a policy is one for all accounts.
 
     `{"at", "executions": [{"execution", "location", "document", "policies", "nodes", "proved", "verifying", "running",
     "other", "since", "seconds"}], "places": [{"location", "executions", "limit", "queued"}], "budgets": [{"policy",
@@ -33,10 +33,11 @@ def executions(ports: Ports, *, account: str | None = None, policy: str | None =
     first `limit` is None while no policy set loads; `within` is seconds.
     """
     now, ledger = ports.clock.now(), ports.ledger
-    batches = [batch for batch in ledger.open_batches() if account in (None, batch.location.account)
+    every = ledger.open_batches()
+    batches = [batch for batch in every if account in (None, batch.location.account)
                and (policy is None or any(member.policy == policy for member in batch.members))]  # fmt: skip
     queued = Counter(str(case.location) for case in ledger.work([State.QUEUED]) if fits(case, account, policy))
-    running = Counter(str(batch.location) for batch in batches)
+    running, named = Counter(str(batch.location) for batch in every), {str(batch.location) for batch in batches}
     try:
         limit: int | None = ports.policies.active().settings.executions_per_location
     except PolicyError:
@@ -50,7 +51,7 @@ def executions(ports: Ports, *, account: str | None = None, policy: str | None =
         "executions": [_flying(ledger, batch, now) for batch in batches],
         "places": [
             {"location": place, "executions": running[place], "limit": limit, "queued": queued[place]}
-            for place in sorted(running.keys() | queued.keys(), key=lambda name: (-running[name], -queued[name], name))
+            for place in sorted(named | queued.keys(), key=lambda name: (-running[name], -queued[name], name))
         ],
         "budgets": [one for one in _budgets(ports, now) if policy in (None, one["policy"])],
         "failures": [
