@@ -46,16 +46,20 @@ _TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8
 @click.option("--export", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Check this export instead of the ledger.")  # fmt: skip
 @click.option("--against-ledger", is_flag=True, help="With --export: each day must hold what the ledger holds.")
+@click.option("--bucket", is_flag=True,
+              help="Check the evidence bucket's own export and what stands beside it instead; this reads all of it.")
 @form_option
 @click.pass_obj
 def audit_verify(scope: Scope, since: When | None, node: str | None, folder: Path | None, against_ledger: bool,
-                 form: str) -> None:  # fmt: skip
+                 bucket: bool, form: str) -> None:  # fmt: skip
     """Check chains, checkpoints and completeness; exit 3 if a line is wrong, and name it."""
-    if folder and (since or node):
-        raise click.UsageError("--export checks the whole export: leave --since and --node out")
+    if (folder or bucket) and (since or node):
+        raise click.UsageError("--export and --bucket check the whole export: leave --since and --node out")
+    if folder and bucket:
+        raise click.UsageError("give --export DIR or --bucket, one of the two")
     if against_ledger and not folder:
         raise click.UsageError("--against-ledger goes with --export DIR")
-    found = _verified(scope, since, node, folder, against_ledger)
+    found = _of_bucket(scope) if bucket else _verified(scope, since, node, folder, against_ledger)
     faults = [{"fault": fault} for fault in found.faults]
     for note in found.notes:
         output.note(note)
@@ -96,6 +100,13 @@ def _verified(
         ports.ledger, now, since=since.back(now) if since else None,
         node=_node(ports, node, vault, signer) if node else None, vault=vault, signer=signer,
     )  # fmt: skip
+
+
+def _of_bucket(scope: Scope) -> proof.Verified:
+    vault, signer = kept(scope)
+    if vault is None or not vault.names("trail/"):
+        raise click.ClickException(f"{_place(None)} holds no export: `patchwarden audit export` makes one")
+    return recheck.verify_bucket(vault, signer, scope.ports().ledger)
 
 
 def _node(ports: Ports, text: str, vault: Vault | None, signer: Signer | None) -> Node:

@@ -215,6 +215,8 @@ def test_it_runs_as_a_module() -> None:
         (["decisions", "abc"], 2, "at least the first 8 hex digits"),
         (["report", "--out", "x.doc"], 2, "must end in .html, .pdf"),
         (["verify", "--against-ledger"], 2, "goes with --export DIR"),
+        (["verify", "--bucket"], 1, "holds no export: `patchwarden audit export` makes one"),
+        (["verify", "--bucket", "--node", "i-1"], 2, "leave --since and --node out"),
         (["fleet", "--export", "."], 1, "holds no export"),
         (["shwo"], 2, "show"),
     ],

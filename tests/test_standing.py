@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from chalicelib.core.remediations import Cause, Remediation, advance, apply
 from chalicelib.evidence import done, export
 from chalicelib.past import FromLedger
 from chalicelib.ports import Change, Vault
+from chalicelib.recheck import verify_bucket
 from chalicelib.standing import FromStanding, grow
 from tests.many import fill
 from tests.sets import NODE
@@ -88,3 +90,20 @@ def test_a_run_that_is_cut_short_goes_on_where_it_stopped(tmp_path: Path) -> Non
     at = world.clock.now()
     assert FromStanding(world.ledger, vault).tally(at, EVERYTHING, ("state",)) == \
         FromLedger(world.ledger).tally(at, EVERYTHING, ("state",))  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["remediations", "episodes", "index"])
+def test_what_stands_and_is_not_what_the_lines_add_up_to_is_found(tmp_path: Path, what: str) -> None:
+    """Whoever may write to the bucket could change what the API answers for a large fleet, and no line."""
+    world, vault = World(), wiring.folder(tmp_path)
+    world.clock.move(fill(world.ledger, 60) - world.clock.now() + timedelta(days=2))
+    days = exported(world, vault)
+    grow(world.ledger, vault, days)
+    assert verify_bucket(vault, None, world.ledger).faults == ()
+    name = next(name for name in reversed(vault.names("standing/")) if what in name)
+    body = vault.get(name) or b""
+    text = body if what == "index" else gzip.decompress(body)
+    changed = text.replace(b"resolved", b"exempt", 1) if b"resolved" in text else text.replace(b"2026", b"2025", 1)
+    vault.put(name, changed if what == "index" else gzip.compress(changed, mtime=0))
+    (found,) = verify_bucket(vault, None, world.ledger).faults
+    assert found.startswith(f"{name}: it is not what the lines add up to")
