@@ -19,7 +19,7 @@ from typing import Any
 from chalicelib.core.chain import canonical
 from chalicelib.core.courses import Course, begin, paced, step
 from chalicelib.core.days import INDEXES, end_of, ended_of, index_of, lines_of, manifest_of, standing_of
-from chalicelib.core.moments import format_moment
+from chalicelib.core.moments import format_moment, stored
 from chalicelib.core.points import Point, Where, blank, fold
 from chalicelib.core.publications import Publication
 from chalicelib.core.remediations import Transition
@@ -230,7 +230,8 @@ class FromStanding:
         for account in self._accounts(base, at):
             if where.account in (None, account) and (after is None or account >= after[:12]):
                 folds = _kept(self._vault, base, account)
-                _apply(self._ledger, folds, self._lines(base, account, at), at + timedelta(milliseconds=1), ended)
+                end = stored(at) + timedelta(milliseconds=1)  # lines are of whole milliseconds
+                _apply(self._ledger, folds, self._lines(base, account, at), end, ended)
                 yield {identity: folds[identity] for identity in sorted(folds)}
 
     def _points(self, at: datetime, where: Where, after: str | None = None) -> Iterator[Point]:

@@ -43,8 +43,8 @@ from tests.aws import client
 from tests.sets import NODE, NOW
 from tests.verbs.conftest import World
 
-ALL, MANY = 150, 1000
-"""Lines of a trail of which each place is tried, and of one of which some are: proof reads all lines before a place."""
+MANY = 1000
+"""Lines of a trail of which each place is tried."""
 OTHER = Node(NODE.account, NODE.region, "i-0fedcba9876543210")
 
 
@@ -59,11 +59,11 @@ def trail(count: int, node: Node = NODE) -> tuple[Remediation, list[Transition]]
     return case, lines
 
 
-@pytest.mark.parametrize(("count", "places"), [(ALL, [*range(ALL)]), (MANY, [*range(0, MANY, 111), 498, MANY - 2])])
-def test_every_single_change_of_a_trail_is_found_and_named(count: int, places: list[int]) -> None:
+def test_every_single_change_of_a_trail_is_found_and_named() -> None:
+    count = MANY
     head, lines = trail(count)
     assert fault(head, lines) is None
-    for place in places:
+    for place in range(count):
         number = place + 1
         edited = [*lines[:place], replace(lines[place], because="nothing to see here"), *lines[number:]]
         assert f"line {number} was changed" in str(fault(head, edited))

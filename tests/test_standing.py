@@ -46,16 +46,17 @@ def stamped(ledger: MemoryLedger, *steps: tuple[Cause, timedelta]) -> None:
 SECOND = timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("seconds", [(-5, 3, -1, 5), (-3600, 9, 4, 12), (2, 3600, 4, 3601)])
-def test_clocks_that_differ_change_no_figure(seconds: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [SECOND, timedelta(milliseconds=1)], ids=["seconds", "milliseconds"])
+@pytest.mark.parametrize("steps", [(-5, 3, -1, 5), (-3600, 9, 4, 12), (2, 3600, 4, 3601)])
+def test_clocks_that_differ_change_no_figure(steps: tuple[int, ...], unit: timedelta, tmp_path: Path) -> None:
     world, vault = World(clock=MemoryClock(MIDNIGHT + timedelta(days=3))), wiring.folder(tmp_path)
     causes = (Cause.DEFERRED, Cause.QUEUED, Cause.INTENDED, Cause.STARTED)
-    stamped(world.ledger, *((cause, one * SECOND) for cause, one in zip(causes, seconds, strict=True)))
+    stamped(world.ledger, *((cause, one * unit) for cause, one in zip(causes, steps, strict=True)))
     grow(world.ledger, vault, exported(world, vault))
-    for second in range(-6, 15):
-        at = MIDNIGHT + second * SECOND
+    for half in range(-12, 30):
+        at = MIDNIGHT + half * unit / 2
         one, two = FromLedger(world.ledger), FromStanding(world.ledger, vault)
-        assert one.tally(at, EVERYTHING, ("state",)) == two.tally(at, EVERYTHING, ("state",)), second
+        assert one.tally(at, EVERYTHING, ("state",)) == two.tally(at, EVERYTHING, ("state",)), at
         assert one.points(at, EVERYTHING, after=None, limit=9) == two.points(at, EVERYTHING, after=None, limit=9)
         assert [*one.courses(at, EVERYTHING)] == [*two.courses(at, EVERYTHING)]
 
