@@ -45,7 +45,7 @@ def passes(trail: list[Line], where: dict[str, str]) -> bool:
     tags = [told for line in trail if (told := line["evidence"].get("facts", {}).get("node", {}).get("tags"))]
     said = {"account": account, "region": region, "node": node, "state": trail[-1]["after"],
             **{name: str(_last(trail, name)) for name in ("policy", "severity", "action")},
-            "tag": "Team=" + tags[-1]["Team"] if tags else None}  # fmt: skip
+            "tag": f"Team={tags[-1].get('Team')}" if tags else None}  # fmt: skip
     return all(said[name] == value for name, value in where.items())
 
 

@@ -119,7 +119,7 @@ def test_ledger_export_and_standing_say_what_the_lines_say(seed: int, tmp_path_f
         since = moments[(place * 7 + seed) % len(moments)]
         for past in pasts:
             for filters in ({}, given):
-                told = history.fleet(past, at, where_of(filters), limit=200)
+                told = history.fleet(past, at, where_of(filters), limit=1000)
                 said = {"states": told["states"], "total": told["total"], "remediations": rows(told)}
                 assert said == oracle.fleet(lines, text, filters), (type(past), text, filters)
             if since > at:
@@ -129,7 +129,7 @@ def test_ledger_export_and_standing_say_what_the_lines_say(seed: int, tmp_path_f
 
 def _same_spans(past: Past, lines: list[oracle.Line], since: datetime, at: datetime, given: dict[str, str]) -> None:
     begin, end, where = format_moment(since), format_moment(at), where_of(given)
-    moved = history.diff(past, since, at, where, limit=200)
+    moved = history.diff(past, since, at, where, limit=1000)
     said = oracle.diff(lines, begin, end, given)
     assert [(one["id"], one["before"], one["after"]) for one in moved["remediations"]] == said
     assert moved["changed"] == len(said) == sum(one["remediations"] for one in moved["moves"])
@@ -137,7 +137,7 @@ def _same_spans(past: Past, lines: list[oracle.Line], since: datetime, at: datet
     fast = speed.durations(past, since, at, where)
     assert fast["spans"]["detected_to_verified"] == oracle.durations(found, begin, end)
     assert fast["funnel"] == speed.funnel(past, since, at, where)["stages"] == oracle.funnel(found, begin, end)
-    late = speed.sla(past, since, at, where, limit=200)
+    late = speed.sla(past, since, at, where, limit=1000)
     assert {name: late[name] for name in oracle.sla([], begin, end)} == oracle.sla(found, begin, end)
     assert speed.ages(past, at, where)["open"] == sum(one["state"] not in ("resolved", "gone") for one in found)
     curve = history.trend(past, since, at, where, steps=2)["points"]

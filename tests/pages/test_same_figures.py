@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import app as service
 from chalicelib import history, speed, wiring
-from chalicelib.core.moments import format_moment
+from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.points import EVERYTHING
 from chalicelib.core.remediations import State
 from chalicelib.evidence import done, export
@@ -26,6 +26,7 @@ from chalicelib.ports import Past
 from chalicelib.standing import grow
 from patchwarden.cli import cli
 from patchwarden.web import from_export
+from tests import oracle
 from tests.api.gateway import Gateway
 from tests.many import ACCOUNTS, UNITS, fill
 from tests.verbs.conftest import World
@@ -98,6 +99,7 @@ def test_the_fleet_at_a_moment(ways: tuple[Desk, Gateway, Path]) -> None:
     found = same(called("audit", "fleet", *at), called("audit", "fleet", *at, "--export", str(folder)),
                  gateway.ask(f"/fleet?at={AT}")[1], page(desk, "audit/fleet", at=AT))  # fmt: skip
     assert found["total"] > 20
+    assert found["states"] == oracle.fleet(oracle.exported(folder), format_moment(parse_moment(AT)), {})["states"]
     drawn = html(desk, "audit/fleet", at=AT)
     assert all(f'<span class="value">{count}</span>' in drawn for count in found["states"].values())
     moved = same(called("audit", "diff", *at, "--since", SINCE), gateway.ask(f"/fleet/diff?at={AT}&since={SINCE}")[1],
