@@ -46,8 +46,11 @@ _TRAIL = ("number", "at", "before", "cause", "after", "actor", "because", "hash8
 @click.option("--export", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Check this export instead of the ledger.")  # fmt: skip
 @click.option("--against-ledger", is_flag=True, help="With --export: each day must hold what the ledger holds.")
-@click.option("--bucket", is_flag=True,
-              help="Check the evidence bucket's own export and what stands beside it instead; this reads all of it.")
+@click.option(
+    "--bucket",
+    is_flag=True,
+    help="Check the evidence bucket's own export and what stands beside it instead; this reads all of it.",
+)
 @form_option
 @click.pass_obj
 def audit_verify(scope: Scope, since: When | None, node: str | None, folder: Path | None, against_ledger: bool,
