@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chalicelib.core.checkpoints import Checkpoint, Claim, claims, follows, name_of, opened
 from chalicelib.core.moments import format_moment
@@ -65,7 +65,8 @@ class Signed:
         named = max((claim.number for claim in self.by_subject.get(subject, ())), default=0)
         if old <= named:
             return None
-        return f"{subject}: line {named + 1} was added later: no checkpoint up to {self.until} signed it"
+        behind = f"or by a clock more than {LOOKBACK // timedelta(minutes=1)} minutes behind"
+        return f"{subject}: line {named + 1} was added later, {behind}: no checkpoint up to {self.until} signed it"
 
     def wrong(self, subject: str, hashes: Sequence[str], moments: Sequence[datetime]) -> str | None:
         """The first of both that is wrong."""
