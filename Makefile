@@ -21,8 +21,7 @@ test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k
 	@$(PY) tests/setup_ssm_schema.py || true
 	@$(PY) -m tests.setup_yaml_language_server || true
 	@$(PY) -m tests.setup_browser || true
-	@$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS)
-	$(if $(TEST_ARGS),,@$(PY) -m pytest -q -rs tests/e2e)
+	@$(if $(TEST_ARGS),$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS),$(PY) -m tests.everything)
 
 check: style ## style, types, floors, policies, pages
 	@$(PY) -m pytest -q tests/test_docs.py
