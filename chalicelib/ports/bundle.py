@@ -23,7 +23,7 @@ class Unwired:
     """In the place of a port that a bundle does without: whoever asks it is refused."""
 
     def __getattr__(self, name: str) -> Any:
-        raise Denied(f"nothing is wired here that could {name}: use the deployed service")
+        raise Denied(f"nothing is wired here that answers `{name}`: use the deployed service")
 
 
 @dataclass(frozen=True, slots=True)

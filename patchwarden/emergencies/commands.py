@@ -70,27 +70,30 @@ def emergency_start(
 ) -> None:  # fmt: skip
     """Show whom it meets, ask, and start: lists in the bucket, a policy in force, a case for every node.
 
-    Reads the scans of every node in scope. Exit 4 if you do not say yes, or if no node is met.
+    Reads the scans of every node in scope. Exit 1 if a place could not be read, 4 if you do not say yes, or if no
+    node is met.
     """
     from patchwarden.emergencies.asking import wanted
-    from patchwarden.emergencies.starting import begin, draft
+    from patchwarden.emergencies.starting import begin, draft, sound
 
     ports = scope.ports()
     now = ports.clock.now().replace(microsecond=0)
     asked = wanted(cves=cves, kbs=kbs, packages=packages, scope=where, waves=waves, expires=expires, name=name, now=now,
                    through=tuple(through), **given)  # fmt: skip
+    scope.aws("emergency start")
     if not directory.is_dir():
         raise click.BadParameter(f"there is no directory {directory}", param_hint="--policies")
     shelf = _shelf(scope)
     _refuse_if_running(ports, asked.id)
+    files = sound(directory, ports.policies.active(), now)
     output.note("reading what the nodes' last scans say: one call for each node, many places at the same time")
-    made = draft(ports, asked, directory, now)
+    made = draft(ports, asked, directory, files, now)
     _show(made, form)
     if dry_run:
         output.note("nothing was written: this was a dry run")
-        return
+        sys.exit(FAILURE if made.radius.unread else 0)
     if not made.radius.met:
-        _refused("no node in scope is without these patches, so nothing was started")
+        _refused(nobody(made.radius))
     count = sum(row.outcome in ("starts", "waits") for row in made.radius.met)
     if not yes and not click.confirm(
         f"Start {asked.id} on {output.counted(count, 'node')} until {format_moment(asked.expires)}?", err=True
@@ -116,6 +119,13 @@ def _shelf(scope: Scope) -> Shelf:
 def _refused(why: str) -> None:
     output.note(f"Error: {why}")
     sys.exit(REFUSED)
+
+
+def nobody(radius: Radius) -> str:
+    """Why nothing is started where no node is met; nobody may take what was not read for patched."""
+    if not radius.unread:
+        return "no node in scope is without these patches, so nothing was started"
+    return f"nothing was started: no node that was read lacks these patches, but {len(radius.unread)} could not be read"
 
 
 def _refuse_if_running(ports: Ports, id: str) -> None:

@@ -53,10 +53,9 @@ def sound(directory: Path, active: PolicySet, now: datetime) -> Directory:
     return read
 
 
-def draft(ports: Ports, asked: Wanted, directory: Path, now: datetime) -> Draft:
+def draft(ports: Ports, asked: Wanted, directory: Path, files: Directory, now: datetime) -> Draft:
     """Read the fleet and decide about every node in scope; writes nothing but a copy of the policies."""
     before = ports.policies.active()
-    files = sound(directory, before, now)
     places = [place for place in before.settings.locations if asked.scope.at(place)]
     if not places:
         raise click.BadParameter(f"{asked.scope} is no account and Region of _set.yaml", param_hint="--scope")
@@ -79,9 +78,10 @@ def draft(ports: Ports, asked: Wanted, directory: Path, now: datetime) -> Draft:
 def _all_there(asked: Wanted, radius: Radius) -> None:
     """A system that no node in scope reports is mistyped: its nodes would get another version, or none."""
     there = {system(row.seen.state) for row in radius.rows}
+    unread = f"; {len(radius.unread)} could not be read" if radius.unread else ""
     for name in sorted({name for name, _ in asked.own} - there):
         raise click.BadParameter(
-            f"no node in scope reports the operating system {name!r}: they report {', '.join(sorted(there)) or 'none'}",
+            f"no node in scope reports the operating system {name!r}: they report {', '.join(sorted(there)) or 'none'}{unread}",
             param_hint="--package",
         )
 

@@ -11,6 +11,8 @@ from chalicelib.core.moments import parse_moment
 from chalicelib.core.overrides import Named
 from patchwarden.cli import cli
 from patchwarden.emergencies.asking import wanted
+from patchwarden.emergencies.commands import nobody
+from patchwarden.emergencies.radius import Radius
 from patchwarden.when import read
 from tests.sets import ledger_file
 
@@ -52,6 +54,13 @@ def test_a_wrong_option_is_named_with_its_remedy(tmp_path: Path, words: tuple[st
     assert found.exit_code == 2, found.output
     assert sentence in " ".join(found.output.split())
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("ledger.sqlite")] == []
+
+
+def test_a_ledger_file_has_no_nodes_to_ask_and_none_that_was_not_read_passes_for_patched(tmp_path: Path) -> None:
+    found = start(tmp_path, *KB, *ALL, "--dry-run")
+    assert found.exit_code == 2 and "emergency start asks AWS: leave --local and --ledger away" in found.output
+    assert nobody(Radius((), {})) == "no node in scope is without these patches, so nothing was started"
+    assert "but 2 could not be read" in nobody(Radius((), {"111122223333/eu-west-1": "denied", "a": "busy"}))
 
 
 def test_what_is_asked_for_is_read_once(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chalicelib.core.remediations import State
+from chalicelib.ports import Unwired
 from chalicelib.proof import verify
 from patchwarden.policy.lint import check_directory
 from patchwarden.simulator.machines import Machine
@@ -140,10 +142,17 @@ def test_a_cve_that_no_scan_names_says_what_to_do(tmp_path: Path) -> None:
     )
     nobody = world.start("--kb", "KB5099999", "--scope", "all", "--only-lacking")
     assert nobody.exit_code == 4 and "no node in scope is without these patches" in nobody.output
+    inventory, world.ports = world.ports.inventory, replace(world.ports, inventory=Unwired())
+    blind = world.start("--kb", "KB5099999", "--scope", "all", "--dry-run")
+    assert blind.exit_code == 1 and "could not be read, so its nodes are not counted" in blind.output
+    refused = world.start("--kb", "KB5099999", "--scope", "all")
+    assert refused.exit_code == 4 and "no node that was read lacks these patches, but 6 could not" in refused.output
+    world.ports = replace(world.ports, inventory=inventory)
     changed = world.directory / "_set.yaml"
     changed.write_text(changed.read_text().replace("attempts: 3", "attempts: 4"))
     other = world.start("--kb", "KB5099999", "--scope", "all")
     assert other.exit_code == 1 and "must not bring anything else" in str(other.exception)
+    assert "reading what" not in other.output, "what needs no look at the nodes is refused before it"
     assert world.json("emergency", "list") == []
 
 
