@@ -132,9 +132,7 @@ def baseline_drift(scope: Scope, directory: Path, accounts: Sequence[str], regio
 
 
 def _ports(scope: Scope) -> Ports:
-    if scope.file is not None:
-        raise click.UsageError("patch baselines lie in AWS, which --local and --ledger do not ask: leave them out")
-    return scope.ports()
+    return scope.aws("baseline")
 
 
 def _wanted(directory: Path) -> Wanted:

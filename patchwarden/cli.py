@@ -44,7 +44,7 @@ from patchwarden.policy import (  # noqa: F401  (they join the group)
 from patchwarden.policy.commands import policy
 from patchwarden.policy.schedule_commands import schedule
 from patchwarden.report_commands import report
-from patchwarden.scope import DEMO_LEDGER, FAILURE, REFUSED, Scope, form_option, known_nodes, one_node
+from patchwarden.scope import DEMO_LEDGER, FAILURE, ONLY_AWS, REFUSED, Scope, form_option, known_nodes, one_node
 from patchwarden.simulate.commands import simulate
 from patchwarden.sweeping import sweep
 from patchwarden.watching import again_and_again, completion, every_option, executions, tail, top
@@ -66,6 +66,18 @@ class _Root(Group):
             # a message may name what is there: tags of nodes, and those must not steer the terminal
             vars(error)["message"] = "\n".join(map(output.plain, error.message.split("\n")))
             raise
+        except Denied as error:
+            error.args = (_with_remedy(str(error.args[0]), ctx), *error.args[1:])
+            raise
+
+
+def _with_remedy(refusal: str, ctx: click.Context) -> str:
+    """The refusal of AWS with what to look at; `--local` only where a ledger file could answer."""
+    asked_aws = isinstance(ctx.obj, Scope) and ctx.obj.file is None
+    if not asked_aws or "Check credentials" in refusal:
+        return refusal
+    other = "" if ctx.meta.get(ONLY_AWS) else ", or use --local"
+    return f"{refusal.rstrip('.')}. Check credentials, Region and permissions{other}"
 
 
 @click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,17 +97,12 @@ def main() -> None:
     """Run the command line; our own errors end in one sentence, never in a traceback."""
     try:
         cli(prog_name="patchwarden")
-    except Denied as error:
-        here = any(word == "--local" or word.startswith("--ledger") for word in sys.argv)
-        asked_aws = not here and "Check credentials" not in str(error)
-        remedy = ". Check credentials, Region and permissions, or use --local" if asked_aws else ""
-        _stop(f"{error.args[0].rstrip('.')}{remedy}")
     except Stale as error:
         _stop(f"{error}: somebody else was first, so nothing was done; look again and repeat", REFUSED)
     except Temporary as error:
         _stop(f"{error}: try again in a minute")
     except PatchwardenError as error:
-        _stop(str(error))
+        _stop(str(error).rstrip("."))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}; name a file or folder that exists and that you may write to")

@@ -64,6 +64,5 @@ def redrive(scope: Scope, ids: tuple[str, ...], every: bool, dry_run: bool, by: 
 
 
 def _deployed(scope: Scope) -> tuple[Failures, Functions]:
-    if scope.file is not None:
-        raise click.UsageError("a ledger file has no failure queues: leave --local and --ledger out")
+    scope.only_aws("what failed for good lies in queues: failures")
     return wiring.failures(wiring.Settings.from_environment())

@@ -20,6 +20,9 @@ from patchwarden.when import WHEN, When
 FAILURE, FINDINGS, REFUSED = 1, 3, 4
 """Exit codes; 0 is ok and 2 is click's own for wrong usage."""
 
+ONLY_AWS = "patchwarden.only_aws"
+"""In the meta of a command's context: a ledger file cannot answer it."""
+
 DEMO_LEDGER = Path(".patchwarden/demo.sqlite")
 
 
@@ -58,9 +61,14 @@ class Scope:
 
     def aws(self, what: str) -> Ports:
         """The bundle for a command that only AWS can answer; UsageError with a local ledger."""
+        self.only_aws(what)
+        return self.ports()
+
+    def only_aws(self, what: str) -> None:
+        """UsageError with a local ledger; without one nobody is told to take one for this command."""
         if self.file is not None:
             raise click.UsageError(f"{what} asks AWS: leave --local and --ledger away")
-        return self.ports()
+        click.get_current_context().meta[ONLY_AWS] = True
 
     def shelf(self) -> Shelf | None:
         """Where published policy sets lie; None if none can be published there."""

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from chalicelib import wiring
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.remediations import Cause
 from chalicelib.lookup import present
+from chalicelib.ports.bundle import Unwired
 from chalicelib.record import record
 from patchwarden import cli as command_line
 from patchwarden import leaving
@@ -141,7 +143,7 @@ def test_a_damaged_trail_is_exit_3_and_names_the_line(ledger: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (Denied("no access."), 1, "no access. Check credentials, Region and permissions"),
+        (Denied("no access."), 1, "Error: no access"),
         (Temporary("busy"), 1, "busy: try again in a minute"),
         (Stale("moved"), 4, "somebody else was first"),
     ],
@@ -157,6 +159,18 @@ def test_our_own_errors_are_one_sentence(
         main()
     assert stopped.value.code == code
     assert says in capsys.readouterr().err
+
+
+def test_a_ledger_file_is_offered_only_to_a_command_that_it_can_answer(ledger: Path) -> None:
+    wiring.use(replace(wiring.local(str(ledger)), ledger=Unwired()))
+    try:
+        status, run = call("status"), call("schedule", "run", "daily-scan")
+    finally:
+        wiring.use(None)
+    assert str(status.exception).endswith("Check credentials, Region and permissions, or use --local")
+    assert str(run.exception).endswith("Check credentials, Region and permissions")
+    refused = call("--ledger", ledger, "schedule", "run", "daily-scan")
+    assert refused.exit_code == 2 and "leave --local and --ledger away" in refused.stderr
 
 
 def test_a_pause_is_set_seen_and_lifted(ledger: Path) -> None:

@@ -43,8 +43,7 @@ def doctor(
     Changes nothing. Run it in the hub account, as a role that may take on the member role. Exit 3 if something is
     wrong, doubtful or could not be looked at.
     """
-    if scope.file is not None:
-        raise click.UsageError("doctor looks at AWS: leave --local and --ledger away")
+    scope.only_aws("doctor")
     remarks = list(_remarks(wiring.Settings.from_environment(), account, region, stack if hub else None))
     shown = [one.to_json() for one in remarks if everything or form == "json" or one.level != OK]
     if shown or form != "table":

@@ -46,7 +46,7 @@ def sound(directory: Path, active: PolicySet, now: datetime) -> Directory:
         raise click.ClickException(f"{directory} has problems, and nothing was started:\n{problems}")
     digest = str(compiled(read)["digest"])
     if digest != active.digest:
-        raise Denied(
+        raise click.ClickException(
             f"{directory} is the set {digest[:12]}, in force is {active.digest[:12]}: check out what is in force, or "
             "publish what you have first: an emergency must not bring anything else with it"
         )
@@ -78,10 +78,11 @@ def draft(ports: Ports, asked: Wanted, directory: Path, files: Directory, now: d
 def _all_there(asked: Wanted, radius: Radius) -> None:
     """A system that no node in scope reports is mistyped: its nodes would get another version, or none."""
     there = {system(row.seen.state) for row in radius.rows}
+    names = ", ".join(sorted(there)) or "none"
     unread = f"; {len(radius.unread)} could not be read" if radius.unread else ""
     for name in sorted({name for name, _ in asked.own} - there):
         raise click.BadParameter(
-            f"no node in scope reports the operating system {name!r}: they report {', '.join(sorted(there)) or 'none'}{unread}",
+            f"no node in scope reports the operating system {name!r}: they report {names}{unread}",
             param_hint="--package",
         )
 
@@ -128,7 +129,9 @@ def begin(
         document = compiled(read_directory(copy))
     last = ports.ledger.active_policies()
     if last and last.digest != made.before.digest:
-        raise Denied("another policy set was published meanwhile, so nothing was started: look again and repeat")
+        raise click.ClickException(
+            "another policy set was published meanwhile, so nothing was started: look again and repeat"
+        )
     emergency.begin(ports, one)
     files = writing.write(directory, policy, tests["fixtures"])
     try:
