@@ -169,15 +169,22 @@ def _service(ledger: Ledger, vault: Vault, shelf: Shelf | None) -> None:
                 continue  # the trail names it, and `exemptions` says that its document is not at hand
 
 
+class NothingNew(Stale):
+    """The newest checkpoint speaks for now already, as where a run is asked for twice."""
+
+
 def checkpoint(ports: Ports, vault: Vault, signer: Signer) -> Checkpoint:
-    """Sign the heads of all trails that grew since the last checkpoint; Stale if another run was first."""
+    """Sign the heads of all trails that grew since the last checkpoint; Stale if another run was first.
+
+    NothingNew if the last one is younger than the lines that may be signed.
+    """
     ledger = ports.ledger
     before = newest(ledger, vault)
     until = parse_moment(format_moment(ports.clock.now() - LATEST))
     since = before[0].until if before else None
     until = min(until, since + LONGEST) if since else until
     if since and until <= since:
-        raise Stale(f"checkpoint {before[0].number if before else 0} speaks for now already")
+        raise NothingNew(f"checkpoint {before[0].number if before else 0} speaks for now already: nothing to sign")
     heads = _grown(ledger, since, until, ports.clock.now())
     digest, body = listed(heads)
     made = Checkpoint(

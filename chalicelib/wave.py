@@ -187,6 +187,8 @@ def _step(
         return None
     if count.verified:
         because = f"{told} is verified: {counted(count.verified, 'node')} by a fresh scan, {count.failed} failed"
+        if wave.soak:
+            because += f"; it soaks until {format_moment(now + wave.soak)}, then the next one opens"
         return _written(ports, view, replace(progress, done=now), "verified", because)
     if failed > 0 or count.passed:
         return _stopped(ports, view, cases, f"{progress.policy}: no node of {told} could be verified")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class _Root(Group):
             return super().invoke(ctx)
         except click.NoSuchOption as error:
             if error.option_name not in ("--local", "--ledger"):
-                raise
+                raise click.UsageError(_no_such(error), ctx=error.ctx) from error
             what = f"{error.option_name} stands before the command, as in `patchwarden {error.option_name} ... status`"
             raise click.UsageError(what.replace("--local ...", "--local"), ctx=error.ctx) from error
         except click.ClickException as error:
@@ -69,6 +70,15 @@ class _Root(Group):
         except Denied as error:
             error.args = (_with_remedy(str(error.args[0]), ctx), *error.args[1:])
             raise
+
+
+def _no_such(error: click.NoSuchOption) -> str:
+    """What is meant, if one option is near; click offers up to three that share a few letters."""
+    given, known = error.option_name, error.ctx.command.get_params(error.ctx) if error.ctx else []
+    names = [name for option in known for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
+    longer = [name for name in names if given.startswith("--") and len(given) > 4 and name.startswith(given)]
+    near = longer or get_close_matches(given, names, n=1, cutoff=0.8)
+    return f"No such option {given!r}{f': did you mean {near[0]}?' if near else ''}"
 
 
 def _with_remedy(refusal: str, ctx: click.Context) -> str:
@@ -158,7 +168,7 @@ def _status_details(now: dict[str, Any]) -> None:
     if now["executions"]:
         output.table(now["executions"], ("execution", "location", "nodes", "state", "since"), "Executions in flight")
     if now["queued"]:
-        output.table(now["queued"], _QUEUED, _titled("Queued: starts with the next rounds", "queued", now))
+        output.table(now["queued"], _QUEUED, _titled(_queued(now), "queued", now))
     if now["waiting"]:
         output.table(now["waiting"], _WAITING, _titled("Waiting, next first", "waiting", now))
     if now["ticketed"]:
@@ -187,6 +197,12 @@ def _swept(last: dict[str, Any] | None) -> str:
 _QUEUED = ("account", "region", "node", "policy", "held", "because")
 _WAITING = ("account", "region", "node", "policy", "due", "cools_until", "because")
 _TICKETED = ("account", "region", "node", "ticket", "because")
+
+
+def _queued(now: dict[str, Any]) -> str:
+    """Nobody may read that what a guard, a wave or a pause holds is about to start."""
+    free = not now["pauses"] and all(one["held"] is None for one in now["queued"])
+    return "Queued: starts with the next rounds" + ("" if free else ", once nothing holds it")
 
 
 def _titled(title: str, state: str, now: dict[str, Any]) -> str:

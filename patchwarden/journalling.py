@@ -23,11 +23,13 @@ _LISTED = ("at", "subject", "what", "actor", "because")
 @click.option("--subject", help="A part of the subject, such as account/111122223333 or a guard's name.")
 @click.option("--actor", help="A part of who did it.")
 @since_option(says="From when on: a moment, or a span before now; else all.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many, the newest; they stand oldest first too.")
 @form_option
 @click.pass_obj
 def journal(
-    scope: Scope, kind: str | None, subject: str | None, actor: str | None, since: When | None, form: str
-) -> None:
+    scope: Scope, kind: str | None, subject: str | None, actor: str | None, since: When | None, limit: int | None,
+    form: str,
+) -> None:  # fmt: skip
     """Who did what to the service itself: pauses, guards, rollouts, schedules, policy sets; oldest first.
 
     What was done about nodes is in `audit search`.
@@ -38,7 +40,10 @@ def journal(
     if not lines and form == "table":
         _nothing(lookup.journal(ports.ledger, kind=kind))
         return
-    output.rows(lines, _LISTED, form=form)
+    shown = lines[-limit:] if limit else lines
+    output.rows(shown, _LISTED, form=form)
+    if len(shown) < len(lines):
+        output.note(f"the newest {len(shown)} of {output.counted(len(lines), 'line')}")
 
 
 def entries_of(ports: Ports, line: Entry, form: str) -> None:

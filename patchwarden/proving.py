@@ -169,7 +169,11 @@ def checkpoint(scope: Scope) -> None:
     vault, signer = kept(scope)
     if vault is None or signer is None:
         raise click.UsageError("set PATCHWARDEN_EVIDENCE_BUCKET and PATCHWARDEN_SIGNING_KEY")
-    made = evidence.checkpoint(ports, vault, signer)
+    try:
+        made = evidence.checkpoint(ports, vault, signer)
+    except evidence.NothingNew as error:
+        output.note(str(error))
+        return
     click.echo(json.dumps({"checkpoint": made.number, "heads": made.count, "until": format_moment(made.until)}))
 
 

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -117,6 +118,9 @@ def test_an_event_file_that_is_no_json_is_one_sentence(tmp_path: Path, text: str
         (["explain", "--event", "/nowhere.json"], 2, "does not exist"),
         (["--ledger", "/nowhere.sqlite", "status"], 1, "there is no ledger at /nowhere.sqlite: run `patchwarden demo`"),
         (["status", "-o", "xml"], 2, "'xml' is not one of"),
+        (["status", "--acount", "1"], 2, "No such option '--acount'\n"),
+        (["pause", "--acount", "1"], 2, "No such option '--acount': did you mean --account?\n"),
+        (["pause", "--acc", "1"], 2, "No such option '--acc': did you mean --account?\n"),
         (["demo", "--nodes", "3"], 2, "--nodes"),
         (["pause"], 2, "Missing option '--reason'"),
     ],
@@ -244,7 +248,9 @@ def test_a_slip_in_an_audit_has_its_code_and_its_remedy(ledger: Path, words: lis
 
 def test_an_audit_gives_the_same_figures_from_the_ledger_and_from_its_export(ledger: Path, tmp_path: Path) -> None:
     ledger = copied(ledger, tmp_path / "copy.sqlite")
-    assert call("--ledger", ledger, "audit", "checkpoint").exit_code == 0
+    signed, twice = (call("--ledger", ledger, "audit", "checkpoint") for _ in range(2))
+    assert signed.exit_code == twice.exit_code == 0 and twice.stdout == ""
+    assert "checkpoint 1 speaks for now already: nothing to sign" in twice.stderr
     assert call("--ledger", ledger, "audit", "export", "--out", tmp_path / "out").exit_code == 0
     again = call("--ledger", ledger, "audit", "export", "--out", tmp_path / "out")
     assert "0 files new or other than before" in again.stderr
@@ -294,6 +300,8 @@ def test_what_was_done_to_the_service_is_asked_by_who_did_it(ledger: Path, tmp_p
     assert [(line["subject"], line["actor"], line["because"]) for line in found] == [("pause/all", "mary", "audit day")]
     ended = call("--ledger", file, "audit", "journal", "--kind", "pause", "--actor", "john", "-o", "csv").stdout
     assert [line.split(",")[1:4] for line in ended.splitlines()[1:]] == [["pause/all", "resumed", "john"]]
+    newest = call("--ledger", file, "audit", "journal", "--kind", "pause", "--limit", "1", "-o", "jsonl")
+    assert json.loads(newest.stdout)["what"] == "resumed" and "the newest 1 of 2 lines" in newest.stderr
     assert call("--ledger", file, "audit", "journal", "--kind", "guard", "-o", "csv").stdout.count("\n") == 1
     nobody = call("--ledger", file, "audit", "journal", "--actor", "marry")
     assert "none of" in nobody.stderr and "mary" in nobody.stderr
@@ -337,6 +345,15 @@ def test_a_list_of_the_status_that_is_only_a_beginning_says_so(ledger: Path, mon
     table = call("--ledger", ledger, "status").stdout
     assert f"(1 of {states[state]}; `audit whynot --state {state}` lists all)" in " ".join(table.split())
     assert "account" in table and "region" in table
+
+
+@pytest.mark.parametrize(("pauses", "held", "free"), [([], None, True), ([], "wave", False), ([{}], None, False)])
+def test_what_is_held_is_not_said_to_start_with_the_next_rounds(
+    pauses: list[dict[str, Any]], held: str | None, free: bool
+) -> None:
+    title = command_line._queued({"pauses": pauses, "queued": [{"held": None}, {"held": held}]})
+    assert title.startswith("Queued: starts with the next rounds")
+    assert title.endswith(", once nothing holds it") is not free
 
 
 @pytest.mark.parametrize(

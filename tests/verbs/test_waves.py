@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib import guard, wave
 from chalicelib.core.journal import Entry, Kind
+from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation, State
@@ -83,6 +84,8 @@ def test_a_rollout_goes_from_one_node_over_a_share_to_all(world: World) -> None:
     finish(world)
     minute(world)
     assert in_work(world) == [], "the second wave soaks"
+    until = format_moment(newest(world).at + timedelta(hours=1))
+    assert newest(world).because.endswith(f"it soaks until {until}, then the next one opens")
     assert {case.held for case in world.ledger.work([State.QUEUED])} == {"wave"}
     world.pass_minutes(60)
     world.round()
