@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ import click
 
 from chalicelib import lookup, wiring
 from chalicelib.core.nodes import Node
+from chalicelib.fleet import LAST, Pass
 from chalicelib.ports import Clock, Ledger, Ports, Shelf
 from patchwarden import output
 from patchwarden.when import WHEN, When
@@ -27,7 +28,7 @@ DEMO_LEDGER = Path(".patchwarden/demo.sqlite")
 
 
 class Ahead:
-    """The clock of a ledger file, never before its last line: that of a simulation may be ahead of this machine."""
+    """The clock of a ledger file, never before its last line or sweep: a simulation's may be ahead of this machine."""
 
     def __init__(self, clock: Clock, ledger: Ledger) -> None:
         self._clock = clock
@@ -36,8 +37,15 @@ class Ahead:
 
     def now(self) -> datetime:
         now = self._clock.now()
-        self._last = self._last or max((case.since for case in self._ledger.all_heads() if case.since), default=now)
+        self._last = self._last or max(self._moments(), default=now)
         return max(now, self._last)
+
+    def _moments(self) -> Iterator[datetime]:
+        yield from (case.since for case in self._ledger.all_heads() if case.since)
+        swept = self._ledger.kept(LAST)
+        ended = Pass.from_json(swept.value).ended if swept else None
+        if ended:
+            yield ended
 
     def sleep(self, seconds: float) -> None:
         self._clock.sleep(seconds)

@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 from chalicelib import wiring
 from chalicelib.core.errors import Denied, Stale, Temporary
 from chalicelib.core.remediations import Cause
+from chalicelib.fleet import LAST, Pass
 from chalicelib.lookup import present
 from chalicelib.ports.bundle import Unwired
 from chalicelib.record import record
@@ -173,6 +174,8 @@ def test_a_ledger_file_is_offered_only_to_a_command_that_it_can_answer(ledger: P
         wiring.use(None)
     assert str(status.exception).endswith("Check credentials, Region and permissions, or use --local")
     assert str(run.exception).endswith("Check credentials, Region and permissions")
+    other = call("--ledger", ROOT / "README.md", "status")
+    assert str(other.exception) == f"the ledger file {ROOT / 'README.md'} cannot be used: file is not a database"
     refused = call("--ledger", ledger, "schedule", "run", "daily-scan")
     assert refused.exit_code == 2 and "leave --local and --ledger away" in refused.stderr
 
@@ -434,8 +437,12 @@ def test_the_future_is_not_asked_about(ledger: Path) -> None:
 
 def test_one_ledger_has_one_now(ledger: Path) -> None:
     """The story's clock may be ahead of this machine's: all commands take the later one."""
-    heads = wiring.local(str(ledger)).ledger.all_heads()
-    last = max(case.since for case in heads if case.since)
+    there = wiring.local(str(ledger)).ledger
+    swept = there.kept(LAST)
+    assert swept, "the story has swept"
+    ended = Pass.from_json(swept.value).ended
+    last = max(moment for moment in (ended, *(case.since for case in there.all_heads())) if moment)
+    assert last == ended, "nothing that is told lies in the future: the last sweep neither"
     early = last - timedelta(days=30)
 
     class Early:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -34,6 +36,14 @@ def test_a_case_that_only_has_notes_says_why_it_waits() -> None:
     case = Remediation(NODE, Control.PATCH)
     line = advance(case, Cause.NOTED, because="ssm says compliant, but no scan on record proves it", now=NOW)
     assert waits(apply(case, line))["reason"] == UNDECIDED
+
+
+def test_what_is_held_has_no_moment_that_is_over_for_its_next() -> None:
+    case = replace(Remediation(NODE, Control.PATCH), state=State.QUEUED, due=NOW, because="prod: remediate now")
+    assert waits(case, NOW)["next"] == format_moment(NOW), "the next round takes it"
+    held = replace(case, held="wave")
+    assert (waits(held, NOW)["next"], waits(held, NOW)["reason"]) == (None, "held by wave: prod: remediate now")
+    assert waits(held, NOW - timedelta(minutes=5))["next"] == format_moment(NOW), "it is looked at again then"
 
 
 def test_a_whole_ledger_has_no_faults() -> None:

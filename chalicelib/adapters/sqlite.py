@@ -341,7 +341,7 @@ class SqliteLedger:
 
 
 def _connect(path: Path, durable: bool) -> sqlite3.Connection:
-    with _translated():
+    with _translated(f" {path}"):
         if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             return _to_read(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -365,14 +365,14 @@ def _to_read(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(path: str = "") -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
         busy = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-        raise (Temporary if busy else Denied)(f"the ledger file cannot be used: {error}") from error
+        raise (Temporary if busy else Denied)(f"the ledger file{path} cannot be used: {error}") from error
     except OSError as error:
-        raise Denied(f"the ledger file cannot be used: {error}") from error
+        raise Denied(f"the ledger file{path} cannot be used: {error}") from error
 
 
 def _errand_row(errand: Errand) -> tuple[str, str, str]:

@@ -119,20 +119,22 @@ DONE = (State.RESOLVED, State.GONE)
 UNDECIDED = "nothing is decided yet: no scan proves what was heard of the node, see its trail"
 
 
-def waits(case: Remediation) -> dict[str, Any]:
+def waits(case: Remediation, now: datetime | None = None) -> dict[str, Any]:
     """Why it is not being remediated: `{id, account, region, node, control, state, since, reason, next, who, ticket}`.
 
-    `next` is the next moment something may happen by itself, None: nothing does before somebody acts or news comes;
-    `who` is whose turn it is: `patchwarden` or `person`.
+    `next` is the next moment something may happen by itself, None: nothing does before somebody acts or news comes,
+    such as the end of what holds it; `who` is whose turn it is: `patchwarden` or `person`.
     """
+    overdue = case.held is not None and now is not None and case.due is not None and case.due <= now
     person = case.state in (State.TICKETED, State.OPEN)
     told = case.because or UNDECIDED  # a case that only has notes so far
-    reason = f"{case.held}: {told}" if case.held else told
+    reason = f"held by {case.held}: {told}" if case.held else told
     return {
         "id": case.id, "account": case.node.account, "region": case.node.region, "node": case.node.id,
         "control": case.control.value, "state": case.state.value,
         "since": format_moment(case.since) if case.since else None, "reason": reason,
-        "next": format_moment(case.due) if case.due else None, "who": "person" if person else "patchwarden",
+        "next": format_moment(case.due) if case.due and not overdue else None,
+        "who": "person" if person else "patchwarden",
         "policy": case.decision.get("policy"), "ticket": case.ticket,
     }  # fmt: skip
 
@@ -151,7 +153,7 @@ def whynot(
     most about `LOOKED_AT`, so one with few rows may have a `next`.
     """
     found, turn = fitting(ledger, states, limit, after, lambda case: fits(case, account, policy))
-    return {"schema_version": 1, "at": format_moment(now), "remediations": [waits(case) for case in found],
+    return {"schema_version": 1, "at": format_moment(now), "remediations": [waits(case, now) for case in found],
             "next": turn}  # fmt: skip
 
 

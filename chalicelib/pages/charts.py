@@ -50,32 +50,33 @@ def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[flo
 def funnel(stages: Sequence[tuple[str, float]], *, title: str) -> str:
     """Horizontal bars from the same side, each with its number and its share of the first."""
     most = max([value for _, value in stages] + [1])
-    high, parts = 34, []
+    high, names, parts = 34, list[str](), list[str]()
     for place, (name, value) in enumerate(stages):
-        y, wide = place * high + 4, (WIDTH - 170) * value / most
+        y, part = place * high + 4, 100 * value / most
         share = f" ({100 * value / stages[0][1]:.0f} %)" if stages[0][1] else ""
-        parts.append(f'<text class="label" x="0" y="{y + 18}">{escape(name)}</text>')
-        parts.append(f'<rect class="bar" x="110" y="{y}" width="{max(wide, 1):.1f}" height="{high - 8}"/>')
-        inside = wide > 140
-        x, kind, anchor = (110 + wide - 6, "inside", "end") if inside else (116 + wide, "label", "start")
-        parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y + 18}" text-anchor="{anchor}">{value:g}{share}</text>')
-    return _svg(parts, title, height=high * len(stages))
+        names.append(f'<text class="label" x="0" y="{y + 18}">{escape(name)}</text>')
+        parts.append(f'<rect class="bar" x="0" y="{y}" width="{max(part, 0.2):.1f}%" height="{high - 8}"/>')
+        kind, gap, anchor = ("inside", -6, "end") if part > 40 else ("label", 6, "start")
+        parts.append(f'<text class="{kind}" x="{part:.1f}%" dx="{gap}" y="{y + 18}" text-anchor="{anchor}">'
+                     f"{value:g}{share}</text>")  # fmt: skip
+    beside = f'<svg x="88" y="0" width="69%" height="{high * len(stages)}">{"".join(parts)}</svg>'
+    return _flat([*names, beside], title, height=high * len(stages))
 
 
 def bars(items: Sequence[tuple[str, float, str]], *, title: str, line: float | None = None, unit: str = "") -> str:
-    """Horizontal bars `(name, value, class)`; `line` draws a limit across them."""
+    """Horizontal bars `(name, value, class)`, each below its name; `line` draws a limit across them."""
     most = max([value for _, value, _ in items] + [line or 0, 1e-9])
-    high, parts, scale = 28, [], WIDTH - 270
+    high, parts, scale = 44, list[str](), 78
     for place, (name, value, kind) in enumerate(items):
-        y, wide = place * high + 3, scale * value / most
-        parts.append(f'<text class="label" x="0" y="{y + 16}">{escape(_short(name, 28))}</text>')
-        parts.append(f'<rect class="{kind}" x="180" y="{y}" width="{max(wide, 1):.1f}" height="{high - 8}"/>')
-        parts.append(f'<text class="label" x="{186 + wide:.1f}" y="{y + 16}">{value:g}{escape(unit)}</text>')
+        y, part = place * high, scale * value / most
+        parts.append(f'<text class="label" x="0" y="{y + 14}">{escape(_short(name, 28))}</text>')
+        parts.append(f'<rect class="{kind}" x="0" y="{y + 19}" width="{max(part, 0.2):.1f}%" height="18"/>')
+        parts.append(f'<text class="label" x="{part:.1f}%" dx="6" y="{y + 33}">{value:g}{escape(unit)}</text>')
     height = high * max(len(items), 1)
     if line is not None:
-        x = 180 + scale * line / most
-        parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>')
-    return _svg(parts, title, height=height)
+        x = f"{scale * line / most:.1f}%"
+        parts.append(f'<line class="limit" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')
+    return _flat(parts, title, height=height)
 
 
 def legend(names: Sequence[tuple[str, str]]) -> str:
@@ -85,11 +86,17 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _svg(parts: Sequence[str], title: str, *, height: float = HEIGHT, newest: bool = False) -> str:
+def _svg(parts: Sequence[str], title: str, *, newest: bool = False) -> str:
     """`newest`: on a narrow screen the right end is seen first."""
     kind = "scroll drawing newest" if newest else "scroll drawing"
     return (f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(title)}">'
-            f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:g}" '
+            f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>')  # fmt: skip
+
+
+def _flat(parts: Sequence[str], title: str, *, height: float) -> str:
+    """Across in percent, so that figures are as large on a telephone as on a desk, and none is cut off."""
+    return (f'<div class="drawing flat"><svg role="img" aria-label="{escape(title)}" height="{height:g}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>')  # fmt: skip
 
 

@@ -233,7 +233,12 @@ def _counts(found: Told) -> Iterator[Card]:
                      (("nodes", "executions"), ("queued", "places")))  # fmt: skip
     failed = sum(one["remediations"] for one in found["failures"])
     yield Card("in flight", str(len(found["executions"])), counted(nodes, "node"))
-    yield Card("queued", str(queued), "they start with the next rounds", to=to("waiting", state="queued"))
+    yield Card(
+        "queued",
+        str(queued),
+        "they start with the next rounds, once nothing holds them",
+        to=to("waiting", state="queued"),
+    )
     yield Card("failed attempts", str(failed), "still being worked on", "warn" if failed else "plain")
 
 

@@ -33,7 +33,8 @@ def waiting(look: Look) -> View:
         asks=[None if one["id"] in open_asks else hold(one["id"], one["state"]) for one in rows], next=found["next"],
     )  # fmt: skip
     cut = (f"approvals holds the first {len(asked)}: `patchwarden approvals` has all",) if asking["next"] else ()
-    listed = () if look.query.get("after") else (_asked(asked, *cut),)
+    fitting = asked if look.query.get("state") in (None, "", State.TICKETED.value) else []
+    listed = () if look.query.get("after") else (_asked(fitting, *cut),)
     return View("Waiting", "What waits, why, and until when?", {**found, "approvals": asked}, main, (),
                 (*listed, table), cut=cut)  # fmt: skip
 
@@ -49,7 +50,8 @@ def _asked(asked: list[dict[str, Any]], note: str = "") -> Table:
 
 
 def _next(one: Mapping[str, Any]) -> Figure:
-    return when(one["next"], "when somebody acts" if one["who"] == "person" else "with the next round")
+    by_itself = "when nothing holds it" if one["reason"].startswith("held by ") else "with the next round"
+    return when(one["next"], "when somebody acts" if one["who"] == "person" else by_itself)
 
 
 def _badge(state: str) -> Badge:

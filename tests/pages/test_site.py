@@ -137,6 +137,12 @@ def test_a_yes_leads_to_the_node_and_stands_in_the_trail(asking: World) -> None:
     assert asking.case().state == "queued" and asking.ledger.trail(asking.case().id)[-2].actor == "alex@example.com"
 
 
+def test_what_waits_for_a_yes_follows_the_filters_too(asking: World) -> None:
+    assert "Approve" in shown(asking.ports, "waiting", policy="ask", state="ticketed")
+    for query in ({"policy": "another"}, {"state": "exempt"}, {"account": "444455556666"}):
+        assert "Approve" not in shown(asking.ports, "waiting", **query)
+
+
 def test_a_hold_takes_over_what_waits(asking: World) -> None:
     said(asking, "approve")
     assert said(asking, "hold", "not on this day").status == 303
@@ -303,7 +309,7 @@ def test_no_policy_lets_a_script_run() -> None:
 
 def drawn(svg: str) -> ElementTree.Element:
     """The drawing as XML: what a browser forgives, this does not."""
-    return ElementTree.fromstring(svg[svg.index("<svg") : svg.index("</svg>") + 6])
+    return ElementTree.fromstring(svg[svg.index("<svg") : svg.index("</svg></div>") + 6])
 
 
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -316,6 +322,15 @@ def test_columns_are_as_high_as_their_figures() -> None:
     assert high.keys() == {"a: 1 one", "b: 2 one", "a: 3 two"}
     assert high["b: 2 one"] == pytest.approx(2 * high["a: 1 one"], abs=0.1)
     assert high["a: 3 two"] == pytest.approx(3 * high["a: 1 one"], abs=0.2)
+
+
+def test_bars_lie_across_in_percent_so_that_none_is_cut_off_on_a_telephone() -> None:
+    for svg in (charts.bars([("a", 100, "open"), ("b", 1, "open")], title="", line=200, unit=" h"),
+                charts.funnel([("detected", 100), ("verified", 1)], title="")):  # fmt: skip
+        assert "viewBox" not in drawn(svg).attrib
+        for item in drawn(svg).iter():
+            across = [item.attrib.get(name, "0") for name in ("x", "width", "x1", "x2")]
+            assert all(value.endswith("%") and float(value[:-1]) <= 100 for value in across if value not in ("0", "88"))
 
 
 def test_a_drawing_of_nothing_is_one_too() -> None:
