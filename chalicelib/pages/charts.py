@@ -18,7 +18,9 @@ GROUPS = (
 )
 """The states as people count them: name, class of the style sheet, members."""
 
-WIDTH, HEIGHT = 720, 220
+WIDTH, NARROW, HEIGHT = 720, 400, 220
+FEW = 7
+"""So few columns need no more than the narrow width, which a telephone shows whole."""
 LEFT, BOTTOM, TOP, RIGHT = 52, 26, 10, 8
 
 
@@ -32,8 +34,9 @@ def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[flo
     """Bars one beside the other, each stacked from the series `(name, class, values)` in their order."""
     totals = [sum(values[place] for _, _, values in series) for place in range(len(labels))]
     most = _ceiling(max([*totals, 1]))
-    step = (WIDTH - LEFT - RIGHT) / max(len(labels), 1)
-    parts = [*_grid(most), *_labels(labels, step)]
+    across = WIDTH if len(labels) > FEW else NARROW
+    step = (across - LEFT - RIGHT) / max(len(labels), 1)
+    parts = [*_grid(most, across), *_labels(labels, step, across)]
     for place, label in enumerate(labels):
         base = float(HEIGHT - BOTTOM)
         for name, kind, values in series:
@@ -44,7 +47,7 @@ def stacked(labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[flo
                 x, wide = LEFT + place * step + step * 0.1, step * 0.8
                 parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{base:.1f}" width="{wide:.1f}" '
                              f'height="{height:.1f}"><title>{told}</title></rect>')  # fmt: skip
-    return _svg(parts, title, newest=newest) + legend([(name, kind) for name, kind, _ in series])
+    return _svg(parts, title, across, newest=newest) + legend([(name, kind) for name, kind, _ in series])
 
 
 def funnel(stages: Sequence[tuple[str, float]], *, title: str) -> str:
@@ -86,11 +89,11 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _svg(parts: Sequence[str], title: str, *, newest: bool = False) -> str:
+def _svg(parts: Sequence[str], title: str, across: int, *, newest: bool = False) -> str:
     """`newest`: on a narrow screen the right end is seen first."""
-    kind = "scroll drawing newest" if newest else "scroll drawing"
+    kind = f"scroll drawing{' few' if across == NARROW else ''}{' newest' if newest else ''}"
     return (f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(title)}">'
-            f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {across} {HEIGHT}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>')  # fmt: skip
 
 
@@ -100,24 +103,24 @@ def _flat(parts: Sequence[str], title: str, *, height: float) -> str:
             f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>')  # fmt: skip
 
 
-def _grid(most: float) -> list[str]:
+def _grid(most: float, across: int) -> list[str]:
     parts = []
     for part in range(5):
         y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part / 4
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{across - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="label" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{most * part / 4:g}</text>')
     return parts
 
 
-def _labels(labels: Sequence[str], step: float) -> list[str]:
+def _labels(labels: Sequence[str], step: float, across: int) -> list[str]:
     """As many as there is room for; one that would stand over the right edge ends there."""
-    longest = max(map(len, labels), default=0) * 7
+    longest = max(map(len, labels), default=0) * 6
     every = max(1, -(-longest // int(step or 1)))
     found = []
     for place, label in enumerate(labels):
         x, anchor = LEFT + (place + 0.5) * step, "middle"
-        if x + len(label) * 3.5 > WIDTH:
-            x, anchor = WIDTH, "end"
+        if x + len(label) * 3.5 > across:
+            x, anchor = across, "end"
         if place % every == 0:
             found.append(
                 f'<text class="label" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(label)}</text>'

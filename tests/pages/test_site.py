@@ -333,6 +333,13 @@ def test_bars_lie_across_in_percent_so_that_none_is_cut_off_on_a_telephone() -> 
             assert all(value.endswith("%") and float(value[:-1]) <= 100 for value in across if value not in ("0", "88"))
 
 
+def test_few_columns_need_no_scrolling_on_a_telephone() -> None:
+    few, many = (charts.stacked(["over 30 d"] * count, [("late", "open", [1] * count)], title="") for count in (6, 15))
+    assert drawn(few).attrib["viewBox"] == "0 0 400 220" and "drawing few" in few
+    assert few.count(">over 30 d<") == 6, "each column says what it is"
+    assert drawn(many).attrib["viewBox"] == "0 0 720 220" and "drawing few" not in many
+
+
 def test_a_drawing_of_nothing_is_one_too() -> None:
     for svg in (charts.stacked([], [], title=""), charts.funnel([("a", 0)], title=""), charts.bars([], title="")):
         assert drawn(svg).tag == f"{SPACE}svg"
