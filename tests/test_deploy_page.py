@@ -83,6 +83,21 @@ def test_every_parameter_that_the_page_names_is_one_of_the_template() -> None:
     assert len(said) >= 5 and len(told) >= 10
 
 
+def test_every_name_is_set_before_it_is_used_and_nothing_starts_unseen() -> None:
+    text = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    known: set[str] = set()
+    for line in text.splitlines():
+        assert set(re.findall(r"\$\{?([A-Z_]{3,})", line)) <= known, line
+        known |= set(re.findall(r"\b([A-Z_]{3,})=", line)) if line.startswith("export ") else set()
+    steps = ("export AWS_REGION=", "make deploy", "patchwarden pause", "create-stack-set",
+             "OperatorRole,ParameterValue", "patchwarden doctor", "policy publish", "patchwarden resume")  # fmt: skip
+    at = {what: text.index(what) for what in steps}
+    assert at["export AWS_REGION="] < at["make deploy"], "boto3 would take the profile's Region"
+    assert at["make deploy"] < at["patchwarden pause"] < at["create-stack-set"], "the packed set decides at once"
+    assert at["OperatorRole,ParameterValue"] < at["patchwarden doctor"], "who runs it must be trusted by the members"
+    assert at["policy publish"] < at["patchwarden resume"]
+
+
 def test_every_check_of_the_doctor_is_told() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "patchwarden" / "doctor").glob("*.py")]
     named = {name for text in sources for name in re.findall(r'says\(\s*"([\w-]+)"', text)}
