@@ -10,6 +10,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ from patchwarden import cli as command_line
 from patchwarden import leaving
 from patchwarden.cli import cli, main
 from patchwarden.demo import fresh
+from patchwarden.output import FORMATS
 from patchwarden.scope import Ahead, Scope
 from tests.once import copied
 from tests.walking import commands
@@ -77,6 +79,16 @@ def test_a_node_is_explained_by_what_decided_about_it(ledger: Path) -> None:
     (case,) = told["remediations"]
     assert case["state"] == "resolved"
     assert "unknown" not in {policy["outcome"] for policy in case["policies"]}
+
+
+def test_every_command_that_answers_takes_the_same_formats() -> None:
+    def leaves(command: click.Command) -> Iterator[click.Command]:
+        for each in command.commands.values() if isinstance(command, click.Group) else ():
+            yield from leaves(each) if isinstance(each, click.Group) else (each,)
+
+    forms = {each.name: option.type for each in leaves(cli) for option in each.params if "--output" in option.opts}
+    assert len(forms) > 40
+    assert {tuple(form.choices) for form in forms.values() if isinstance(form, click.Choice)} == {FORMATS}
 
 
 def test_an_unknown_node_is_said_so_with_what_is_near(ledger: Path) -> None:

@@ -85,9 +85,9 @@ def emergency_start(
         raise click.BadParameter(f"there is no directory {directory}", param_hint="--policies")
     shelf = _shelf(scope)
     _refuse_if_running(ports, asked.id)
-    files = sound(directory, ports.policies.active(), now)
+    read = sound(directory, ports.policies.active(), now)
     output.note("reading what the nodes' last scans say: one call for each node, many places at the same time")
-    made = draft(ports, asked, directory, files, now)
+    made = draft(ports, asked, directory, read, now)
     _show(made, form)
     if dry_run:
         output.note("nothing was written: this was a dry run")

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from patchwarden import output
+from patchwarden.scope import form_option
 from patchwarden.simulate.faults import PROFILES
 from patchwarden.simulate.run import Entry, Report, replay
 from patchwarden.simulate.soak import Sum, reports
@@ -48,8 +49,7 @@ class Seeds(click.ParamType[range]):
 @click.option("--replay", "seed", type=click.IntRange(0), help="Run this one seed and print its history.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to run in.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write the figures to this file.")
-@click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
-              help="How to print the data.")  # fmt: skip
+@form_option
 def simulate(
     seeds: range, nodes: int, profile: str, seed: int | None, workers: int, report: Path | None, form: str
 ) -> None:
@@ -71,8 +71,10 @@ def simulate(
         report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if form == "json":
         click.echo(json.dumps(figures, indent=2))
-    else:
+    elif form == "table":
         _told(figures)
+    else:
+        output.rows(_broken(figures), _BROKEN, form=form)
     sys.exit(FINDINGS if total.failures else 0)
 
 
@@ -96,18 +98,26 @@ def _told(figures: dict[str, Any]) -> None:
         f"{figures['executions']} executions, {figures['lines']} lines, "
         f"{figures['virtual_hours']} hours of virtual time in {figures['seconds']} s"
     )
-    output.table([{"promise broken": kind, "times": times} for kind, times in figures["broken"].items()],
-                 ("promise broken", "times"))  # fmt: skip
+    output.table(_broken(figures), _BROKEN)
     for seed, wrong in list(figures["failures"].items())[:MOST_SHOWN]:
         show.print(Text(f"\nseed {seed}: {wrong[0]}", style="bold red"))
         show.print(f"  patchwarden simulate --replay {seed} --nodes {figures['nodes']} --faults {figures['profile']}")
 
 
+_BROKEN = ("promise_broken", "times")
+
+
+def _broken(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"promise_broken": kind, "times": times} for kind, times in figures["broken"].items()]
+
+
 def _replayed(run: Report, form: str) -> int:
+    history = [{"at": str(moment(entry.at)), "who": entry.who, "what": entry.what, "fault": entry.fault}
+               for entry in run.history]  # fmt: skip
     if form == "json":
-        history = [{"at": str(moment(entry.at)), "who": entry.who, "what": entry.what, "fault": entry.fault}
-                   for entry in run.history]  # fmt: skip
         click.echo(json.dumps({"seed": run.seed, "wrong": list(run.wrong), "history": history}, indent=2))
+    elif form != "table":
+        output.rows(history, ("at", "who", "what", "fault"), form=form)
     else:
         for entry in run.history:
             click.echo(_line(entry))
