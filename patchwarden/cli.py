@@ -76,7 +76,8 @@ def _no_such(error: click.NoSuchOption) -> str:
     """What is meant, if one option is near; click offers up to three that share a few letters."""
     given, known = error.option_name, error.ctx.command.get_params(error.ctx) if error.ctx else []
     names = [name for option in known for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
-    longer = [name for name in names if given.startswith("--") and len(given) > 4 and name.startswith(given)]
+    part = given.removeprefix("--")
+    longer = [name for name in names if len(part) > 2 and part in name]
     near = longer or get_close_matches(given, names, n=1, cutoff=0.8)
     return f"No such option {given!r}{f': did you mean {near[0]}?' if near else ''}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -48,8 +49,7 @@ def pause(
     given. A command that a node has begun may run on even then.
     """
     ports = scope.ports()
-    if not reason.strip():
-        raise click.BadParameter("say why: an empty reason helps nobody", param_hint="--reason")
+    _must_say_why(reason)
     scopes = _chosen(ports, given)
     now = ports.clock.now()
     ends = until.ahead(now) if until else None
@@ -72,11 +72,14 @@ def pause(
 def resume(scope: Scope, /, reason: str, by: str, **given: tuple[str, ...]) -> None:
     """Let starts go on; what is queued leaves with the next round of dispatch.
 
-    Give the same scopes as when it was paused; without any, the pause of everything ends.
+    Give the same scopes as when it was paused; without any, the pause of everything ends. Exit 1 if that ended none
+    while something is paused.
     """
-    ports = scope.ports()
+    ports, any_ended = scope.ports(), False
+    _must_say_why(reason)
     for name in _named(given) or [ALL]:
         ended = switch.end(ports, name, by=by, reason=reason)
+        any_ended |= ended is not None
         if ended:
             at = format_moment(ended.since)
             output.note(f"{_called(name)} resumed; it was paused by {ended.by} at {at}: {ended.reason}")
@@ -85,6 +88,12 @@ def resume(scope: Scope, /, reason: str, by: str, **given: tuple[str, ...]) -> N
     left = switch.in_force(ports.ledger, ports.clock.now())
     if left:
         output.note(f"still paused: {'; '.join(f'{one.scope} (until {_end_of(one)})' for one in left)}")
+        sys.exit(0 if any_ended else FAILURE)
+
+
+def _must_say_why(reason: str) -> None:
+    if not reason.strip():
+        raise click.BadParameter("say why: an empty reason helps nobody", param_hint="--reason")
 
 
 def _stop(ports: Ports, begun: Pause) -> None:

@@ -134,6 +134,7 @@ def test_an_event_file_that_is_no_json_is_one_sentence(tmp_path: Path, text: str
         (["status", "--acount", "1"], 2, "No such option '--acount'\n"),
         (["pause", "--acount", "1"], 2, "No such option '--acount': did you mean --account?\n"),
         (["pause", "--acc", "1"], 2, "No such option '--acc': did you mean --account?\n"),
+        (["schedule", "run", "x", "--account", "1"], 2, "No such option '--account': did you mean --only-account?\n"),
         (["demo", "--nodes", "3"], 2, "--nodes"),
         (["pause"], 2, "Missing option '--reason'"),
     ],
@@ -198,7 +199,8 @@ def test_a_pause_is_set_seen_and_lifted(ledger: Path) -> None:
     assert call("--ledger", ledger, "pause", "--reason", "x", "--until", "2020-01-01T00:00:00Z").exit_code == 2
     assert "it was paused by op" in call("--ledger", ledger, "resume", "--reason", "seen").stderr
     assert "PAUSED" not in call("--ledger", ledger, "status").stdout
-    assert "everything was not paused" in call("--ledger", ledger, "resume", "--reason", "again").stderr
+    again = call("--ledger", ledger, "resume", "--reason", "again")
+    assert again.exit_code == 0 and "everything was not paused" in again.stderr
 
 
 def test_a_part_is_paused_beside_the_rest_and_both_lines_are_verified(ledger: Path) -> None:
@@ -213,7 +215,10 @@ def test_a_part_is_paused_beside_the_rest_and_both_lines_are_verified(ledger: Pa
     assert "PAUSED account 111122223333 by op until somebody resumes: a bad patch" in call(
         "--ledger", ledger, "status").stdout  # fmt: skip
     left = call("--ledger", ledger, "resume", "--reason", "fixed", "--account", "111122223333")
-    assert "still paused: policy/prod-window" in left.stderr
+    assert left.exit_code == 0 and "still paused: policy/prod-window" in left.stderr
+    missed = call("--ledger", ledger, "resume", "--reason", "fixed", "--policy", "prod-windwo")
+    assert missed.exit_code == 1 and "policy prod-windwo was not paused" in missed.stderr
+    assert call("--ledger", ledger, "resume", "--reason", " ", "--policy", "prod-window").exit_code == 2
     call("--ledger", ledger, "resume", "--reason", "fixed", "--policy", "prod-window")
     verified = call("--ledger", ledger, "audit", "verify", "-o", "json")
     assert (verified.exit_code, json.loads(verified.stdout)["lines"]) == (0, before + 4)
