@@ -82,7 +82,7 @@ def read(text: str, option: str = "") -> When:
             return When(said, option, moment=datetime.fromisoformat(said).replace(tzinfo=UTC))
         return When(said, option, moment=parse_moment(said.upper()))
     except (ValueError, OverflowError) as error:
-        what = "a moment without its zone" if "has no zone" in str(error) else "no moment and no span"
+        what = "a moment without its zone" if "has no zone" in str(error) and ":" in said else "no moment and no span"
         raise ValueError(f"{text!r:.60} is {what}: write such as {EXAMPLES}") from error
 
 
