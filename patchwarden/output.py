@@ -22,6 +22,9 @@ NOTHING = "nothing to show"
 SCHEMA = 1
 """Of JSON documents; another number means that a field is gone or means something else."""
 
+WIDE = 10_000
+"""Of what is piped: a row is one line, so that `grep` finds a node together with its reason."""
+
 _FOLDED = 20
 """A cell that is longer may be folded to this many letters and still be read."""
 
@@ -30,7 +33,7 @@ def console(*, stderr: bool = False) -> Console:
     """A console that keeps whole lines when it is piped; NO_COLOR is honoured."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(
-        stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=None if stream.isatty() else 200
+        stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=None if stream.isatty() else WIDE
     )
 
 

@@ -73,6 +73,13 @@ def test_a_trail_comes_as_table_json_lines_and_csv(ledger: Path) -> None:
     assert all(line["hash"] for line in lines) and "resolved" in table.stdout
 
 
+def test_a_row_that_is_piped_is_one_line_for_grep(ledger: Path) -> None:
+    told = json.loads(call("--ledger", ledger, "status", "-o", "json").stdout)["ticketed"]
+    lines = call("--ledger", ledger, "status").stdout.splitlines()
+    assert max(len(one["because"]) for one in told) > 100
+    assert all(any(one["node"] in line and one["because"] in line for line in lines) for one in told)
+
+
 def test_a_node_is_explained_by_what_decided_about_it(ledger: Path) -> None:
     node = node_of(ledger, "resolved")
     told = json.loads(call("--ledger", ledger, "explain", node, "-o", "json").stdout)
