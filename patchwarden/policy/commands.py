@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Policy files: check and compile them."""
+    """Policy files: write, check, test, compare and publish them."""
 
 
 DIRECTORY = click.argument(
