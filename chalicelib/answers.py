@@ -140,7 +140,8 @@ def _decisions(asked: Asked) -> Told:
 
 def _exemptions(asked: Asked) -> Told:
     past = asked.past
-    return history.exemptions(past, asked.at, set_at(asked.ports, past, asked.at, asked.vault), **asked.page)
+    policies = set_at(asked.ports, past, asked.at, asked.vault)
+    return history.exemptions(past, asked.at, policies, active=asked.ports.policies.active(), **asked.page)
 
 
 def set_at(ports: Ports, past: Past, at: datetime, vault: Vault | None = None) -> Any:

@@ -167,14 +167,16 @@ def _said(line: Transition, where: Where, filters: Mapping[str, str | None]) -> 
 
 
 def exemptions(
-    past: Past, at: datetime, policies: PolicySet | None, *, limit: int = 50, after: str | None = None
-) -> dict[str, Any]:
+    past: Past, at: datetime, policies: PolicySet | None, *, limit: int = 50, after: str | None = None,
+    active: PolicySet | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Who might stay non-compliant at that moment, and who did.
 
     `{schema_version, at, set_digest, known, exemptions: [{policy, title, owner, reason, approved_by, approved_on,
     ticket, until, policy_digest, remediations: n}], remediations: [Point], total, next}`. `policies` is the set that
     was in force then; None: its document is not at hand, so `known` is False and the rows hold only what the trail
-    says (policy, digest, until, remediations).
+    says (policy, digest, until, remediations). A policy of `active` with the very digest of a row is the same document
+    and fills it; exemptions that covered no node stay unknown.
     """
     where = Where(state="exempt")
     held = past.tally(at, where, ("policy", "policy_digest", "due"))
@@ -183,7 +185,9 @@ def exemptions(
         counts[policy, digest] += count
         ends[policy, digest] = max(due or "", ends.get((policy, digest)) or "") or None
     rows = [_exemption(one, counts.pop((one.id, one.digest), 0)) for one in in_force(policies, at)] if policies else []
+    same = {one.digest: one for one in (active.policies if active else ())}
     rows += [
+        _exemption(same[digest], count) if digest in same else
         {"policy": policy, "title": None, "owner": None, "reason": None, "approved_by": None, "approved_on": None,
          "ticket": None, "until": ends[policy, digest], "policy_digest": digest, "remediations": count}
         for (policy, digest), count in sorted(counts.items(), key=str)

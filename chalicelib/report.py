@@ -18,14 +18,15 @@ _PAGE = 1000
 
 
 def report(
-    past: Past, at: datetime, now: datetime, where: Where, policies: PolicySet | None, verified: Verified
-) -> dict[str, Any]:
+    past: Past, at: datetime, now: datetime, where: Where, policies: PolicySet | None, verified: Verified,
+    active: PolicySet | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Everything an auditor asks about a control at `at`.
 
     `{schema_version, at, made_at, filters, total, states, remediations: [Point], policies: [{id, title, owner, band,
     mode, action, digest, expires}], published: Publication or None, exemptions: [as history.exemptions], gaps: [{kind,
     what, count}], verification: Verified}`. `policies` is the set in force then; None: its document is not at hand,
-    which is a gap.
+    which is a gap. `active`: the set in force now, see history.exemptions.
     """
     counted = fleet(past, at, where, limit=1)
     points = list(every(past, at, where))
@@ -37,7 +38,7 @@ def report(
         "policies": [_policy(one) for one in policies.policies] if policies else [],
         "set_digest": policies.digest if policies else None,
         "published": published.to_json() if published else None,
-        "exemptions": exemptions(past, at, policies, limit=1)["exemptions"],
+        "exemptions": exemptions(past, at, policies, limit=1, active=active)["exemptions"],
         "gaps": _gaps(points, policies, verified),
         "verification": asdict(verified),
     }  # fmt: skip

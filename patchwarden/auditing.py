@@ -117,6 +117,10 @@ class Asked:
         found = wiring.policy_set(self.vault, published.digest) if published else None
         return found or set_at(self.ports, self.past, self.at)
 
+    def active(self, then: PolicySet | None) -> PolicySet | None:
+        """The set in force now, asked for only where that of the moment is not at hand: an export needs no ledger."""
+        return None if then else self.ports.policies.active()
+
 
 _DAY = read("24h", "--since")
 
@@ -250,9 +254,11 @@ def whynot(scope: Scope, state: str | None, of: Where, limit: int, after: str | 
 def exemptions(scope: Scope, at: When | None, folder: Path | None, form: str) -> None:
     """The exemptions in force at a moment: who approved them, until when, what they cover."""
     here = asked(scope, at, folder=folder)
-    answer = history.exemptions(here.past, here.at, here.policies(), limit=200)
+    policies = here.policies()
+    answer = history.exemptions(here.past, here.at, policies, limit=200, active=here.active(policies))
     if not answer["known"]:
-        output.note("the policy set of that moment is not at hand: reasons and approvers are not known here")
+        output.note("the policy set of that moment is not at hand: of exemptions that were changed since reasons and "
+                    "approvers are not known here, nor those that covered no node")  # fmt: skip
     columns = ("policy", "until", "approved_by", "approved_on", "ticket", "remediations", "reason")
     output.rows(answer["exemptions"], columns, form=form, whole=answer, empty="no exemption was in force")
 

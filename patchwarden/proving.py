@@ -194,8 +194,8 @@ def report(scope: Scope, at: When | None, out: Path, where: Where, folder: Path 
         raise click.BadParameter(f"{out.name} must end in {', '.join(PRINTERS)}", param_hint="--out")
     here = asked(scope, at, folder=folder)
     where = here.checked(where)
-    verified = _verified(scope, None, None, folder, False)
-    pack = packed(here.past, here.at, here.now, where, here.policies(), verified)
+    verified, policies = _verified(scope, None, None, folder, False), here.policies()
+    pack = packed(here.past, here.at, here.now, where, policies, verified, here.active(policies))
     out.write_bytes(printed(pack, ending))
     output.note(f"{out}: {output.counted(pack['total'], 'remediation')} at {pack['at']}, "
                 f"{output.counted(len(pack['gaps']), 'gap')}, "

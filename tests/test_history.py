@@ -217,6 +217,11 @@ def test_exemptions_name_who_approved_them_and_what_they_cover(ports: Ports, pas
     covered = [row for row in exemptions(pasts[0], at, known)["exemptions"] if row["remediations"]]
     assert all(row["approved_by"] and row["reason"] and row["until"] for row in covered)
     assert exemptions(pasts[0], end, None)["set_digest"] is None
+    filled = exemptions(pasts[0], at, None, active=known)
+    assert filled["known"] is False and {row["policy_digest"] for row in filled["exemptions"]} <= {
+        one.digest for one in known.policies
+    }
+    assert [row for row in filled["exemptions"] if row["remediations"]] == covered, "the same digest is the same policy"
 
 
 def test_decisions_of_a_digest_are_those_lines(

@@ -87,7 +87,12 @@ def exemptions(look: Look) -> View:
     unknown = (
         ()
         if found["known"]
-        else (Banner("The policy set of that moment is not at hand: reasons and approvers are not known here."),)
+        else (
+            Banner(
+                "The policy set of that moment is not at hand: of exemptions that were changed since reasons and "
+                "approvers are not known here, nor those that covered no node."
+            ),
+        )
     )
     return View(
         "Exemptions", "Who may stay as it is, until when, and who said so?", found, table, cards, (table, held), unknown
