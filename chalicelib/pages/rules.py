@@ -55,6 +55,12 @@ SOON = 30
 """Days before its end in which an exemption is marked."""
 
 
+_UNKNOWN = Banner(
+    "The policy set of that moment is not at hand: of exemptions that were changed since reasons and approvers are not "
+    "known here, nor those that covered no node."
+)
+
+
 def exemptions(look: Look) -> View:
     """Who may stay as it is, until when, who approved it, and which nodes that is."""
     found = look.say("exemptions")
@@ -84,16 +90,7 @@ def exemptions(look: Look) -> View:
         Card("exempt nodes", str(found["total"]), "they stay as they are"),
         Card("end within 30 days", str(soon), "then their nodes are decided again", "warn" if soon else "plain"),
     )
-    unknown = (
-        ()
-        if found["known"]
-        else (
-            Banner(
-                "The policy set of that moment is not at hand: of exemptions that were changed since reasons and "
-                "approvers are not known here, nor those that covered no node."
-            ),
-        )
-    )
+    unknown = () if found["known"] else (_UNKNOWN,)
     return View(
         "Exemptions", "Who may stay as it is, until when, and who said so?", found, table, cards, (table, held), unknown
     )
