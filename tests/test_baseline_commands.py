@@ -175,7 +175,7 @@ def test_wrong_words_are_told_what_is_right(world: World, directory: Path) -> No
     typo = call("plan", directory, "--region", "eu-west-2")
     assert typo.exit_code == 2 and "did you mean eu-west-1?" in typo.stderr
     local = CliRunner().invoke(cli, ["--ledger", "x", "baseline", "plan", str(directory)])
-    assert local.exit_code == 2 and "leave them out" in local.stderr
+    assert local.exit_code == 2 and "baseline asks AWS: leave --local and --ledger away" in local.stderr
     (directory / "baselines" / "linux.yaml").write_text("id: linux\n")
     broken = call("apply", directory, "--yes")
     assert broken.exit_code == 3 and "linux.yaml:1:1: PW202" in broken.stderr and not broken.stdout
