@@ -73,7 +73,8 @@ def _what_next(show: Console, story: Story, file: Path) -> None:
     show.print(f"The ledger is in {file}. [bold]Try next[/]:\n")
     where = "--local" if file == DEMO_LEDGER else f"--ledger {shlex.quote(str(file))}"
     for command, shows in leaving.to_try(story.ports, f"{_command()} {where}"):
-        show.print(Text.assemble("  ", command, ("   # " + shows, "dim")))
+        # the terminal breaks the line, not we: a break of ours would be copied into the command
+        show.print(Text.assemble("  ", command, ("   # " + shows, "dim")), soft_wrap=True)
 
 
 def _command() -> str:

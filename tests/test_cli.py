@@ -15,11 +15,13 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from chalicelib import wiring
 from chalicelib.core.errors import Denied, Stale, Temporary
@@ -29,6 +31,7 @@ from chalicelib.lookup import present
 from chalicelib.ports.bundle import Unwired
 from chalicelib.record import record
 from patchwarden import cli as command_line
+from patchwarden import demo as demo_page
 from patchwarden import leaving
 from patchwarden.cli import cli, main
 from patchwarden.demo import fresh
@@ -396,6 +399,15 @@ def test_what_cannot_be_written_is_one_sentence(
         main()
     assert ended.value.code == 1
     assert f"Error: {place}: No such file or directory; name a file" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_what_the_demo_says_to_try_is_one_line_each_on_a_narrow_terminal(ledger: Path) -> None:
+    told = io.StringIO()
+    story: Any = SimpleNamespace(ports=wiring.local(str(ledger)))
+    demo_page._what_next(Console(file=told, width=40, force_terminal=True, no_color=True), story, ledger)
+    lines = told.getvalue().splitlines()
+    for command, shows in leaving.to_try(story.ports, f"{demo_page._command()} --ledger {ledger}"):
+        assert any(command in line and shows in line for line in lines), command
 
 
 def test_what_the_demo_says_to_try_works_when_it_is_copied(ledger: Path, tmp_path: Path) -> None:
