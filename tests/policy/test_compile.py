@@ -226,6 +226,14 @@ def test_a_problem_reads_as_editors_and_people_read_it() -> None:
     }  # fmt: skip
 
 
+def test_a_file_that_cannot_be_read_is_told_once_and_not_by_the_tests_that_name_it(copied: Path) -> None:
+    file = copied / "prod-window.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("title:", "\ttitle:", 1), encoding="utf-8")
+    assert [(problem.code, Path(problem.file).name) for problem in load_directory(copied).errors] == [
+        ("PW101", "prod-window.yaml")
+    ]
+
+
 def test_two_policies_with_one_id_are_told_at_the_second(directory: Path) -> None:
     (directory / "z.yaml").write_text(POLICY)
     (problem,) = load_directory(directory).problems
