@@ -226,7 +226,8 @@ def search(scope: Scope, at: When | None, since: When, actor: str | None, cause:
             f"only acts on nodes are here: pauses, releases, publications are in `audit journal --actor {actor}`"
         )
     show(answer, "lines", ("at", "remediation", "number", "cause", "after", "actor", "because"), form,
-         "no line fits: name an earlier --since, or fewer filters")  # fmt: skip
+         f"no line fits from {format_moment(here.since)} to {format_moment(here.at)}: name an earlier --since, "
+         "or fewer filters")  # fmt: skip
 
 
 @audit.command()

@@ -555,7 +555,7 @@ def test_no_list_of_commands_cuts_a_sentence() -> None:
         ("emergency list", "there never was an emergency"),
         ("policy history", "no set was ever published here"),
         ("audit fleet", "no remediation fits"),
-        ("audit search", "no line fits"),
+        ("audit search", "no line fits from 20"),
         ("audit whynot", "nothing waits"),
         ("audit sla", "no deadline was broken"),
         ("audit decisions 12345678", "no decision under 12345678 since"),
