@@ -90,7 +90,7 @@ def _the_past_is_of_tomorrow(patch: pytest.MonkeyPatch) -> None:
 
 def _rows_lack_their_reason(patch: pytest.MonkeyPatch) -> None:
     whole = cases.waits
-    patch.setattr(cases, "waits", lambda case: {**whole(case), "reason": ""})
+    patch.setattr(cases, "waits", lambda *given: {**whole(*given), "reason": ""})
 
 
 def _counts_forget_the_ended(patch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from patchwarden.simulate.run import Report, Simulated, replay
 from patchwarden.simulate.soak import Sum, reports
 from tests.simulation.sabotage import Instead
 
-SEEDS, NODES, CHUNK = 800, 50, 100
+SEEDS, NODES, CHUNK = 2000, 50, 100
 """Chunk by chunk, so that processors share them; `make soak` runs 50,000."""
 
 ROOT = Path(__file__).parents[2]
