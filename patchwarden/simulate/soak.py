@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from patchwarden.simulate.run import Report, Simulated
+from patchwarden.simulate.run import Report, Simulated, uncollected
 
 KINDS = (
     "doubled",
@@ -84,7 +84,8 @@ def reports(seeds: Iterable[int], nodes: int, profile: str, workers: int = 1) ->
 
 
 def _one(seed: int, *, nodes: int, profile: str) -> Report:
-    return Simulated(seed, nodes, profile).play()
+    with uncollected():
+        return Simulated(seed, nodes, profile).play()
 
 
 def _kind(sentence: str) -> str:
