@@ -14,7 +14,7 @@ from chalicelib.core.facts import PatchState, kept, patch_block
 from chalicelib.core.findings import Control
 from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Location
-from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan
+from chalicelib.core.outcomes import Verdicts, newer, of_run, of_scan, reached
 from chalicelib.core.plans import INSTALLS, Batch, BatchState, snapshot_id
 from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Cause, Remediation, State
@@ -176,6 +176,7 @@ class _Outcome:
     case: Remediation
     verdicts: Verdicts
     scan: PatchState | None
+    reached: bool
 
 
 def _outcome(
@@ -201,11 +202,11 @@ def _outcome(
         named=named,
         has=has,
     )
-    return _Outcome(case, verdicts, scan)
+    return _Outcome(case, verdicts, scan, reached(said.status if said else None))
 
 
 def _settle_one(ports: Ports, ended: datetime, one: _Outcome) -> None:
-    _write(ports, one.case, one.verdicts, one.scan, ended)
+    _write(ports, one.case, one.verdicts, one.scan, ended, one.reached)
 
 
 def _charge(ports: Ports, case: Remediation, verdicts: Verdicts) -> None:
@@ -223,17 +224,19 @@ def _named(ports: Ports, case: Remediation, scan: PatchState) -> PatchState:
 
 
 def _write(
-    ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState | None, ended: datetime | None = None
-) -> None:
+    ports: Ports, case: Remediation, verdicts: Verdicts, scan: PatchState | None, ended: datetime | None = None,
+    reached: bool = True,
+) -> None:  # fmt: skip
     """One line per cause; after somebody else's line in between, the caller or the next sweep reads again.
 
-    `ended` is the execution's end: what was scanned before it proves nothing any more.
+    `ended` is the execution's end: what was scanned before it proves nothing any more, unless it never `reached` the
+    node.
     """
     proof = {"scan": kept(patch_block(scan))} if scan else {}
     try:
         for cause, because in verdicts:
             if cause is Cause.FAILED:
-                fail(ports, case, because, proof, ended)
+                fail(ports, case, because, proof, ended, reached)
                 return
             told = scan if cause in _PROVEN else None
             case = record(ports, case, cause, because, sets=_news(ports, cause, because, told, ended),

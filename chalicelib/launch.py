@@ -26,18 +26,20 @@ CLOSED = "closed"
 
 def fail(
     ports: Ports, case: Remediation, because: str, evidence: Mapping[str, object] | None = None,
-    ended: datetime | None = None,
+    ended: datetime | None = None, reached: bool = True,
 ) -> Remediation:  # fmt: skip
     """A failed attempt: the cool-down doubles, and the last one goes straight to the next decision.
 
-    `ended` is the end of its execution, if there was one: what was scanned before it proves nothing any more.
+    `ended` is the end of its execution, if there was one: what was scanned before it proves nothing any more, unless it
+    never `reached` the node.
     """
     attempts = case.attempts + 1
     first = timedelta(seconds=float(case.decision.get("cooldown") or 1800))
     cools = format_moment(ports.clock.now() + cool_down(attempts, first))
-    sets = {"attempts": attempts, "cools_until": cools, "due": cools, "last_outcome": because, "held": None}
+    end: dict[str, object] = {}
     if ended:
-        sets["attempted_at"] = format_moment(ended)
+        end = {"attempted_at": format_moment(ended)} if reached else {"unreached": case.unreached + 1}
+    sets = {"attempts": attempts, "cools_until": cools, "due": cools, "last_outcome": because, "held": None, **end}
     head = record(ports, case, Cause.FAILED, because, sets=sets, evidence=evidence)
     return again(ports, head) if attempts >= int(case.decision.get("attempts") or 1) else head
 

@@ -47,6 +47,17 @@ def of_run(
     return (_SUCCEEDED, proved) if proved else (_SUCCEEDED,)
 
 
+_UNDELIVERED = frozenset({"Undeliverable", "Delivery Timed Out"})
+
+
+def reached(install: str | None) -> bool:
+    """Whether the run command of that status may have touched the node; where nobody can say, it may.
+
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/monitor-commands.html
+    """
+    return install not in _UNDELIVERED
+
+
 def of_scan(scan: PatchState) -> tuple[Cause, str]:
     """What a scan newer than the execution proves."""
     at = format_moment(scan.ended_at)

@@ -157,10 +157,11 @@ class Transition:
 class Remediation:
     """What the transitions so far add up to. Moments are UTC.
 
-    `observed_at` is the newest claim, `attempted_at` the end of the last execution: no scan from before it proves
-    anything. `due` is the next moment it may run or be asked; `cools_until` the end of the pause after a failed
-    attempt; `held` the guard or condition that keeps it from starting; `emergency` the one that opened it. `at` is the
-    moment of the newest line; a head of a release that did not keep it has none until its next line.
+    `observed_at` is the newest claim, `attempted_at` the end of the last execution that may have touched the node: no
+    scan from before it proves anything. `unreached` counts those that never came to it. `due` is the next moment it
+    may run or be asked; `cools_until` the end of the pause after a failed attempt; `held` the guard or condition that
+    keeps it from starting; `emergency` the one that opened it. `at` is the moment of the newest line; a head of a
+    release that did not keep it has none until its next line.
     """
 
     node: Node
@@ -176,6 +177,7 @@ class Remediation:
     due: datetime | None = None
     cools_until: datetime | None = None
     attempts: int = 0
+    unreached: int = 0
     because: str = ""
     decision: Mapping[str, Any] = field(default_factory=dict, hash=False)
     plan: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -328,8 +328,12 @@ def _shuffled(case: Remediation) -> str:
 
 
 def as_of(case: Remediation) -> str:
-    """The end of the case's last execution, by which a later one is known; no clock of ours is compared with it."""
-    return format_moment(case.attempted_at) if case.attempted_at else ""
+    """The end of the case's last execution, by which a later one is known; no clock of ours is compared with it.
+
+    After it comes how many never reached the node, if any did not.
+    """
+    ended = format_moment(case.attempted_at) if case.attempted_at else ""
+    return f"{ended}+{case.unreached}" if case.unreached else ended
 
 
 def ran(case: Remediation, before: str) -> bool:
@@ -338,14 +342,19 @@ def ran(case: Remediation, before: str) -> bool:
 
 
 def verified(case: Remediation, before: str) -> bool:
-    """Whether a scan proves that an execution which ended since then made the node compliant."""
-    return case.state is State.RESOLVED and ran(case, before)
+    """Whether a scan proves that an execution which ended since then made the node compliant.
+
+    One that never reached the node has not: somebody else did.
+    """
+    return case.state is State.RESOLVED and as_of(case).partition("+")[0] != before.partition("+")[0]
 
 
 def useful(heads: Mapping[str, Remediation], canaries: Mapping[str, str]) -> dict[str, str]:
-    """The canaries but for those that left the queue without an execution: gone, stopped, fixed by somebody."""
+    """The canaries but for those that left the queue and proved nothing: gone, stopped, fixed by somebody."""
     return {id: before for id, before in canaries.items() if id in heads and _counts(heads[id], before)}
 
 
 def _counts(case: Remediation, before: str) -> bool:
+    if case.state is State.RESOLVED:
+        return verified(case, before)
     return case.state is State.QUEUED or (ran(case, before) and case.state is not State.GONE)

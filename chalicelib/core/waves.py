@@ -13,7 +13,7 @@ from chalicelib.core.errors import PolicyError
 from chalicelib.core.moments import format_moment, parse_moment
 from chalicelib.core.printing import counted
 from chalicelib.core.remediations import Remediation, State
-from chalicelib.core.surges import as_of
+from chalicelib.core.surges import as_of, verified
 
 MOST_OPEN = 2000
 """How many nodes of a wave are in work at once while another wave waits for it: the ledger remembers each."""
@@ -196,7 +196,7 @@ def _fared(case: Remediation | None, before: str) -> str:
     if case is None or as_of(case) == before:
         return "passed"
     if case.state is State.RESOLVED:
-        return "verified"
+        return "verified" if verified(case, before) else "passed"
     return "failed" if case.state in (State.WAITING, State.TICKETED) else "passed"
 
 

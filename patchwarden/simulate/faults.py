@@ -113,7 +113,7 @@ _MIXED = Profile(
     rates=_RATES, dropped=(0.0, 0.03, 1.0), statuses_dropped=(0.0, 0.03, 1.0), doubled=0.1, late=0.1, skew=600.0,
     tokens=(0.0, 60.0, 600.0, None), tag_lags=(0.0, 5.0, 30.0), scan_lags=(0.0, 2.0, 60.0), overlapping=0.3,
     stalls=0.01, outages=(0.0,) * 14 + (24 * HOUR,), switches=0.3, troubles=0.2, rules=0.2, guarded=0.25, upgrades=0.2,
-    alarms=0.2, silences=0.2, readings=0.3, hands=0.2, claims=0.2, eases=0.75 * HOUR,
+    alarms=0.2, silences=0.2, readings=0.3, hands=0.2, claims=0.2, eases=0.5 * HOUR,
 )  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = {

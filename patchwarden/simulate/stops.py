@@ -145,7 +145,7 @@ class Stops:
                 continue
             started = self._started[subject]
             started.add(remediation)
-            there = [id for id in started if not self._gone(id) and not self._passes(id, reach)]
+            there = [id for id in started if not (self._gone(id) or self._spared(id) or self._passes(id, reach))]
             if len(there) > self._canaries[subject]:
                 self._say(f"surged: {len(there)} nodes start while {subject} holds, {self._canaries[subject]} may")
 
@@ -154,6 +154,15 @@ class Stops:
         others = [ids for subject, ids in self._chosen.items()
                   if (other := _reach(subject)) and (other.policy is None) is not (reach.policy is None)]  # fmt: skip
         return any(id in ids for ids in others)
+
+    def _spared(self, remediation: str) -> bool:
+        """Whether nothing that started ever came to the node, and somebody else has fixed it: it proves nothing."""
+        head = self._ledger.head(remediation)
+        if head is None or head.state is not State.RESOLVED:
+            return False
+        runs = (run for run in self._world.runs.values() if head.node in run.nodes)
+        said = (run.installs.get(head.node.id) for run in runs)
+        return all(one is not None and one.status == "Undeliverable" for one in said)
 
     def _gone(self, remediation: str) -> bool:
         head = self._ledger.head(remediation)

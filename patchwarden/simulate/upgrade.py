@@ -1,7 +1,7 @@
 """Upgrade: the ledger as an older release would have left it in the middle of its work, for this one to take over.
 
-The older release is the one whose ledger lies in `tests/upgrade`: its heads had no moment of their last line and knew
-no emergency, its decisions one group, its plans no hooks, output and named patches.
+The older release is the one whose ledger lies in `tests/upgrade`: its heads had no moment of their last line, knew
+no emergency and counted no execution that never reached its node, its decisions one group, its plans no hooks, output and named patches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chalicelib.core.chain import GENESIS, link
 from chalicelib.core.remediations import Remediation, State, Transition
 from chalicelib.ports import Change, Ledger
 
-NOT_IN_HEADS = ("at", "emergency")
+NOT_IN_HEADS = ("at", "emergency", "unreached")
 NOT_IN_PLANS = ("hooks", "output", "patches")
 NOT_IN_DECISIONS = ("groups", "budget", "wave", "image")
 
@@ -37,7 +37,8 @@ def plan(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sets(told: Mapping[str, Any]) -> dict[str, Any]:
     older = {"decision": decision, "plan": plan}
-    return {name: older[name](value) if name in older else value for name, value in told.items()}
+    return {name: older[name](value) if name in older else value for name, value in told.items()
+            if name not in NOT_IN_HEADS}  # fmt: skip
 
 
 def trail(lines: Iterable[Transition]) -> list[dict[str, Any]]:
@@ -59,7 +60,8 @@ def head(case: Remediation, hash: str) -> dict[str, Any]:
 
 def _placed(case: Remediation, hash: str) -> Remediation:
     """What the store itself goes by: the place of the head in its indexes, and the end of its trail."""
-    return replace(case, at=None, emergency=None, decision=decision(case.decision), plan=plan(case.plan), hash=hash)
+    return replace(case, at=None, emergency=None, unreached=0, decision=decision(case.decision), plan=plan(case.plan),
+                   hash=hash)  # fmt: skip
 
 
 class Taken:

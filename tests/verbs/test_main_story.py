@@ -186,6 +186,22 @@ def test_the_nodes_of_one_execution_succeed_and_fail_one_by_one(world: World) ->
     assert (world.case(NODE).state, world.case(OTHER).state) == (State.RESOLVED, State.WAITING)
 
 
+@pytest.mark.parametrize(("word", "state"), [("Undeliverable", State.RESOLVED), ("Failed", State.RUNNING)])
+def test_a_scan_still_counts_after_an_install_that_never_reached_its_node(world: World, word: str, state: str) -> None:
+    """Somebody fixed the node while our execution ran; what touched nothing makes no scan old."""
+    world.node()
+    execution = world.start()
+    world.pass_minutes(1)
+    world.inventory.scan(NODE, scan(world.clock.now(), missing=0, patches=()))
+    world.pass_minutes(5)
+    world.end(execution, "Failed", nodes={NODE: word})
+    assert world.case().state is State.WAITING
+    for minutes in (35, 6):
+        world.pass_minutes(minutes)
+        world.round()
+    assert world.case().state is state
+
+
 def test_who_was_cut_off_by_the_failures_of_others_has_not_failed(world: World) -> None:
     world.node()
     execution = world.start()

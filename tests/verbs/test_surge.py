@@ -156,6 +156,28 @@ def test_a_canary_that_goes_away_is_replaced(world: World) -> None:
     assert guards(world)[:3] == ["tripped", "ticketed", "canary chosen"] and starts(world) == 2
 
 
+def test_a_canary_that_was_never_reached_stays_and_one_that_somebody_fixed_is_replaced(world: World) -> None:
+    begun(world)
+    (canary,) = running(world)
+    world.pass_minutes(1)
+    world.inventory.scan(canary, replace(scan(world.clock.now(), missing=0, patches=()), id=canary.id))
+    world.pass_minutes(5)
+    world.end(str(world.case(canary).execution), "Failed", nodes={canary: "Undeliverable"})
+    for _ in range(2):
+        world.pass_minutes(1)
+        world.round()
+    assert starts(world) == 1 and guard.tripped(newest(world)), "it is tried again, and nobody else meanwhile"
+    world.pass_minutes(35)
+    world.round()
+    world.pass_minutes(6)
+    world.round()
+    assert world.case(canary).state is State.RESOLVED
+    world.pass_minutes(1)
+    world.round()
+    assert guard.tripped(newest(world)) and newest(world).what == "canary chosen", "it proved nothing of the patches"
+    assert starts(world) == 2
+
+
 def test_a_small_fleet_is_never_a_surge_even_if_nobody_has_counted_it(world: World) -> None:
     nodes = fleet(world, 19)
     flip(world, nodes)

@@ -14,6 +14,8 @@ from chalicelib.core.moments import format_moment
 from chalicelib.core.nodes import Node
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import Remediation, State
+from chalicelib.core.surges import as_of
+from chalicelib.core.waves import Count
 from chalicelib.dispatch import dispatch
 from chalicelib.lookup import rollouts
 from chalicelib.sweep import sweep
@@ -246,6 +248,20 @@ def test_a_canary_that_is_gone_is_replaced_and_proves_nothing(world: World) -> N
     world.round()
     minute(world)
     assert len(in_work(world)) <= 1 and newest(world).value["wave"] == 0
+
+
+def test_a_canary_that_was_never_reached_proves_nothing_when_somebody_fixed_it(world: World) -> None:
+    rolled(world)
+    (canary,) = in_work(world)
+    before = as_of(canary)
+    fixed = replace(canary, state=State.RESOLVED, unreached=1)
+    assert as_of(fixed) != before
+    count = Count(1, 0, {canary.id: before})
+    assert (count.after({canary.id: fixed}).passed, count.after({canary.id: fixed}).verified) == (1, 0)
+    failed = count.after({canary.id: replace(fixed, state=State.WAITING)})
+    assert (failed.failed, failed.passed) == (1, 0), "a wave still counts it as failed until then"
+    proved = replace(fixed, attempted_at=world.clock.now())
+    assert count.after({canary.id: proved}).verified == 1
 
 
 def test_a_changed_policy_begins_anew_and_ends_a_stopped_rollout(world: World) -> None:
