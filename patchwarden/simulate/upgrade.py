@@ -1,7 +1,8 @@
 """Upgrade: the ledger as an older release would have left it in the middle of its work, for this one to take over.
 
-The older release is the one whose ledger lies in `tests/upgrade`: its heads had no moment of their last line, knew
-no emergency and counted no execution that never reached its node, its decisions one group, its plans no hooks, output and named patches.
+The older release is the one whose ledger lies in `tests/upgrade`: its heads had no moment of their last line, knew no
+emergency and counted no execution that never reached its node, its decisions one group, its plans no hooks, output and
+named patches.
 """
 
 from __future__ import annotations
