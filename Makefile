@@ -24,7 +24,7 @@ test: venv ## all tests; what cannot run here is named at the end (TEST_ARGS="-k
 	@$(if $(TEST_ARGS),$(PY) -m pytest -q -rs -n auto --dist worksteal --ignore=tests/e2e $(TEST_ARGS),$(PY) -m tests.everything)
 
 check: style ## style, types, floors, policies, pages
-	@$(PY) -m pytest -q tests/test_docs.py
+	@$(PY) -m pytest -q tests/test_docs.py tests/simulation/test_promises.py
 
 style: venv ## the same without the pages, which `make test` reads too
 	@$(PY) -m ruff check
