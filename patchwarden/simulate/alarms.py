@@ -5,8 +5,9 @@ from __future__ import annotations
 from chalicelib.core.emergencies import Emergency, Scope
 from chalicelib.core.nodes import Location
 from chalicelib.ports import Lying
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.rules import ALARM, ALARMED, LIST, UNTIL_ALARM
-from patchwarden.simulate.world import World, moment
+from patchwarden.simulate.world import World
 
 BEGAN, SILENT = "emergency begun", "silent agents"
 """What the report counts beside the faults."""

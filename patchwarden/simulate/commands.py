@@ -16,9 +16,9 @@ from rich.text import Text
 from patchwarden import output
 from patchwarden.scope import form_option
 from patchwarden.simulate.faults import PROFILES
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.run import Entry, Report, replay
 from patchwarden.simulate.soak import Sum, reports
-from patchwarden.simulate.world import moment
 
 FINDINGS = 3
 MOST_SHOWN = 10

@@ -15,10 +15,14 @@ from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State, Transition
 from chalicelib.core.tickets import Errand
 from chalicelib.ports import Change, Ledger
+from patchwarden.simulate.executions import Run
+from patchwarden.simulate.machines import SCALING, Machine
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.rules import ALARMED, GROUP, GROUP_MOST, REPAIR, SCALING_SHARE, ZONE_SHARE
 from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.stops import Stops
-from patchwarden.simulate.world import SCALING, Machine, Run, World, WorldTickets, moment
+from patchwarden.simulate.tickets import WorldTickets
+from patchwarden.simulate.world import World
 
 FRESH = 180.0
 """A scan, or a termination, this many seconds older than the intent must have been seen before the start."""

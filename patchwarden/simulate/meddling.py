@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from patchwarden.simulate.world import Machine, World
+from patchwarden.simulate.machines import Machine
+from patchwarden.simulate.world import World
 
 THEIRS, LEFT, CLAIMED = "patched by others", "left to others", "false claim of an association"
 """What the report counts beside the faults: foreign commands, how often a node was left to one, and false events."""

@@ -11,7 +11,7 @@ from chalicelib.core.remediations import WAITS, State, Transition
 from chalicelib.past import FromLedger
 from chalicelib.ports import Ledger, Ports
 from chalicelib.proof import verify
-from patchwarden.simulate.world import Run
+from patchwarden.simulate.executions import Run
 
 READ = "report read"
 """What the report counts beside the faults."""

@@ -11,7 +11,6 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.overrides import Named, PatchList, digest_of_list
 from chalicelib.core.policies import PolicySet
 
-START = parse_moment("2026-11-23T12:00:00Z")
 LOCATIONS = tuple(
     Location(account, region) for account in ("111122223333", "444455556666") for region in ("eu-west-1", "us-east-1")
 )

@@ -25,6 +25,7 @@ from chalicelib.ports import SWEPT, Ports
 from chalicelib.sweep import sweep
 from patchwarden.simulate import alarms, meddling, readings
 from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
+from patchwarden.simulate.automations import WorldAutomations
 from patchwarden.simulate.faults import (
     HOUR,
     PROFILES,
@@ -37,12 +38,15 @@ from patchwarden.simulate.faults import (
     Weather,
 )
 from patchwarden.simulate.history import WRITES, Past, Watch
+from patchwarden.simulate.inventory import WorldInventory
 from patchwarden.simulate.meddling import LEFT
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import GUARDS, first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
+from patchwarden.simulate.tickets import WorldTickets
 from patchwarden.simulate.upgrade import Taken
-from patchwarden.simulate.world import World, WorldAutomations, WorldInventory, WorldTickets, moment
+from patchwarden.simulate.world import World
 
 MINUTE, IDLE, SWEEP = 60.0, 300.0, 900.0
 SILENT_AGENTS, READINGS = 3, 3

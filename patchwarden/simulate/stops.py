@@ -13,8 +13,10 @@ from chalicelib.core.remediations import ACTIVE, Cause, Remediation, State
 from chalicelib.core.surges import Reach
 from chalicelib.core.waves import Progress
 from chalicelib.ports import Change, Ledger
+from patchwarden.simulate.executions import Run
 from patchwarden.simulate.rules import SURGE
-from patchwarden.simulate.world import Run, World, WorldTickets
+from patchwarden.simulate.tickets import WorldTickets
+from patchwarden.simulate.world import World
 
 IN_FLIGHT = 60.0
 """A round of dispatch that began before a guard tripped may go on for so many seconds."""

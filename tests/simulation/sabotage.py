@@ -11,9 +11,9 @@ from chalicelib.core.facts import AssociationState, NodeState, PatchState
 from chalicelib.core.nodes import Location
 from chalicelib.core.plans import Batch
 from chalicelib.ports import Change, Ports
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.rules import guarded
 from patchwarden.simulate.run import Simulated, Visit
-from patchwarden.simulate.world import moment
 
 
 class Instead:

@@ -17,9 +17,10 @@ from chalicelib.core.journal import Kind
 from chalicelib.core.remediations import State
 from chalicelib.ports import Ports
 from chalicelib.proof import verify
+from patchwarden.simulate.executions import Run
 from patchwarden.simulate.faults import PROFILES
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.run import Simulated, Visit
-from patchwarden.simulate.world import Run, moment
 from tests.simulation.test_seeds import Refusing
 
 NODES, PAUSED, RESUMED = 50, 1200.0, 6000.0

@@ -16,8 +16,8 @@ from chalicelib.core.remediations import ACTIVE, Remediation, State
 from chalicelib.proof import verify
 from patchwarden.simulate import upgrade
 from patchwarden.simulate.faults import UPGRADED
+from patchwarden.simulate.moments import moment
 from patchwarden.simulate.run import Simulated
-from patchwarden.simulate.world import moment
 
 SEEDS = 12
 LEFT = Path(__file__).parents[1] / "upgrade" / "ledger-2026-11-24.sql"
