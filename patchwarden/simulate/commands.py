@@ -17,8 +17,9 @@ from patchwarden import output
 from patchwarden.scope import form_option
 from patchwarden.simulate.faults import PROFILES
 from patchwarden.simulate.moments import moment
-from patchwarden.simulate.run import Entry, Report, replay
+from patchwarden.simulate.run import replay
 from patchwarden.simulate.soak import Sum, reports
+from patchwarden.simulate.telling import Entry, Report
 
 FINDINGS = 3
 MOST_SHOWN = 10

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any
 
 from chalicelib import emergency, guard, wave, wiring
-from chalicelib.core.errors import Denied, PatchwardenError, Temporary
+from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.journal import Kind
 from chalicelib.core.moments import parse_moment
 from chalicelib.core.policies import PolicySet
@@ -44,8 +44,10 @@ from patchwarden.simulate.moments import moment
 from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import GUARDS, first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
+from patchwarden.simulate.telling import Report, Telling, short
 from patchwarden.simulate.tickets import WorldTickets
 from patchwarden.simulate.upgrade import Taken
+from patchwarden.simulate.visit import DEFECTS, Visit, VisitClock, VisitCrew
 from patchwarden.simulate.world import World
 
 MINUTE, IDLE, SWEEP = 60.0, 300.0, 900.0
@@ -60,91 +62,7 @@ _TIMEOUTS = {"dispatch": 90.0, "sweep": 840.0}
 _RETRIES = (60.0, 120.0)
 """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
 
-_DEFECTS = (PatchwardenError, AssertionError, LookupError, TypeError, ValueError, AttributeError)
-"""What a verb may not raise: each of these is a broken promise of ours and not the world's."""
-
 Verb = Callable[[Ports], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the history: `at` in seconds, who, what, and what went wrong with it."""
-
-    at: float
-    who: str
-    what: str
-    fault: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a run. `wrong`: each sentence is a promise that was broken."""
-
-    seed: int
-    wrong: tuple[str, ...]
-    calls: int
-    faults: Mapping[str, int]
-    executions: int
-    states: Mapping[str, int]
-    lines: int
-    hours: float
-    history: tuple[Entry, ...] = field(default=(), repr=False)
-
-
-@dataclass(slots=True)
-class Visit:
-    """One invocation of a verb: its clock's error, and when Lambda ends it."""
-
-    name: str
-    skew: float
-    ends: float
-
-
-class VisitClock:
-    """The port `Clock` of one invocation."""
-
-    def __init__(self, scheduler: Scheduler, visit: Visit) -> None:
-        self._scheduler, self._visit = scheduler, visit
-        self._at, self._moment = 0.0, moment(0.0)
-
-    def now(self) -> datetime:
-        at = self._scheduler.now + self._visit.skew
-        if at != self._at:
-            self._at, self._moment = at, moment(at)
-        return self._moment
-
-    def sleep(self, seconds: float) -> None:
-        self._scheduler.pause(seconds)
-
-
-class VisitCrew:
-    """The port `Crew` of one invocation: every work runs at the same time, and is killed with the invocation."""
-
-    def __init__(self, scheduler: Scheduler, visit: Visit) -> None:
-        self._scheduler, self._visit = scheduler, visit
-
-    def together(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
-        made: list[Any] = [None] * len(works)
-        broke: list[BaseException] = []
-
-        def one(number: int) -> None:
-            try:
-                made[number] = works[number]()
-            except (Temporary, Denied) as error:
-                made[number] = error
-            except Killed as error:
-                self._visit.ends = -1.0
-                broke.insert(0, error)
-            except _DEFECTS as error:
-                broke.append(error)
-
-        self._scheduler.together([partial(one, number) for number in range(len(works))])
-        if broke:
-            raise broke[0]
-        return made
-
-    def alone(self, work: Callable[[], Any]) -> Any:
-        return work()
 
 
 class Outside:
@@ -170,6 +88,8 @@ class Simulated:
         chosen = PROFILES[profile] if isinstance(profile, str) else profile
         self.random = Random(seed)
         self.scheduler = Scheduler()
+        self.telling = Telling(self.scheduler, watched)
+        self._tell = self.telling.tell
         self.weather = Weather(chosen, self.random, faults)
         self.world = World(self.scheduler, self.weather, nodes, self._emitted)
         bundle = wiring.local(None)
@@ -201,7 +121,6 @@ class Simulated:
         self._swept: float | None = None
         self._visits = 0
         self._going: list[Visit] = []
-        self._history: list[Entry] | None = [] if watched else None
 
     def active(self) -> PolicySet:
         """The port `PolicyStore`: the set that decides."""
@@ -270,7 +189,7 @@ class Simulated:
             states=Counter(case.state.value for case in cases),
             lines=sum(case.number for case in cases),
             hours=round(self.scheduler.now / HOUR, 1),
-            history=tuple(self._history or ()),
+            history=tuple(self.telling.history),
         )
 
     def _settled(self) -> bool:
@@ -308,7 +227,7 @@ class Simulated:
             green = readings.too_green(self.ledger, moment(now), swept, skew)
         except Temporary:
             return
-        except _DEFECTS as error:
+        except DEFECTS as error:
             green = f"a reader died of {type(error).__name__}: {error}"
         if green:
             self.watch.say(green)
@@ -424,7 +343,7 @@ class Simulated:
             self._tell(visit.name, "was killed")
         except (Temporary, Denied) as error:
             self._tell(visit.name, f"fails: {error}")
-        except _DEFECTS as error:
+        except DEFECTS as error:
             self.watch.say(f"{visit.name} died of {type(error).__name__}: {error}")
         else:
             return
@@ -465,8 +384,8 @@ class Simulated:
             fault = Fault.THROTTLED
         if fault:
             self.met[fault.value] += 1
-        if self._history is not None:
-            self._tell(visit.name, f"{call} {_short(given)}", fault.value if fault else "")
+        if self.telling.watched:
+            self._tell(visit.name, f"{call} {short(given)}", fault.value if fault else "")
         if fault is None and call not in _NOTED:
             return real(*given, **named)
         if fault and fault in RAISED_BEFORE:
@@ -501,10 +420,6 @@ class Simulated:
         finally:
             self.world.lag = 0.0
 
-    def _tell(self, who: str, what: str, fault: str = "") -> None:
-        if self._history is not None:
-            self._history.append(Entry(self.scheduler.now, who, what, fault))
-
 
 def _guards(apart: Random, share: float) -> PolicySet | None:
     """The set of a seed with guards, which looks for one of several sorts of surges."""
@@ -529,18 +444,6 @@ def _take(ports: Ports, event: dict[str, Any]) -> object:
 
 def _followed(ports: Ports, event: dict[str, Any]) -> object:
     return follow(ports, event)
-
-
-def _short(given: Iterable[Any]) -> str:
-    words = []
-    for each in given:
-        line = getattr(each, "line", None)
-        words.append(
-            f"{line.remediation} #{line.number} {line.cause} -> {line.after}: {line.because}"
-            if line
-            else str(sorted(each) if isinstance(each, set | frozenset) else getattr(each, "id", each))[:120]
-        )
-    return ", ".join(words)
 
 
 def replay(seed: int, nodes: int, profile: str = "mixed") -> Report:

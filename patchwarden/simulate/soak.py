@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from patchwarden.simulate.run import Report, Simulated, uncollected
+from patchwarden.simulate.run import Simulated, uncollected
+from patchwarden.simulate.telling import Report
 
 KINDS = (
     "doubled",

@@ -13,7 +13,8 @@ from chalicelib.core.plans import Batch
 from chalicelib.ports import Change, Ports
 from patchwarden.simulate.moments import moment
 from patchwarden.simulate.rules import guarded
-from patchwarden.simulate.run import Simulated, Visit
+from patchwarden.simulate.run import Simulated
+from patchwarden.simulate.visit import Visit
 
 
 class Instead:

@@ -20,7 +20,8 @@ from chalicelib.proof import verify
 from patchwarden.simulate.executions import Run
 from patchwarden.simulate.faults import PROFILES
 from patchwarden.simulate.moments import moment
-from patchwarden.simulate.run import Simulated, Visit
+from patchwarden.simulate.run import Simulated
+from patchwarden.simulate.visit import Visit
 from tests.simulation.test_seeds import Refusing
 
 NODES, PAUSED, RESUMED = 50, 1200.0, 6000.0

@@ -21,8 +21,9 @@ from patchwarden.simulate.faults import PROFILES, UPGRADED, Fault, Profile
 from patchwarden.simulate.meddling import CLAIMED, LEFT, THEIRS
 from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import LOCATIONS
-from patchwarden.simulate.run import Report, Simulated, replay
+from patchwarden.simulate.run import Simulated, replay
 from patchwarden.simulate.soak import Sum, reports
+from patchwarden.simulate.telling import Report
 from tests.simulation.sabotage import Instead
 
 SEEDS, NODES, CHUNK = 2000, 50, 100
