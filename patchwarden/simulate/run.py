@@ -21,30 +21,29 @@ from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.follow import follow
 from chalicelib.intake import receive
-from chalicelib.ports import SWEPT, Ports
+from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
 from patchwarden.simulate import alarms, meddling, readings
 from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
 from patchwarden.simulate.automations import WorldAutomations
+from patchwarden.simulate.calls import Calls, Outside
 from patchwarden.simulate.faults import (
     HOUR,
     PROFILES,
-    RAISED_AFTER,
-    RAISED_BEFORE,
     UPGRADED,
     Fault,
     Killed,
     Profile,
     Weather,
 )
-from patchwarden.simulate.history import WRITES, Past, Watch
+from patchwarden.simulate.history import Past, Watch
 from patchwarden.simulate.inventory import WorldInventory
 from patchwarden.simulate.meddling import LEFT
 from patchwarden.simulate.moments import moment
 from patchwarden.simulate.readings import READ
 from patchwarden.simulate.rules import GUARDS, first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
-from patchwarden.simulate.telling import Report, Telling, short
+from patchwarden.simulate.telling import Report, Telling
 from patchwarden.simulate.tickets import WorldTickets
 from patchwarden.simulate.upgrade import Taken
 from patchwarden.simulate.visit import DEFECTS, Visit, VisitClock, VisitCrew
@@ -55,26 +54,11 @@ SILENT_AGENTS, READINGS = 3, 3
 CALM = 14 * HOUR
 """How long everything works before the end is judged; it ends earlier when nothing is left to do."""
 
-_NOTED = WRITES | {"ledger.keep"}
-"""The calls that are looked at even if nothing goes wrong with them."""
-
 _TIMEOUTS = {"dispatch": 90.0, "sweep": 840.0}
 _RETRIES = (60.0, 120.0)
 """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
 
 Verb = Callable[[Ports], object]
-
-
-class Outside:
-    """A port in which each call gives way, and may meet a fault."""
-
-    def __init__(self, call: Callable[..., Any], port: str, real: object) -> None:
-        self._call, self._port, self._real = call, port, real
-
-    def __getattr__(self, method: str) -> Any:
-        bound = partial(self._call, f"{self._port}.{method}", getattr(self._real, method))
-        self.__dict__[method] = bound
-        return bound
 
 
 class Simulated:
@@ -113,12 +97,10 @@ class Simulated:
         self._bundle = bundle
         self.past = Past(self.scheduler)
         self.watch = Watch(self.world, self.stored, self.past, guards=guards, silent=self.silent)
-        self.calls = self.written = 0
+        self.calls = Calls(self.world, self.past, self.watch, self.telling)
+        self.met = self.calls.met
         self._looked = 0, -IDLE
-        self.met: Counter[str] = Counter()
-        self.named: list[str] = []
         self.switched = False
-        self._swept: float | None = None
         self._visits = 0
         self._going: list[Visit] = []
 
@@ -183,7 +165,7 @@ class Simulated:
         return Report(
             seed=self.seed,
             wrong=tuple(self.watch.wrong),
-            calls=self.calls,
+            calls=self.calls.made,
             faults=dict(self.met),
             executions=len(self.world.runs),
             states=Counter(case.state.value for case in cases),
@@ -217,7 +199,7 @@ class Simulated:
         """Somebody reads the reports: through calls that may fail, and at a standstill, where all must be so."""
         self.met[READ] += 1
         self._invoke("reader", readings.ask)
-        now, swept = self.scheduler.now, moment(self._swept) if self._swept is not None else None
+        now, swept = self.scheduler.now, moment(self.calls.swept) if self.calls.swept is not None else None
         skew = timedelta(seconds=self.weather.profile.skew + 1)
         try:
             for sentence in readings.wrong(
@@ -287,9 +269,9 @@ class Simulated:
         """A round each minute. One that finds all as the last one did would do nothing: it is run every five."""
         now = self.scheduler.now
         self.scheduler.at(now + (IDLE if self.weather.calm else MINUTE), self._dispatch_tick)
-        if self.written == self._looked[0] and now - self._looked[1] < IDLE:
+        if self.calls.written == self._looked[0] and now - self._looked[1] < IDLE:
             return
-        self._looked = self.written, now
+        self._looked = self.calls.written, now
         due = self.stored.work([State.WAITING, State.EXEMPT], before=moment(self.scheduler.now + MINUTE))
         if next(self.stored.work([State.QUEUED]), None) or next(due, None):
             self._scheduled("dispatch", dispatch)
@@ -354,7 +336,7 @@ class Simulated:
             self.scheduler.at(again, lambda: self._invoke(name, verb, tries + 1))
 
     def _ports(self, visit: Visit) -> Ports:
-        call = partial(self._call, visit)
+        call = partial(self.calls.make, visit, self.ledger)
         return Ports(
             ledger=Outside(call, "ledger", self.ledger),
             inventory=Outside(call, "inventory", self.inventory),
@@ -368,57 +350,6 @@ class Simulated:
             fleets=Outside(call, "fleets", self.fleets),
             lists=Outside(call, "lists", self.lists),
         )
-
-    def _call(self, visit: Visit, call: str, real: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """One outside call: give way, then let happen what the weather has for it."""
-        self.calls += 1
-        weather, scheduler = self.weather, self.scheduler
-        fault = weather.fault(self.calls, call)
-        if weather.chosen is not None:
-            self.named.append(call)
-        scheduler.pause(weather.latency())
-        if scheduler.now > visit.ends:
-            self._tell(visit.name, f"{call}: its time is over")
-            raise Killed
-        if call.startswith("tickets.") and scheduler.now < weather.outage:
-            fault = Fault.THROTTLED
-        if fault:
-            self.met[fault.value] += 1
-        if self.telling.watched:
-            self._tell(visit.name, f"{call} {short(given)}", fault.value if fault else "")
-        if fault is None and call not in _NOTED:
-            return real(*given, **named)
-        if fault and fault in RAISED_BEFORE:
-            raise RAISED_BEFORE[fault](f"{call}: {fault}")
-        answer = self._effect(fault, call, real, given, named)
-        if fault and fault in RAISED_AFTER:
-            raise RAISED_AFTER[fault](f"{call}: {fault}")
-        return answer
-
-    def _effect(
-        self, fault: Fault | None, call: str, real: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]
-    ) -> Any:
-        if fault is Fault.STALE:
-            return self._stale(call, real, given, named)
-        if call in WRITES:
-            self.past.before(self.ledger, call, given)
-        answer = real(*given, **named)
-        if call == "ledger.keep" and given[0] == SWEPT:
-            self._swept = self.scheduler.now
-        if call in WRITES:
-            self.written += 1
-            self.watch.after(call, given)
-        return real(*given, **named) if fault is Fault.REPEATED else answer
-
-    def _stale(self, call: str, real: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        lag = self.weather.lag()
-        if call.startswith("ledger."):
-            return self.past.answer(self.ledger, call, lag, given, named)
-        self.world.lag = lag
-        try:
-            return real(*given, **named)
-        finally:
-            self.world.lag = 0.0
 
 
 def _guards(apart: Random, share: float) -> PolicySet | None:

@@ -53,4 +53,4 @@ def calls(path: str, faults: Mapping[int, Fault] = MappingProxyType({})) -> list
     """The outside calls of the path with these faults, or without any."""
     run = simulated(path, faults)
     run.play()
-    return run.named
+    return run.calls.named
