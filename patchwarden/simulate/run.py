@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -19,13 +19,12 @@ from chalicelib.core.moments import parse_moment
 from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
-from chalicelib.follow import follow
-from chalicelib.intake import receive
 from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
 from patchwarden.simulate import alarms, meddling, readings
 from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
 from patchwarden.simulate.automations import WorldAutomations
+from patchwarden.simulate.bus import Bus
 from patchwarden.simulate.calls import Calls, Outside
 from patchwarden.simulate.faults import (
     HOUR,
@@ -46,7 +45,7 @@ from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.telling import Report, Telling
 from patchwarden.simulate.tickets import WorldTickets
 from patchwarden.simulate.upgrade import Taken
-from patchwarden.simulate.visit import DEFECTS, Visit, VisitClock, VisitCrew
+from patchwarden.simulate.visit import DEFECTS, Verb, Visit, VisitClock, VisitCrew
 from patchwarden.simulate.world import World
 
 MINUTE, IDLE, SWEEP = 60.0, 300.0, 900.0
@@ -57,8 +56,6 @@ CALM = 14 * HOUR
 _TIMEOUTS = {"dispatch": 90.0, "sweep": 840.0}
 _RETRIES = (60.0, 120.0)
 """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html"""
-
-Verb = Callable[[Ports], object]
 
 
 class Simulated:
@@ -75,7 +72,8 @@ class Simulated:
         self.telling = Telling(self.scheduler, watched)
         self._tell = self.telling.tell
         self.weather = Weather(chosen, self.random, faults)
-        self.world = World(self.scheduler, self.weather, nodes, self._emitted)
+        bus = Bus(self.scheduler, self.weather, self._invoke, self._tell)
+        self.world = World(self.scheduler, self.weather, nodes, bus.carry)
         bundle = wiring.local(None)
         self.stored = self.ledger = bundle.ledger
         self.inventory: Any = WorldInventory(self.world)
@@ -291,24 +289,6 @@ class Simulated:
             again = self.scheduler.now + self.random.choice((3, 30)) * self.random.random() ** 2
             self.scheduler.at(again, lambda: self._invoke(name, verb))
 
-    def _emitted(self, kind: str, event: dict[str, Any]) -> None:
-        """An event on its way: it may be lost, late, or come twice."""
-        weather, draw = self.weather, self.random.random
-        lost = weather.status_dropped if kind == "status" else weather.dropped
-        if not weather.calm and draw() < lost:
-            self._tell("bus", f"loses the {kind} event {event['detail']}")
-            return
-        verb: Verb = partial(_take, event=event) if kind != "status" else partial(_followed, event=event)
-        name = "follow" if kind == "status" else "intake"
-        self._deliver(name, verb, 0.5 if weather.chosen is not None else 1 + 10 * draw())
-        if not weather.calm and draw() < weather.profile.doubled:
-            self._deliver(name, verb, weather.profile.redriven * draw())
-
-    def _deliver(self, name: str, verb: Verb, delay: float) -> None:
-        if not self.weather.calm and self.random.random() < self.weather.profile.late:
-            delay += 1200 * self.random.random()
-        self.scheduler.at(self.scheduler.now + delay, lambda: self._invoke(name, verb))
-
     def _invoke(self, name: str, verb: Verb, tries: int = 0) -> None:
         self._visits += 1
         ends = self.scheduler.now + _TIMEOUTS.get(name, 60.0)
@@ -367,14 +347,6 @@ def uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _take(ports: Ports, event: dict[str, Any]) -> object:
-    return receive(ports, event)
-
-
-def _followed(ports: Ports, event: dict[str, Any]) -> object:
-    return follow(ports, event)
 
 
 def replay(seed: int, nodes: int, profile: str = "mixed") -> Report:

@@ -9,12 +9,15 @@ from functools import partial
 from typing import Any
 
 from chalicelib.core.errors import Denied, PatchwardenError, Temporary
+from chalicelib.ports import Ports
 from patchwarden.simulate.faults import Killed
 from patchwarden.simulate.moments import moment
 from patchwarden.simulate.scheduler import Scheduler
 
 DEFECTS = (PatchwardenError, AssertionError, LookupError, TypeError, ValueError, AttributeError)
 """What a verb may not raise: each of these is a broken promise of ours and not the world's."""
+
+Verb = Callable[[Ports], object]
 
 
 @dataclass(slots=True)
