@@ -15,6 +15,16 @@ THEIRS, LEFT, CLAIMED = "patched by others", "left to others", "false claim of a
 HANDS, STUBBORN, CLAIMS = 8, 4, 3
 
 
+def meddle(world: World, seed: int, met: Callable[[str], None]) -> None:
+    """Draws apart whether others patch here, and whether events lie about associations."""
+    apart, profile = Random(f"{seed}/meddling"), world.weather.profile
+    theirs, lies = apart.random() < profile.hands, apart.random() < profile.claims
+    if theirs:
+        hands(world, apart, met)
+    if lies:
+        claims(world, apart, met)
+
+
 def hands(world: World, random: Random, met: Callable[[str], None]) -> None:
     """Some machines are patched by others, for minutes or for most of an hour; half of that does what it should."""
     for number, machine in enumerate(random.sample(list(world.machines.values()), min(HANDS, len(world.machines)))):

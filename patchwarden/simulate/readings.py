@@ -7,11 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from chalicelib import history, lookup
+from chalicelib.core.errors import Temporary
 from chalicelib.core.remediations import WAITS, State, Transition
 from chalicelib.past import FromLedger
 from chalicelib.ports import Ledger, Ports
 from chalicelib.proof import verify
 from patchwarden.simulate.executions import Run
+from patchwarden.simulate.history import Watch
+from patchwarden.simulate.moments import moment
+from patchwarden.simulate.visit import DEFECTS
 
 READ = "report read"
 """What the report counts beside the faults."""
@@ -57,6 +61,22 @@ def wrong(
         yield f"shown: the fleet was {found} then, and by the trails {was}"
     for fault in verify(ledger, now).faults:
         yield f"shown: an audit in the middle finds {fault}"
+
+
+def judge(ledger: Ledger, watch: Watch, swept: float | None) -> None:
+    """What is shown at a standstill, where all must be so. `swept`: when the last sweep came to its end."""
+    world = watch.world
+    now, skew = world.now, timedelta(seconds=world.weather.profile.skew + 1)
+    try:
+        for sentence in wrong(ledger, moment(now), moment(now * 0.7), watch.newest, world.runs):
+            watch.say(sentence)
+        green = too_green(ledger, moment(now), moment(swept) if swept is not None else None, skew)
+    except Temporary:
+        return
+    except DEFECTS as error:
+        green = f"a reader died of {type(error).__name__}: {error}"
+    if green:
+        watch.say(green)
 
 
 def too_green(ledger: Ledger, now: datetime, swept: datetime | None, skew: timedelta) -> str | None:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any
@@ -16,13 +15,12 @@ from chalicelib import emergency, guard, wave, wiring
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.journal import Kind
 from chalicelib.core.moments import parse_moment
-from chalicelib.core.policies import PolicySet
 from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
-from patchwarden.simulate import alarms, meddling, readings
-from patchwarden.simulate.alarms import BEGAN, SILENT, WorldFleets, WorldLists
+from patchwarden.simulate import alarms, meddling, policies, readings
+from patchwarden.simulate.alarms import BEGAN, SILENT, SILENT_AGENTS, WorldFleets, WorldLists
 from patchwarden.simulate.automations import WorldAutomations
 from patchwarden.simulate.bus import Bus
 from patchwarden.simulate.calls import Calls, Outside
@@ -39,8 +37,8 @@ from patchwarden.simulate.history import Past, Watch
 from patchwarden.simulate.inventory import WorldInventory
 from patchwarden.simulate.meddling import LEFT
 from patchwarden.simulate.moments import moment
+from patchwarden.simulate.policies import WorldPolicies
 from patchwarden.simulate.readings import READ
-from patchwarden.simulate.rules import GUARDS, first, guarded, second
 from patchwarden.simulate.scheduler import Scheduler
 from patchwarden.simulate.telling import Report, Telling
 from patchwarden.simulate.tickets import WorldTickets
@@ -49,7 +47,7 @@ from patchwarden.simulate.visit import DEFECTS, Verb, Visit, VisitClock, VisitCr
 from patchwarden.simulate.world import World
 
 MINUTE, IDLE, SWEEP = 60.0, 300.0, 900.0
-SILENT_AGENTS, READINGS = 3, 3
+READINGS = 3
 CALM = 14 * HOUR
 """How long everything works before the end is judged; it ends earlier when nothing is left to do."""
 
@@ -82,7 +80,7 @@ class Simulated:
         self.fleets, self.lists = WorldFleets(self.world), WorldLists()
         self.sweeps = True
         # drawn apart, so that a seed without guards is what it was before there were any
-        guards = _guards(Random(f"{seed}/guards"), chosen.guarded)
+        guards = policies.guards(Random(f"{seed}/guards"), chosen.guarded)
         self.guarded = guards is not None
         apart = Random(f"{seed}/upgrade")
         self.upgraded = not self.guarded and apart.random() < chosen.upgrades
@@ -90,24 +88,15 @@ class Simulated:
         plain = not self.guarded and not self.upgraded
         self.alarmed, self.silent = (plain and apart.random() < share for share in (chosen.alarms, chosen.silences))
         self._alarm_at = apart.uniform(300, self.weather.chaos)
-        self._alarm = False
-        self.policies: PolicySet = guards or self._of_then(first(silent=self.silent))
+        self.policies = WorldPolicies(guards, silent=self.silent, older=self.upgraded)
         self._bundle = bundle
         self.past = Past(self.scheduler)
         self.watch = Watch(self.world, self.stored, self.past, guards=guards, silent=self.silent)
         self.calls = Calls(self.world, self.past, self.watch, self.telling)
         self.met = self.calls.met
         self._looked = 0, -IDLE
-        self.switched = False
         self._visits = 0
         self._going: list[Visit] = []
-
-    def active(self) -> PolicySet:
-        """The port `PolicyStore`: the set that decides."""
-        return self.policies
-
-    def trouble(self) -> str | None:
-        return None
 
     def play(self) -> Report:
         """The whole run: the time in which things go wrong, the calm after it, and the judgement."""
@@ -126,12 +115,13 @@ class Simulated:
         if self.alarmed:
             self.scheduler.at(self._alarm_at, self._emergency)
         if self.silent:
-            self._fall_silent()
+            alarms.fall_silent(self.world, self.seed, self.watch.heard)
+            self.met[SILENT] += SILENT_AGENTS
         apart = Random(f"{self.seed}/readings")
         if apart.random() < self.weather.profile.readings:
             for _ in range(READINGS):
                 self.scheduler.at(apart.uniform(60, self.weather.chaos), self._read)
-        self._meddle()
+        meddling.meddle(self.world, self.seed, self._met)
         if self.random.random() < self.weather.profile.switches:
             self.scheduler.at(self.random.uniform(600, self.weather.chaos), self._switch)
         self.scheduler.run_until(self.weather.chaos)
@@ -143,15 +133,6 @@ class Simulated:
             self.scheduler.run_until(self.scheduler.now + SWEEP)
         self.watch.judge(self.tickets)
         return self._report()
-
-    def _meddle(self) -> None:
-        """Draws apart whether others patch here, and whether events lie about associations."""
-        apart, profile = Random(f"{self.seed}/meddling"), self.weather.profile
-        theirs, lies = apart.random() < profile.hands, apart.random() < profile.claims
-        if theirs:
-            meddling.hands(self.world, apart, self._met)
-        if lies:
-            meddling.claims(self.world, apart, self._met)
 
     def _met(self, what: str) -> None:
         self.met[what] += 1
@@ -183,43 +164,16 @@ class Simulated:
         )
 
     def _switch(self) -> None:
-        self.switched = True
-        self.policies = self._of_then(second(surge=self.guarded, alarm=self._alarm, silent=self.silent))
+        self.policies.switch()
         if self.watch.stops:
-            self.watch.stops.switched(self.policies)
+            self.watch.stops.switched(self.policies.stands)
         self._tell("organisation", "publishes another policy set")
-
-    def _of_then(self, policies: PolicySet) -> PolicySet:
-        """An older release knew no immutable groups: where one was at work, no policy names any."""
-        return replace(policies, settings=replace(policies.settings, immutable=None)) if self.upgraded else policies
 
     def _read(self) -> None:
         """Somebody reads the reports: through calls that may fail, and at a standstill, where all must be so."""
         self.met[READ] += 1
         self._invoke("reader", readings.ask)
-        now, swept = self.scheduler.now, moment(self.calls.swept) if self.calls.swept is not None else None
-        skew = timedelta(seconds=self.weather.profile.skew + 1)
-        try:
-            for sentence in readings.wrong(
-                self.ledger, moment(now), moment(now * 0.7), self.watch.newest, self.world.runs
-            ):
-                self.watch.say(sentence)
-            green = readings.too_green(self.ledger, moment(now), swept, skew)
-        except Temporary:
-            return
-        except DEFECTS as error:
-            green = f"a reader died of {type(error).__name__}: {error}"
-        if green:
-            self.watch.say(green)
-
-    def _fall_silent(self) -> None:
-        """Some agents are not heard for so long that a person must look after them."""
-        apart = Random(f"{self.seed}/silence")
-        for machine in apart.sample(list(self.world.machines.values()), SILENT_AGENTS):
-            begins, span = apart.uniform(0, HOUR), apart.uniform(2.0, 2.6) * HOUR
-            self.scheduler.at(begins, partial(self.world.silence, machine, span))
-            self.scheduler.at(begins + span - 1, partial(self.watch.heard, machine))
-        self.met[SILENT] += SILENT_AGENTS
+        readings.judge(self.ledger, self.watch, self.calls.swept)
 
     def _emergency(self) -> None:
         """A person starts an emergency; its policy is in force up to a minute later, as the journal is read first."""
@@ -231,10 +185,7 @@ class Simulated:
         self.scheduler.at(self._alarm_at + 60 * (self._alarm_at % 1), self._alarmed)
 
     def _alarmed(self) -> None:
-        self._alarm = True
-        self.policies = (
-            second(alarm=True, silent=self.silent) if self.switched else first(alarm=True, silent=self.silent)
-        )
+        self.policies.alarm()
         self._tell("organisation", "publishes the emergency's policy")
 
     def _upgrade(self) -> None:
@@ -322,7 +273,7 @@ class Simulated:
             inventory=Outside(call, "inventory", self.inventory),
             automations=Outside(call, "automations", self.automations),
             tickets=Outside(call, "tickets", self.tickets),
-            policies=self,
+            policies=self.policies,
             notices=self._bundle.notices,
             tracing=self._bundle.tracing,
             clock=VisitClock(self.scheduler, visit),
@@ -330,11 +281,6 @@ class Simulated:
             fleets=Outside(call, "fleets", self.fleets),
             lists=Outside(call, "lists", self.lists),
         )
-
-
-def _guards(apart: Random, share: float) -> PolicySet | None:
-    """The set of a seed with guards, which looks for one of several sorts of surges."""
-    return guarded(apart.choice(GUARDS)) if apart.random() < share else None
 
 
 @contextmanager

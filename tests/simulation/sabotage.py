@@ -92,7 +92,7 @@ def _never_scanned(location: Location, ids: Sequence[str]) -> dict[str, PatchSta
 
 def without_surge_guard(run: Simulated) -> None:
     """The policies look for no surge."""
-    run.policies = replace(guarded(), settings=replace(guarded().settings, surge=None))
+    run.policies.stands = replace(guarded(), settings=replace(guarded().settings, surge=None))
     run.watch.guard(guarded())
 
 
@@ -102,7 +102,7 @@ def without_surge_of_a_policy(run: Simulated) -> None:
     limits = [replace(one.then.limits, surge=None) for one in whole.policies]
     loose = [replace(one, then=replace(one.then, limits=limit))
              for one, limit in zip(whole.policies, limits, strict=True)]  # fmt: skip
-    run.policies = replace(whole, policies=tuple(loose))
+    run.policies.stands = replace(whole, policies=tuple(loose))
     run.watch.guard(whole)
 
 
@@ -112,7 +112,7 @@ def without_surge_of_the_same(run: Simulated) -> None:
     surge = whole.settings.surge
     assert surge is not None
     # its ceiling is there, so that each decision still tells what is missing, and is never met
-    run.policies = replace(whole, settings=replace(whole.settings, surge=replace(surge, same=100)))
+    run.policies.stands = replace(whole, settings=replace(whole.settings, surge=replace(surge, same=100)))
     run.watch.guard(whole)
 
 
