@@ -18,7 +18,6 @@ from patchwarden.simulate.world import World
 BEGAN, SILENT = "emergency begun", "silent agents"
 """What the report counts beside the faults."""
 
-
 SILENT_AGENTS = 3
 
 

@@ -11,28 +11,18 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from chalicelib import emergency, guard, wave, wiring
+from chalicelib import emergency, guard, wiring
 from chalicelib.core.errors import Denied, Temporary
-from chalicelib.core.journal import Kind
-from chalicelib.core.moments import parse_moment
 from chalicelib.core.remediations import State
 from chalicelib.dispatch import dispatch
 from chalicelib.ports import Ports
 from chalicelib.sweep import sweep
-from patchwarden.simulate import alarms, meddling, policies, readings
+from patchwarden.simulate import alarms, meddling, policies, readings, releases
 from patchwarden.simulate.alarms import BEGAN, SILENT, SILENT_AGENTS, WorldFleets, WorldLists
 from patchwarden.simulate.automations import WorldAutomations
 from patchwarden.simulate.bus import Bus
 from patchwarden.simulate.calls import Calls, Outside
-from patchwarden.simulate.faults import (
-    HOUR,
-    PROFILES,
-    UPGRADED,
-    Fault,
-    Killed,
-    Profile,
-    Weather,
-)
+from patchwarden.simulate.faults import HOUR, PROFILES, UPGRADED, Fault, Killed, Profile, Weather
 from patchwarden.simulate.history import Past, Watch
 from patchwarden.simulate.inventory import WorldInventory
 from patchwarden.simulate.meddling import LEFT
@@ -160,7 +150,7 @@ class Simulated:
             all(case.held == "stopped" for case in self.stored.work(moving))
             and not self.stored.open_batches()
             and not self.stored.errands(moment(self.scheduler.now + 100 * HOUR))
-            and not (self.guarded and guard.owed(self._stops()))
+            and not (self.guarded and guard.owed(releases.stops(self.stored)))
         )
 
     def _switch(self) -> None:
@@ -197,22 +187,10 @@ class Simulated:
         self.met[UPGRADED] += 1
         self._tell("organisation", "deploys this release over an older one")
 
-    def _stops(self) -> list[Any]:
-        return [line for kind in guard.KINDS for line in self.stored.subjects(kind)]
-
     def _operator(self) -> None:
-        """Somebody reads the tickets of the guards when all is calm, and lets go what has held for half an hour."""
         ports = replace(self._ports(Visit("operator", 0.0, float("inf"))), ledger=self.ledger)
-        for line in self._stops():
-            since = parse_moment(line.value["since"]) if guard.tripped(line) else None
-            if since is None or since > moment(self.scheduler.now - HOUR / 2):
-                continue
-            self._tell("operator", f"releases {line.name}")
-            if line.kind is Kind.ROLLOUT:
-                wave.resume(ports, line, "looked at", "operator@example.com")
-            else:
-                guard.release(ports, line, "looked at", actor="operator@example.com")
-            self.watch.after("ledger.enter", (self.stored.entry(line.subject),))
+        for subject in releases.release(ports, releases.stops(self.stored), self._tell):
+            self.watch.after("ledger.enter", (self.stored.entry(subject),))
 
     def _dispatch_tick(self) -> None:
         """A round each minute. One that finds all as the last one did would do nothing: it is run every five."""
