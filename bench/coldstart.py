@@ -125,6 +125,7 @@ def write_alone(packed: Path, folder: Path) -> Path:
         condition = {"path": "$.account", "steps": ["account"], "operator": "equals", "operand": speaks,
                      "match": "any", "if_missing": False, "line": None}  # fmt: skip
         policy["when"] = {"all": [condition], "any": [], "none": []}
+        policy["then"]["limits"]["error_budget"] = None  # a budget asks which patches are missing
         policy["then"]["limits"]["per_group"] = None  # a group is told by the node's tags, and so is a wave
         policy["then"]["waves"] = []
     document["settings"] |= {"immutable": None, "surge": None}
