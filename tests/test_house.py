@@ -65,6 +65,7 @@ def test_the_floors_stand(copy: Path) -> None:
         ("chalicelib/intake.py", "import time", "pure"),
         ("chalicelib/sweep.py", "import boto3", "pure"),
         ("chalicelib/adapters/memory.py", "from chalicelib.adapters import sqlite", "adapters"),
+        ("chalicelib/adapters/dynamodb/table.py", "from chalicelib.adapters import sqlite", "adapters"),
         ("chalicelib/adapters/memory.py", "from chalicelib import intake", "no-decisions"),
         ("chalicelib/api.py", "from chalicelib.adapters import memory", "ask-wiring"),
         ("patchwarden/cli.py", "from chalicelib.adapters import memory", "ask-wiring"),

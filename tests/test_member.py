@@ -291,7 +291,7 @@ def test_a_sync_writes_where_the_reports_look() -> None:
 def called(service: str) -> set[str]:
     """Every API action that the adapters call in a member account."""
     operations = {xform_name(name): name for name in service_model(service).operation_names}
-    sources = [path.read_text() for path in (ROOT / "chalicelib" / "adapters").glob("*.py")]
+    sources = [path.read_text() for path in (ROOT / "chalicelib" / "adapters").rglob("*.py")]
     found = {name for text in sources for name in re.findall(rf'"{service}",\s+"(\w+)"', text)}
     return {f"{service}:{operations[name]}" for name in found if name in operations}
 

@@ -200,7 +200,7 @@ def asked_of_dynamodb() -> set[str]:
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
     """
-    source = (ROOT / "chalicelib" / "adapters" / "dynamodb.py").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "chalicelib" / "adapters" / "dynamodb").glob("*.py"))
     calls = {*re.findall(r'_ask\(\s*"(\w+)"', source)} - {"transact_write_items"}
     parts = {*re.findall(r'{"(Put|Delete|Update|ConditionCheck)":', source)}
     return {"dynamodb:" + call.title().replace("_", "") for call in calls} | {f"dynamodb:{part}Item" for part in parts}

@@ -20,8 +20,8 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from chalicelib.adapters import dynamodb
 from chalicelib.adapters.accounts import Accounts, Refusal, botocore_session, partition, translating
+from chalicelib.adapters.dynamodb import table
 from chalicelib.core.errors import Denied, Temporary
 from chalicelib.core.nodes import Location, valid_place
 from patchwarden.simulator.limits import Limits
@@ -273,6 +273,6 @@ def test_the_region_is_taken_from_either_variable(
     botocore_session.cache_clear()
     try:
         assert botocore_session().create_client("dynamodb").meta.region_name == meant
-        assert dynamodb._client().meta.region_name == meant
+        assert table._client().meta.region_name == meant
     finally:
         botocore_session.cache_clear()
