@@ -23,7 +23,9 @@ from patchwarden.simulator.limits import Limits
 from patchwarden.simulator.names import Names
 from patchwarden.simulator.refusals import NotServed, Refusal
 from patchwarden.simulator.run_command import RunCommand
-from patchwarden.simulator.runbook import ParameterError, Run, Runbook, World
+from patchwarden.simulator.runbook import ParameterError, Runbook
+from patchwarden.simulator.runbook_run import Run
+from patchwarden.simulator.steps import World
 
 MOST_TAGS = 5
 _FANNING = ("Targets", "TargetParameterName", "MaxConcurrency", "MaxErrors", "ClientToken", "Tags")

@@ -15,7 +15,7 @@ from botocore.model import ServiceModel
 from botocore.validate import validate_parameters
 
 from patchwarden.simulator.protocols import service_model
-from patchwarden.simulator.runbook import Run
+from patchwarden.simulator.runbook_run import Run
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from patchwarden.simulator.automation_record import NO_OUTPUT, ExecutionRecord
 from patchwarden.simulator.references import Unresolved, references, resolve
-from patchwarden.simulator.runbook import Run, Runbook, RunbookError
+from patchwarden.simulator.runbook import Runbook, RunbookError
+from patchwarden.simulator.runbook_run import Run
 from patchwarden.simulator.steps import duration
 from tests.runbooks.small_world import ACCOUNT, REGION, START, Machine, SmallWorld, model
 

@@ -16,7 +16,8 @@ from chalicelib.core.nodes import Location
 from chalicelib.core.occurrences import PATCH_FLEET
 from chalicelib.core.plans import PATCH_NODES, PATCH_STOPPED_NODE, Plan, parameters, snapshot_id
 from patchwarden.simulator.automation_record import NO_OUTPUT
-from patchwarden.simulator.runbook import ParameterError, Run, Runbook
+from patchwarden.simulator.runbook import ParameterError, Runbook
+from patchwarden.simulator.runbook_run import Run
 from tests.runbooks.small_world import ACCOUNT, REGION, START, Machine, SmallWorld, model
 
 RUNBOOKS = Path(__file__).parent.parent.parent / "runbooks"
