@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from bench.coldstart import write_alone
+from chalicelib.core.policies import PolicySet
 from chalicelib.wiring import Settings
 from tests.once import package
 from tests.templates import resolved
@@ -346,3 +348,9 @@ def test_the_unpacked_zip_imports_by_itself(unpacked: Path, tmp_path: Path) -> N
     done = subprocess.run(command, cwd=unpacked, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_cold_start_is_measured_by_an_event_that_decides_alone(tmp_path: Path) -> None:
+    """The benchmark takes away from the packed set what asks for anything; a new question would stop it."""
+    made = write_alone(ROOT / "chalicelib" / "policies.json", tmp_path)
+    assert PolicySet.load(json.loads(made.read_text(encoding="utf-8"))).blocks == set()
